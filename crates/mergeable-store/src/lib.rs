@@ -1,0 +1,1 @@
+//! TinyBase-compatible MergeableStore.

@@ -1,0 +1,2 @@
+//! crossfade binary
+fn main() {}
