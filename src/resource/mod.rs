@@ -1,1 +1,144 @@
-//! (resource)
+//! A migrated entity, compiled from its configuration: which requests are its own, what its rows are, and how the
+//! store answers in the legacy API's place. Pure: no I/O.
+
+mod answer;
+mod cell;
+mod decode;
+mod envelope;
+mod list_query;
+mod order;
+mod path;
+mod route;
+mod row;
+mod schema;
+mod surface;
+mod table;
+mod version;
+
+use serde_json::{Map, Value};
+
+use crate::migration::{ResourceName, RowId};
+
+pub use cell::{Cell, Text};
+pub use envelope::{Envelope, Pointer, PointerProblem};
+pub use list_query::{ListQuery, Unanswerable, parse_get_query};
+pub use order::{Collation, Nulls, compare, contains_nocase};
+pub use path::{ClaimName, PathProblem, PathTemplate, TemplateProblem};
+pub use route::{PathPattern, Route, RouteProblem, Routes};
+pub use row::{CellId, Changes, RowCells, RowView};
+pub use schema::{CellSpec, CellType, ReadRow, RowProblem, Schema};
+pub use surface::{
+    FilterSpec, Op, PageSpec, QuerySurface, SortKey, SortSpec, is_sortable, parse_sort,
+};
+pub use table::{RouteClash, RouteTable, Routed};
+pub use version::Version;
+
+/// A migrated entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name, also in flag names.
+    pub name: ResourceName,
+    /// Its TinyBase table.
+    pub table: String,
+    /// The cell that holds the row's id.
+    pub id: CellId,
+    /// The cell that grows with each change of the row, if there is one.
+    pub version: Option<CellId>,
+    /// How a create can be sent twice without making two rows.
+    pub create: CreateMode,
+    /// Where its rows live.
+    pub path: PathTemplate,
+    /// Its REST routes.
+    pub routes: Routes,
+    /// The shape of its answers.
+    pub envelope: Envelope,
+    /// Its cells.
+    pub schema: Schema,
+    /// The questions about a list that the store can answer.
+    pub query: QuerySurface,
+    /// How answers are compared.
+    pub compare: CompareRules,
+}
+
+/// How a create is told from its own repetition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(rename_all = "kebab-case")]
+pub enum CreateMode {
+    /// Legacy takes the caller's id.
+    #[default]
+    ClientId,
+    /// Legacy honours `Idempotency-Key`.
+    Key,
+    /// A unique cell that legacy can be asked for tells whether the create happened.
+    Probe,
+}
+
+/// How two answers are compared, as configured. Paths are JSONPath (RFC 9535).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CompareRules {
+    /// Paths that are not compared.
+    pub ignore: Vec<String>,
+    /// Arrays whose elements are matched by a key; all others by position.
+    pub arrays: Vec<KeyedArray>,
+    /// Paths where null and missing are equal.
+    pub null_eq_missing: Vec<String>,
+    /// Response headers that are compared, in lower case.
+    pub headers: Vec<String>,
+    /// Paths whose values samples may show; all others are redacted.
+    pub clear: Vec<String>,
+}
+
+/// An array whose elements are matched by a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyedArray {
+    /// The array's path.
+    pub path: String,
+    /// The field of each element that tells it from the others.
+    pub by: String,
+}
+
+impl Resource {
+    /// A row's id: the text, or the whole number in decimal digits, of its id cell.
+    pub fn row_id<'a>(&self, row: impl RowView<'a>) -> Option<RowId> {
+        path::key_text(row.cell(&self.id)?).map(RowId::new)
+    }
+
+    /// A row's version, if the resource has a version column and the row a value in it.
+    pub fn version<'a>(&self, row: impl RowView<'a>) -> Option<Version> {
+        Version::from_cell(row.cell(self.version.as_ref()?)?)
+    }
+
+    /// The body that makes the row in legacy: every cell but the read-only ones.
+    pub fn create_body<'a>(&self, row: impl RowView<'a>) -> Value {
+        self.schema.create_body(row)
+    }
+
+    /// The body that makes `changes` in legacy: without read-only cells and the id; a removed cell is null.
+    ///
+    /// `None` if nothing is left to send.
+    #[must_use]
+    pub fn update_body(&self, changes: &Changes) -> Option<Value> {
+        let mut body = Map::new();
+        for spec in self.schema.cells() {
+            if spec.read_only || spec.id == self.id {
+                continue;
+            }
+            if let Some(cell) = changes.set.get(&spec.id) {
+                body.insert(spec.id.to_string(), cell.to_json());
+            } else if changes.removed.contains(&spec.id) {
+                body.insert(spec.id.to_string(), Value::Null);
+            }
+        }
+        (!body.is_empty()).then_some(Value::Object(body))
+    }
+
+    /// For [`CreateMode::Probe`]: the query parameter and the unique cell by which legacy is asked for a row.
+    #[must_use]
+    pub fn probe(&self) -> Option<(&str, &CellSpec)> {
+        let unique = self.schema.cells().iter().filter(|cell| cell.unique && cell.id != self.id);
+        unique
+            .into_iter()
+            .find_map(|cell| Some((self.query.eq_filter(&cell.id)?.param.as_str(), cell)))
+    }
+}
