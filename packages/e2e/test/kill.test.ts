@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EditStream } from "../src/harness/edit-stream.js";
+import { equal } from "../src/harness/equal.js";
 import type { NewUser } from "../src/harness/legacy-api.js";
 import type { SyncClient } from "../src/harness/sync-client.js";
 import { waitFor } from "../src/harness/wait.js";
@@ -111,13 +112,4 @@ async function untilConverged(clients: readonly SyncClient[], streams: readonly 
   await waitFor("equal content", () =>
     others.every((other) => equal(other.store.getMergeableContent(), first?.store.getMergeableContent())),
   );
-}
-
-function equal(actual: unknown, expected: unknown): boolean {
-  try {
-    assert.deepStrictEqual(actual, expected);
-    return true;
-  } catch {
-    return false;
-  }
 }

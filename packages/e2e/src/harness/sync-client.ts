@@ -54,12 +54,13 @@ export class SyncClient {
     return this.#clientId;
   }
 
+  /** The table as this client has it now. */
   users(): Record<string, Row> {
-    return this.store.getTable("users");
+    return plain(this.store.getTable("users"));
   }
 
   user(id: string): Row | undefined {
-    return this.store.hasRow("users", id) ? this.store.getRow("users", id) : undefined;
+    return this.store.hasRow("users", id) ? plain(this.store.getRow("users", id)) : undefined;
   }
 
   setUser(id: string, row: Row): void {
@@ -127,4 +128,9 @@ export class SyncClient {
     });
     return { end };
   }
+}
+
+/** A copy with ordinary prototypes: TinyBase's objects have none, and would equal no JSON. */
+function plain<T extends object>(object: T): T {
+  return JSON.parse(JSON.stringify(object)) as T;
 }

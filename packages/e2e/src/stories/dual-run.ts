@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import { equal } from "../harness/equal.js";
 import type { FlagProvider } from "../harness/flags.js";
 import type { User, UserPage } from "../harness/legacy-api.js";
 import { HttpError, type ListParams, type RestClient } from "../harness/rest-client.js";
@@ -290,13 +291,4 @@ async function waitForComparisons(world: World, count: number) {
 
 function total(verdicts: Readonly<Record<string, number>>): number {
   return Object.values(verdicts).reduce((sum, count) => sum + count, 0);
-}
-
-function equal(actual: unknown, expected: unknown): boolean {
-  try {
-    assert.deepStrictEqual(actual, expected);
-    return true;
-  } catch {
-    return false;
-  }
 }
