@@ -79,7 +79,7 @@ impl<'a> Rank<'a> {
             Some(Cell::Number(number)) => Self::Number(*number),
             Some(Cell::Bool(truth)) => Self::Number(f64::from(u8::from(*truth))),
             // Text that is no Unicode (a lone surrogate from a browser) cannot have come from SQLite.
-            Some(Cell::String(text) | Cell::Json(text)) => {
+            Some(Cell::String(text) | Cell::Json(text) | Cell::RawJson(text)) => {
                 text.as_str().map_or(Self::Text("\u{FFFD}"), Self::Text)
             }
         }

@@ -293,6 +293,6 @@ const fn cell_type(cell: &Cell) -> &'static str {
         Cell::Bool(_) => "a boolean",
         Cell::Number(_) => "a number",
         Cell::String(_) => "a string",
-        Cell::Json(_) => "an object or array",
+        Cell::Json(_) | Cell::RawJson(_) => "an object or array",
     }
 }
