@@ -1,4 +1,5 @@
 import {
+  environmentManager,
   MutationObserver,
   QueryClient,
   QueryObserver,
@@ -6,6 +7,9 @@ import {
 } from "@tanstack/react-query";
 import type { Issuer, Person } from "./issuer.js";
 import type { NewUser, User, UserPage } from "./legacy-api.js";
+
+// React Query takes Node for a server that renders pages and would not refetch; here it plays the browser.
+environmentManager.setIsServer(() => false);
 
 /** Which of the two paths answered, as crossfade says on mapped routes. */
 export type Origin = "legacy" | "sync";
@@ -39,8 +43,10 @@ export interface RestClientOptions {
 /** The legacy app's data layer: React Query over REST, without React. */
 export class RestClient {
   readonly #options: RestClientOptions;
-  // A test wants to see the first error, and to retry by itself.
-  readonly #queries = new QueryClient({ defaultOptions: { queries: { retry: false, staleTime: 0 } } });
+  // A test wants to see the first error and to retry by itself; no timer may keep its process alive.
+  readonly #queries = new QueryClient({
+    defaultOptions: { queries: { retry: false, staleTime: 0, gcTime: Infinity }, mutations: { gcTime: Infinity } },
+  });
 
   constructor(options: RestClientOptions) {
     this.#options = options;
