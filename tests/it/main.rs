@@ -1,3 +1,5 @@
 //! Integration tests: one binary, a module a topic.
 
 #![allow(missing_docs, reason = "tests")]
+
+mod proxy;
