@@ -1,0 +1,302 @@
+//! Merging changes: per cell and value the greater HLC stays.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::cell::CellError;
+use crate::changes::{RowChanges, TableChanges};
+use crate::content::{ChildRule, Row, Stamped, Table};
+use crate::entries::Ids;
+use crate::{Cell, Changes, Container, Hlc, MergeableStore, Millis, Stamp, Text};
+
+/// A connection of a path, by its `Sec-WebSocket-Key` header; TinyBase's client id in frames.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(Arc<str>);
+
+impl ConnectionId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ConnectionId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl From<String> for ConnectionId {
+    fn from(id: String) -> Self {
+        Self(id.into())
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Through whom a change came into a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The store's own owner.
+    Store,
+    /// A connected client.
+    Connection(ConnectionId),
+}
+
+/// A cell whose stamp was replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellChange {
+    /// Table id.
+    pub table: Text,
+    /// Row id.
+    pub row: Text,
+    /// Cell id.
+    pub cell: Text,
+    /// What was there; `None` if nothing or a tombstone.
+    pub old: Option<Cell>,
+    /// What is there now; `None` for a tombstone. May equal `old`, with a newer stamp.
+    pub new: Option<Cell>,
+    /// The stamp it has now.
+    pub hlc: Hlc,
+    /// Through whom it came.
+    pub by: Writer,
+}
+
+/// A value whose stamp was replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValueChange {
+    /// Value id.
+    pub value: Text,
+    /// What was there.
+    pub old: Option<Cell>,
+    /// What is there now; `None` for a tombstone.
+    pub new: Option<Cell>,
+    /// The stamp it has now.
+    pub hlc: Hlc,
+    /// Through whom it came.
+    pub by: Writer,
+}
+
+/// A container that got a greater HLC, or that is new and has no content by which it would be known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerChange {
+    /// Which one.
+    pub container: Container,
+    /// Its HLC now.
+    pub hlc: Hlc,
+    /// Through whom it came.
+    pub by: Writer,
+}
+
+/// What a merge or a transaction changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Merged {
+    /// Cells whose stamp was replaced.
+    pub cells: Vec<CellChange>,
+    /// Values whose stamp was replaced.
+    pub values: Vec<ValueChange>,
+    /// Containers changed in themselves.
+    pub containers: Vec<ContainerChange>,
+}
+
+impl Merged {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.values.is_empty() && self.containers.is_empty()
+    }
+
+    /// The new stamps, for other stores to merge.
+    #[must_use]
+    pub fn to_changes(&self) -> Changes {
+        let mut changes = Changes::new();
+        for change in &self.containers {
+            changes.set_container(&change.container, change.hlc);
+        }
+        for change in &self.cells {
+            changes.set_cell(
+                &change.table,
+                &change.row,
+                &change.cell,
+                change.new.clone(),
+                change.hlc,
+            );
+        }
+        for change in &self.values {
+            changes.set_value(&change.value, change.new.clone(), change.hlc);
+        }
+        changes
+    }
+
+    /// Says through whom all of this came.
+    pub(crate) fn by(mut self, writer: &Writer) -> Self {
+        self.cells
+            .iter_mut()
+            .for_each(|change| change.by = writer.clone());
+        self.values
+            .iter_mut()
+            .for_each(|change| change.by = writer.clone());
+        self.containers
+            .iter_mut()
+            .for_each(|change| change.by = writer.clone());
+        self
+    }
+}
+
+/// Why changes were refused, whole.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MergeError {
+    /// A stamp from the future.
+    #[error("stamp {hlc} is more than five minutes ahead of {now} ms; correct the writer's clock")]
+    TooFarAhead {
+        /// The stamp.
+        hlc: Hlc,
+        /// The own clock.
+        now: Millis,
+    },
+    /// A cell or value that cannot be stored.
+    #[error(transparent)]
+    Cell(#[from] CellError),
+}
+
+/// Whether a store whose clock reads `now` would take these changes.
+pub(crate) fn check(now: Millis, changes: &Changes) -> Result<(), MergeError> {
+    if let Some(hlc) = changes.hlcs().find(|hlc| hlc.is_too_far_ahead(now)) {
+        return Err(MergeError::TooFarAhead { hlc, now });
+    }
+    let stamps = changes
+        .cells()
+        .map(|(_, _, _, stamp)| stamp)
+        .chain(changes.values.values());
+    Ok(stamps
+        .filter_map(|stamp| stamp.thing.as_ref())
+        .try_for_each(Cell::check)?)
+}
+
+impl MergeableStore {
+    /// Merges what another store has. What is older than what is here changes nothing; merging in any order, and any number
+    /// of times, gives the same.
+    ///
+    /// # Errors
+    /// A stamp more than five minutes ahead or a cell that cannot be stored refuses all of `changes`.
+    pub fn merge(&mut self, now: Millis, changes: &Changes) -> Result<Merged, MergeError> {
+        check(now, changes)?;
+        let mut merge = Merge {
+            ids: &mut self.ids,
+            merged: Merged::default(),
+            highest: Hlc::EMPTY,
+        };
+        let tables = &mut self.content.tables;
+        merge.see(changes.tables_hlc);
+        if tables.raise(changes.tables_hlc) {
+            merge.container(Container::Tables, tables.hlc);
+        }
+        for (table_id, table_changes) in &changes.tables {
+            let (at, made) = tables.child(merge.ids.intern(table_id));
+            let was = tables.before(at, made, ChildRule::TinyBase);
+            merge.table(tables.entries.get_mut(at), made, table_id, table_changes);
+            tables.child_changed(merge.ids, at, was);
+        }
+        let values = &mut self.content.values;
+        merge.see(changes.values_hlc);
+        if values.raise(changes.values_hlc) {
+            merge.container(Container::Values, values.hlc);
+        }
+        for (value, stamp) in &changes.values {
+            if let Some(old) = merge.thing(values, value, stamp) {
+                let (value, new, hlc) = (value.clone(), stamp.thing.clone(), stamp.hlc);
+                merge.merged.values.push(ValueChange {
+                    value,
+                    old,
+                    new,
+                    hlc,
+                    by: Writer::Store,
+                });
+            }
+        }
+        let (merged, highest) = (merge.merged, merge.highest);
+        self.clock.seen(now, highest);
+        Ok(merged)
+    }
+}
+
+/// A merge under way.
+struct Merge<'a> {
+    ids: &'a mut Ids,
+    merged: Merged,
+    /// The greatest of the container HLCs received and the cell and value HLCs that won: what the clock has to see.
+    highest: Hlc,
+}
+
+impl Merge<'_> {
+    fn see(&mut self, hlc: Hlc) {
+        self.highest = self.highest.max(hlc);
+    }
+
+    fn container(&mut self, container: Container, hlc: Hlc) {
+        self.merged.containers.push(ContainerChange {
+            container,
+            hlc,
+            by: Writer::Store,
+        });
+    }
+
+    fn table(&mut self, table: &mut Table, made: bool, id: &Text, changes: &TableChanges) {
+        self.see(changes.hlc);
+        if table.raise(changes.hlc) || made && changes.rows.is_empty() {
+            self.container(Container::Table(id.clone()), table.hlc);
+        }
+        for (row_id, row_changes) in &changes.rows {
+            let (at, made) = table.child(self.ids.intern(row_id));
+            let was = table.before(at, made, ChildRule::TinyBase);
+            self.row(table.entries.get_mut(at), made, (id, row_id), row_changes);
+            table.child_changed(self.ids, at, was);
+        }
+    }
+
+    fn row(
+        &mut self,
+        row: &mut Row,
+        made: bool,
+        (table_id, row_id): (&Text, &Text),
+        changes: &RowChanges,
+    ) {
+        self.see(changes.hlc);
+        if row.raise(changes.hlc) || made && changes.cells.is_empty() {
+            self.container(Container::Row(table_id.clone(), row_id.clone()), row.hlc);
+        }
+        for (cell, stamp) in &changes.cells {
+            if let Some(old) = self.thing(row, cell, stamp) {
+                self.merged.cells.push(CellChange {
+                    table: table_id.clone(),
+                    row: row_id.clone(),
+                    cell: cell.clone(),
+                    old,
+                    new: stamp.thing.clone(),
+                    hlc: stamp.hlc,
+                    by: Writer::Store,
+                });
+            }
+        }
+    }
+
+    /// Merges one cell or value; what was there before, if the stamp changed.
+    fn thing(&mut self, parent: &mut Row, id: &Text, stamp: &Stamp) -> Option<Option<Cell>> {
+        let id = self.ids.intern(id);
+        let at = parent.entries.position(id);
+        if !parent.wins(at, stamp.hlc) {
+            return None;
+        }
+        self.see(stamp.hlc);
+        let (_, old) = parent.put(self.ids, id, Stamped::new(stamp.thing.clone(), stamp.hlc));
+        let unchanged = old
+            .as_ref()
+            .is_some_and(|old| old.hlc == stamp.hlc && old.thing == stamp.thing);
+        (!unchanged).then(|| old.and_then(|old| old.thing))
+    }
+}

@@ -1,0 +1,244 @@
+//! The saved form: the JSON text of all content with stamps and hashes, as TinyBase's persisters write it.
+
+use indexmap::IndexMap;
+
+use crate::cell::write_thing;
+use crate::changes::{ChangesError, StampForm, read_hlc};
+use crate::content::{Container, Content, Stamped};
+use crate::entries::{Entries, Entry, Ids};
+use crate::json::{self, Json, js_rank};
+use crate::{Cell, Changes, ClientId, EditError, Hlc, MergeError, MergeableStore, Millis, Text};
+
+/// Why saved text was not loaded. Nothing of it was taken.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LoadError {
+    /// Not in one of the three saved forms.
+    #[error("not saved store content: {0}")]
+    Form(#[from] ChangesError),
+    /// A stamp from the future, or a cell that cannot be stored.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// Plain content that cannot be stored.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}
+
+impl MergeableStore {
+    /// All content with stamps and hashes, character for character what TinyBase saves.
+    #[must_use]
+    pub fn content(&self) -> String {
+        let mut out = vec![b'['];
+        self.write_container(&self.content.tables, &mut out, |table, out| {
+            self.write_container(table, out, |row, out| {
+                self.write_container(row, out, write_stamped)
+            });
+        });
+        out.push(b',');
+        self.write_container(&self.content.values, &mut out, write_stamped);
+        out.push(b']');
+        json::into_string(out)
+    }
+
+    /// A store of saved content, which may have any of the three forms of [`MergeableStore::load`].
+    ///
+    /// # Errors
+    /// As [`MergeableStore::load`].
+    pub fn from_content(client: ClientId, now: Millis, text: &str) -> Result<Self, LoadError> {
+        let mut store = Self::new(client);
+        store.load(now, text)?;
+        Ok(store)
+    }
+
+    /// Loads saved text. Content with hashes replaces everything, and its hashes are believed; mergeable changes (third element 1)
+    /// are merged; plain `[tables, values]` replace the live content and get new stamps.
+    ///
+    /// # Errors
+    /// Text of another form, and stamps more than five minutes ahead.
+    pub fn load(&mut self, now: Millis, text: &str) -> Result<(), LoadError> {
+        let json = Json::parse(text).map_err(ChangesError::from)?;
+        let Json::Array(parts) = &json else {
+            return Err(ChangesError::Shape("an array of tables and values").into());
+        };
+        match parts.as_slice() {
+            [Json::Array(_), _, _] => {
+                let changes = Changes::read(&json, StampForm::Loose)?;
+                self.merge(now, &changes)?;
+                Ok(())
+            }
+            [tables @ Json::Array(_), values] => self.load_content(now, tables, values),
+            [Json::Object(tables), Json::Object(values)] => self.load_plain(now, tables, values),
+            _ => Err(ChangesError::Shape("two elements, or three with a third of 1").into()),
+        }
+    }
+
+    fn load_content(&mut self, now: Millis, tables: &Json, values: &Json) -> Result<(), LoadError> {
+        let (mut ids, mut highest) = (self.ids.clone(), Hlc::EMPTY);
+        let mut reader = Reader {
+            ids: &mut ids,
+            now,
+            highest: &mut highest,
+        };
+        let content = Content {
+            tables: reader.container(
+                tables,
+                &mut |reader, table| {
+                    reader.container(table, &mut |reader, row| reader.things(row), |row| {
+                        row.live > 0
+                    })
+                },
+                |table| table.live > 0,
+            )?,
+            values: reader.things(values)?,
+        };
+        self.ids = ids;
+        self.content = content;
+        self.clock.seen(now, highest);
+        Ok(())
+    }
+
+    fn load_plain(
+        &mut self,
+        now: Millis,
+        tables: &IndexMap<Text, Json>,
+        values: &IndexMap<Text, Json>,
+    ) -> Result<(), LoadError> {
+        let mut plain = IndexMap::new();
+        for (table, rows) in tables {
+            let mut plain_rows = IndexMap::new();
+            for (row, cells) in object(rows)? {
+                plain_rows.insert(row, plain_things(object(cells)?)?);
+            }
+            plain.insert(table, plain_rows);
+        }
+        let values = plain_things(values)?;
+        self.transaction(now, |tx| {
+            let others = tx
+                .store()
+                .table_ids()
+                .into_iter()
+                .filter(|table| !plain.contains_key(table));
+            let others: Vec<Text> = others.collect();
+            for (table, rows) in plain {
+                tx.set_table(table, rows)?;
+            }
+            others.iter().try_for_each(|table| tx.del_table(table))?;
+            if values.is_empty() {
+                tx.del_values()
+            } else {
+                tx.set_values(values)
+            }
+        })?;
+        Ok(())
+    }
+
+    fn write_container<V>(
+        &self,
+        container: &Container<V>,
+        out: &mut Vec<u8>,
+        write: impl Fn(&V, &mut Vec<u8>),
+    ) {
+        out.push(b'[');
+        let mut entries: Vec<&Entry<V>> = container.entries.iter().collect();
+        entries.sort_by_cached_key(|entry| js_rank(self.ids.text(entry.id)));
+        let entries = entries
+            .into_iter()
+            .map(|entry| (self.ids.text(entry.id), &entry.value));
+        json::write_object(entries, out, write);
+        write_tail(container.hlc, container.hash, out);
+    }
+}
+
+fn write_stamped(stamped: &Stamped, out: &mut Vec<u8>) {
+    out.push(b'[');
+    write_thing(stamped.thing.as_ref(), out);
+    write_tail(stamped.hlc, stamped.hash, out);
+}
+
+fn write_tail(hlc: Hlc, hash: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    hlc.write(out);
+    out.extend_from_slice(b"\",");
+    json::write_number(hash.into(), out);
+    out.push(b']');
+}
+
+fn object(value: &Json) -> Result<&IndexMap<Text, Json>, ChangesError> {
+    match value {
+        Json::Object(entries) => Ok(entries),
+        _ => Err(ChangesError::Shape("an object")),
+    }
+}
+
+/// Plain content holds objects either encoded or as they are; a store's own writes encode them.
+fn plain_things(entries: &IndexMap<Text, Json>) -> Result<IndexMap<&Text, Cell>, ChangesError> {
+    entries
+        .iter()
+        .map(|(id, value)| match Cell::from_wire(value)? {
+            Some(Cell::RawJson(text)) => Ok((id, Cell::Json(text))),
+            Some(cell) => Ok((id, cell)),
+            None => Err(ChangesError::Shape("content, not U+FFFC")),
+        })
+        .collect()
+}
+
+/// Reads content whose stamps all have three elements, and takes their hashes as they are.
+struct Reader<'a> {
+    ids: &'a mut Ids,
+    now: Millis,
+    highest: &'a mut Hlc,
+}
+
+impl Reader<'_> {
+    fn stamp<'j>(&mut self, value: &'j Json) -> Result<(&'j Json, Hlc, u32), LoadError> {
+        let Json::Array(parts) = value else {
+            return Err(ChangesError::Shape("a stamp, which is an array").into());
+        };
+        let [thing, hlc, Json::Number(hash)] = parts.as_slice() else {
+            return Err(ChangesError::Shape("a stamp of a thing, an HLC and a hash").into());
+        };
+        let hlc = read_hlc(hlc)?;
+        if !hash.is_finite() {
+            return Err(ChangesError::Shape("a finite hash").into());
+        }
+        if hlc.is_too_far_ahead(self.now) {
+            return Err(MergeError::TooFarAhead { hlc, now: self.now }.into());
+        }
+        *self.highest = hlc.max(*self.highest);
+        Ok((thing, hlc, to_uint32(*hash)))
+    }
+
+    fn container<V>(
+        &mut self,
+        value: &Json,
+        read: &mut dyn FnMut(&mut Self, &Json) -> Result<V, LoadError>,
+        lives: impl Fn(&V) -> bool,
+    ) -> Result<Container<V>, LoadError> {
+        let (thing, hlc, hash) = self.stamp(value)?;
+        let (mut entries, mut live) = (Entries::default(), 0);
+        for (id, value) in object(thing)? {
+            let value = read(self, value)?;
+            live += u32::from(lives(&value));
+            entries.push(self.ids.intern(id), value);
+        }
+        Ok(Container {
+            entries,
+            hlc,
+            hash,
+            live,
+        })
+    }
+
+    fn things(&mut self, value: &Json) -> Result<Container<Stamped>, LoadError> {
+        let mut read = |reader: &mut Self, value: &Json| {
+            let (thing, hlc, hash) = reader.stamp(value)?;
+            let thing = Cell::from_wire(thing).map_err(ChangesError::from)?;
+            Ok(Stamped { thing, hlc, hash })
+        };
+        self.container(value, &mut read, |stamped| stamped.thing.is_some())
+    }
+}
+
+/// JavaScript's `number >>> 0`.
+fn to_uint32(number: f64) -> u32 {
+    number.trunc().rem_euclid(4_294_967_296.0) as u32
+}
