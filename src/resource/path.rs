@@ -137,6 +137,12 @@ impl PathTemplate {
         self.join(|claim, _| Ok(format!("{{{}}}", claim.as_str()))).unwrap_or_default()
     }
 
+    /// The template with `{}` in the place of placeholders: equal for two that can name the same paths.
+    #[must_use]
+    pub fn erased(&self) -> String {
+        self.join(|_, _| Ok("{}".to_owned())).unwrap_or_default()
+    }
+
     /// The cells that place a row.
     pub fn cells(&self) -> impl Iterator<Item = &CellId> {
         self.segments.iter().filter_map(|segment| match segment {

@@ -1,0 +1,181 @@
+//! The settings as they are written, before anything is checked but types and spelling.
+//!
+//! Every key is optional here: what is missing is told by the validation, together with everything else that is wrong.
+//! What each key means is told in `docs/config.md`, by whose tables a test checks these types.
+
+use std::collections::BTreeMap;
+
+use crate::resource::{CellType, ClaimName, Collation, CreateMode, Nulls, Op};
+
+/// Declares raw settings: each field an optional key, nothing else allowed.
+macro_rules! raw {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Default, serde::Deserialize)]
+        #[cfg_attr(test, derive(serde::Serialize))]
+        #[serde(default, deny_unknown_fields)]
+        pub(super) struct $name {
+            $(pub(super) $field: Option<$kind>,)*
+        }
+    )*};
+}
+
+raw! {
+    /// The whole file.
+    Settings {
+        server: Server,
+        admin: Admin,
+        legacy: Legacy,
+        storage: Storage,
+        identity: Identity,
+        flags: Flags,
+        sync: Sync,
+        compare: Compare,
+        outbox: Outbox,
+        resource: Vec<Resource>,
+    }
+    Server {
+        listen: String,
+        sync_mount: String,
+        own_mount: String,
+    }
+    Admin {
+        listen: String,
+        token: String,
+    }
+    Legacy {
+        url: String,
+        connect_timeout_ms: u64,
+        response_timeout_ms: u64,
+        service_token: String,
+    }
+    Storage {
+        url: String,
+        auth_token: String,
+        recordings: String,
+    }
+    Identity {
+        mode: IdentityMode,
+        jwt_key_file: String,
+        jwks_url: String,
+        authorized_parties: Vec<String>,
+        issuer: String,
+        sync_token: SyncToken,
+    }
+    SyncToken {
+        signing_key_file: String,
+        ttl_seconds: u64,
+    }
+    Flags {
+        file: String,
+        prefix: String,
+        reload_ms: u64,
+        unleash: Unleash,
+    }
+    Unleash {
+        url: String,
+        token: String,
+        app_name: String,
+        environment: String,
+        poll_ms: u64,
+        timeout_ms: u64,
+    }
+    Sync {
+        durability: super::Durability,
+    }
+    Compare {
+        max_concurrent: u64,
+        max_body_bytes: u64,
+        settle_ms: Vec<u64>,
+        timeout_ms: u64,
+    }
+    Outbox {
+        max_attempts: u64,
+        initial_backoff_ms: u64,
+        max_backoff_ms: u64,
+    }
+    /// One `[[resource]]`.
+    Resource {
+        name: String,
+        table: String,
+        id: String,
+        version: String,
+        create: CreateMode,
+        path: String,
+        claims: BTreeMap<String, ClaimName>,
+        row: BTreeMap<String, String>,
+        routes: Routes,
+        envelope: Envelope,
+        cells: BTreeMap<String, Cell>,
+        query: Query,
+        compare: CompareRules,
+    }
+    Routes {
+        list: String,
+        get: String,
+        create: String,
+        update: String,
+        delete: String,
+        exclude: Vec<String>,
+    }
+    Envelope {
+        list: String,
+        total: String,
+        limit: String,
+        offset: String,
+        item: String,
+    }
+    Cell {
+        r#type: CellType,
+        required: bool,
+        nullable: bool,
+        read_only: bool,
+        unique: bool,
+        r#enum: Vec<String>,
+    }
+    Query {
+        filters: Vec<Filter>,
+        sort: Sort,
+        page: Page,
+    }
+    Filter {
+        param: String,
+        cell: String,
+        op: Op,
+    }
+    Sort {
+        param: String,
+        keys: Vec<String>,
+        default: String,
+        tie_breaker: String,
+        collation: Collation,
+        nulls: Nulls,
+    }
+    Page {
+        limit: String,
+        offset: String,
+        default_limit: u64,
+        max_limit: u64,
+    }
+    /// `[resource.compare]`.
+    CompareRules {
+        ignore: Vec<String>,
+        arrays: Vec<KeyedArray>,
+        null_eq_missing: Vec<String>,
+        headers: Vec<String>,
+        clear: Vec<String>,
+    }
+    KeyedArray {
+        path: String,
+        by: String,
+    }
+}
+
+/// Who signs users in.
+#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum IdentityMode {
+    Clerk,
+    InsecureDev,
+}

@@ -1,0 +1,423 @@
+//! The example parses, the reference is complete, and every mistake is told with its place and remedy.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::resource::{CellId, RouteTable};
+
+const EXAMPLE: &str = include_str!("../../docs/crossfade.example.toml");
+const REFERENCE: &str = include_str!("../../docs/config.md");
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/cf"), "crossfade.toml")
+}
+
+/// The example with its optional settings set.
+fn full_example() -> String {
+    let uncomment = |line: &'static str| match line.strip_prefix('#') {
+        Some(setting) if setting.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => {
+            setting
+        }
+        _ => line,
+    };
+    EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+}
+
+/// The example with `from`, which must be in it, replaced.
+fn edited(from: &str, to: &str) -> String {
+    assert_eq!(EXAMPLE.matches(from).count(), 1, "{from:?} must be in the example once");
+    EXAMPLE.replace(from, to)
+}
+
+/// The problems of the example with `from` replaced.
+fn problems(from: &str, to: &str) -> Vec<Problem> {
+    parse(&edited(from, to)).unwrap_err().problems().to_vec()
+}
+
+/// The only problem of the example with `from` replaced, as people see it.
+fn problem(from: &str, to: &str) -> String {
+    let problems = problems(from, to);
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    problems[0].to_string()
+}
+
+#[test]
+fn the_example_is_a_configuration_with_the_documented_defaults() {
+    let config = parse(EXAMPLE).unwrap();
+    assert_eq!(config.server.sync_mount, "/sync");
+    assert_eq!(config.legacy.url.as_str(), "http://127.0.0.1:3000");
+    assert_eq!(config.legacy.connect_timeout, Duration::from_secs(2));
+    assert_eq!(config.storage.control, Database::File("/etc/cf/crossfade.db".into()));
+    assert_eq!(config.admin.token, SecretRef::Env("CROSSFADE_ADMIN_TOKEN".into()));
+    assert_eq!(config.compare.settle, [Duration::from_secs(1), Duration::from_secs(3)]);
+    assert_eq!(config.identity.sync_token.ttl, Duration::from_secs(900));
+    let FlagSource::File { path, reload } = &config.flags.source else { panic!("a file") };
+    assert_eq!(
+        (path.as_path(), *reload),
+        (Path::new("/etc/cf/flags.json"), Duration::from_millis(250))
+    );
+    let users = &config.resources[0];
+    assert_eq!(users.schema.cells().len(), 10);
+    let order: Vec<_> = users.schema.cells().iter().map(|cell| &*cell.id).take(3).collect();
+    assert_eq!(order, ["id", "orgId", "name"], "the order of the file, not of the alphabet");
+    assert_eq!(users.version, Some(CellId::from("version")));
+    assert!(RouteTable::new(&config.resources).is_ok());
+}
+
+#[test]
+fn optional_settings_of_the_example_are_valid_too() {
+    // Of each pair of alternatives one is taken out again.
+    let text = full_example()
+        .replace("jwt_key_file = \"clerk.pem\"\n", "")
+        .replace("file = \"flags.json\"\n", "")
+        .replace("auth_token = \"env:CROSSFADE_STORAGE_TOKEN\"\n", "");
+    let config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    assert!(matches!(config.flags.source, FlagSource::Unleash(_)));
+    assert_eq!(config.resources[0].compare.arrays.len(), 1);
+    assert_eq!(config.resources[0].routes.exclude.len(), 1);
+}
+
+#[test]
+fn the_reference_lists_exactly_the_keys_that_are_read() {
+    let raw: raw::Settings = toml::from_str(&full_example()).unwrap();
+    let mut read = BTreeSet::new();
+    keys(&serde_json::to_value(raw).unwrap(), "", &mut read);
+    let mut told = BTreeSet::new();
+    let mut section = String::new();
+    for line in REFERENCE.lines() {
+        if let Some(title) = line.strip_prefix("## `") {
+            section = title.replace(['[', ']', '`'], "");
+        } else if let Some(row) = line.strip_prefix("| `") {
+            told.insert(format!("{section}.{}", row.split('`').next().unwrap()));
+        }
+    }
+    assert_eq!(told, read);
+}
+
+/// All keys of the serialized settings; a key that the example does not set is null, and fails.
+fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
+    let Value::Object(object) = value else { panic!("{at} is no table") };
+    for (name, value) in object {
+        let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+        let free = matches!(key.as_str(), "resource.claims" | "resource.row");
+        match value {
+            // Only optional cells' keys differ from cell to cell.
+            Value::Null => assert!(at.starts_with("resource.cells."), "the example lacks {key}"),
+            Value::Object(cells) if key == "resource.cells" => {
+                cells.values().for_each(|cell| keys(cell, "resource.cells.<name>", found));
+            }
+            Value::Object(_) if !free => keys(value, &key, found),
+            Value::Array(elements) if elements.iter().any(Value::is_object) => {
+                if key != "resource" {
+                    found.insert(key.clone());
+                }
+                elements.iter().for_each(|element| keys(element, &key, found));
+            }
+            _ => {
+                found.insert(key);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_neighbour() {
+    assert_eq!(
+        problem(
+            "[server]\nlisten = \"127.0.0.1:8080\"",
+            "[server]\nlisten = \"127.0.0.1:8080\"\nsync_muont = \"/s\""
+        ),
+        "crossfade.toml:8:1: server.sync_muont: unknown key `sync_muont`; did you mean `sync_mount`?"
+    );
+    let far = problem("param = \"sort\"", "param = \"sort\"\ncolour = 1");
+    assert!(
+        far.contains(
+            "resource[users].query.sort.colour: unknown key `colour`; the keys here are param, keys"
+        ),
+        "{far}"
+    );
+    let section = problem("[sync]", "[sinc]");
+    assert!(section.contains(": sinc: unknown key `sinc`; did you mean `sync`?"), "{section}");
+}
+
+#[test]
+fn all_problems_are_told_at_once_in_the_order_of_the_file() {
+    let text = edited(
+        "url = \"http://127.0.0.1:3000\"",
+        "ulr = \"http://127.0.0.1:3000\"\nconnect_timeout_ms = \"2s\"",
+    )
+    .replace("op = \"ge\"", "op = \"gte\"")
+    .replace("listen = \"127.0.0.1:8081\"\n", "")
+    .replace("get = \"GET /users/{id}\"", "get = \"GET /users\"");
+    let error = parse(&text).unwrap_err();
+    let keys: Vec<_> = error.problems().iter().map(|problem| problem.key.as_str()).collect();
+    let expected = [
+        "admin.listen",
+        "legacy.url",
+        "legacy.ulr",
+        "legacy.connect_timeout_ms",
+        "resource[users].routes.get",
+        "resource[users].query.filters[3].op",
+    ];
+    assert_eq!(keys, expected, "{error}");
+    assert!(error.to_string().starts_with("6 problems in the configuration:\n"));
+    assert!(
+        error.to_string().contains(
+            "legacy.connect_timeout_ms = \"2s\": invalid type: string \"2s\", expected u64"
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("unknown variant `gte`, expected one of"), "{error}");
+}
+
+#[test]
+fn text_that_is_no_toml_is_placed() {
+    let error = parse("[server]\nlisten = \n").unwrap_err();
+    assert_eq!(error.problems()[0].place.map(|(line, _)| line), Some(2), "{error}");
+    let secret = parse("[admin]\ntoken = \"hunter2\n").unwrap_err();
+    assert!(!secret.to_string().contains("hunter2"), "{secret}");
+}
+
+#[test]
+fn secrets_are_in_no_message() {
+    let cases = [
+        ("token = \"env:CROSSFADE_ADMIN_TOKEN\"", "token = [\"hunter2\"]"),
+        ("token = \"env:CROSSFADE_ADMIN_TOKEN\"", "tokn = \"hunter2\""),
+        ("\"env:CROSSFADE_SERVICE_TOKEN\"", "{ value = \"hunter2\" }"),
+        ("\"env:CROSSFADE_SERVICE_TOKEN\"", "\"env:hunter2!\""),
+        ("\"http://127.0.0.1:3000\"", "\"http://u:hunter2@127.0.0.1:3000\""),
+        ("\"http://127.0.0.1:3000\"", "\"http://127.0.0.1:3000/?key=hunter2\""),
+        ("\"file:crossfade.db\"", "\"libsql://h.example?authToken=hunter2\""),
+        (
+            "recordings = \"file:recordings.db\"",
+            "auth_token = \"hunter2\"\nrecordings = \"file:r.db\"",
+        ),
+    ];
+    for (from, to) in cases {
+        let error = parse(&edited(from, to)).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+    let config = parse(&edited("\"env:CROSSFADE_SERVICE_TOKEN\"", "\"hunter2\"")).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn what_is_missing_is_told_at_its_section() {
+    let error = parse("").unwrap_err();
+    let keys: Vec<_> = error.problems().iter().map(|problem| problem.key.as_str()).collect();
+    let expected = [
+        "server.listen",
+        "admin.listen",
+        "admin.token",
+        "legacy.url",
+        "legacy.service_token",
+        "storage.url",
+        "storage.recordings",
+        "identity.mode",
+        "flags.file",
+        "resource",
+    ];
+    assert_eq!(keys, expected);
+    let placed = problem("jwt_key_file = \"clerk.pem\"\n", "");
+    assert!(
+        placed.contains("toml:27:2: identity.jwt_key_file: is missing: name the PEM file"),
+        "{placed}"
+    );
+}
+
+#[test]
+fn each_mistake_has_its_message() {
+    let cases = [
+        (
+            "\"127.0.0.1:8080\"",
+            "\"localhost:8080\"",
+            "server.listen = \"localhost:8080\": is no address and port",
+        ),
+        ("\"127.0.0.1:8081\"", "\"127.0.0.1:8080\"", "is server.listen as well"),
+        ("#sync_mount = \"/sync\"", "sync_mount = \"/_crossfade/sync\"", "overlaps with own_mount"),
+        ("#sync_mount = \"/sync\"", "sync_mount = \"/sync/\"", "without a slash at its end"),
+        ("#own_mount = \"/_crossfade\"", "own_mount = \"/\"", "without a slash at its end"),
+        (
+            "\"http://127.0.0.1:3000\"",
+            "\"ftp://127.0.0.1\"",
+            "legacy.url = \"ftp://127.0.0.1\": has the scheme `ftp`",
+        ),
+        (
+            "#connect_timeout_ms = 2000",
+            "connect_timeout_ms = 0",
+            "connect_timeout_ms = 0: must be from 1 to",
+        ),
+        ("\"file:recordings.db\"", "\"file:crossfade.db\"", "is storage.url as well"),
+        ("\"file:recordings.db\"", "\"http://127.0.0.1:1\"", "must be a file of this process"),
+        (
+            "jwt_key_file = \"clerk.pem\"",
+            "jwks_url = \"http://h.example/jwks\"",
+            "not encrypted and leaves this machine",
+        ),
+        (
+            "mode = \"clerk\"",
+            "mode = \"insecure-dev\"",
+            "jwt_key_file = \"clerk.pem\": has no use with",
+        ),
+        (
+            "#authorized_parties = [\"http://localhost:3000\"]",
+            "authorized_parties = [\"localhost:3000\"]",
+            "identity.authorized_parties[0] = \"localhost:3000\": is no origin",
+        ),
+        ("#prefix = \"crossfade\"", "prefix = \"a b\"", "flags.prefix = \"a b\": must be 1 to 64"),
+        ("file = \"flags.json\"", "", "flags.file: is missing"),
+        ("#settle_ms = [1000, 3000]", "settle_ms = [3000, 1000]", "must ascend"),
+        ("#settle_ms = [1000, 3000]", "settle_ms = [0]", "each from 1 to 600000"),
+        ("#max_backoff_ms = 30000", "max_backoff_ms = 100", "less than initial_backoff_ms"),
+        ("name = \"users\"", "name = \"Users\"", "must be 1 to 64 of a-z"),
+        ("table = \"users\"", "table = \"a b\"", "must be 1 to 64 of A-Z"),
+        (
+            "\nid = \"id\"",
+            "\nid = \"uid\"",
+            "resource[users].id = \"uid\": there is no cell `uid`; the cells are active, age",
+        ),
+        ("\nid = \"id\"", "\nid = \"age\"", "must be a string or number with required = true"),
+        ("version = \"version\"", "version = \"active\"", "a string that holds an ISO time"),
+        ("create = \"client-id\"", "create = \"probe\"", "needs a cell with `unique = true`"),
+        (
+            "claims = { org = \"org_id\" }\n",
+            "",
+            "placeholder `{org}` has no claim: add `org = \"org_id\"`",
+        ),
+        (
+            "row = { org = \"orgId\" }\n",
+            "",
+            "placeholder `{org}` has no field: add `org = \"<cell>\"`",
+        ),
+        (
+            "row = { org = \"orgId\" }",
+            "row = { org = \"orgid\" }",
+            "resource[users].row.org = \"orgid\": there is no cell `orgid`",
+        ),
+        ("row = { org = \"orgId\" }", "row = { org = \"age\" }", "it says where the row lives"),
+        ("path = \"org/{org}\"", "path = \"org/x{org}\"", "a placeholder fills a whole segment"),
+        ("\"POST /users\"", "\"POST /users/{id}\"", "this route must not have `{id}`"),
+        ("\"POST /users\"", "\"GET /people\"", "must be POST, PUT, PATCH or DELETE"),
+        ("\"GET /users\"", "\"POST /people\"", "must be a GET"),
+        (
+            "\"PATCH /users/{id}\"",
+            "\"DELETE /users/{id}\"",
+            "resource[users].routes.delete = \"DELETE /users/{id}\": `DELETE /users/{id}` is taken by resource[users].routes.update",
+        ),
+        ("\"GET /users/{id}\"", "\"GET /sync/{id}\"", "is under server.sync_mount"),
+        ("#exclude = [\"/users/me\"]", "exclude = [\"/users\"]", "is mapped as `GET /users`"),
+        (
+            "#exclude = [\"/users/me\"]",
+            "exclude = [\"/users/{id}\"]",
+            "must be a path without `{id}`",
+        ),
+        ("total = \"/total\"", "total = \"/data/total\"", "overlaps with list"),
+        ("list = \"/data\"", "list = \"data\"", "is no JSON Pointer"),
+        (
+            "enum = [\"admin\", \"member\", \"viewer\"]",
+            "enum = [\"a\", \"a\"]",
+            "lists a string twice",
+        ),
+        (
+            "type = \"boolean\"",
+            "type = \"boolean\"\nenum = [\"a\"]",
+            "lists strings, and the type is boolean",
+        ),
+        (
+            "{ param = \"q\", cell = \"name\"",
+            "{ param = \"role\", cell = \"name\"",
+            "the query parameter `role` is mapped by resource[users].query.filters[0].param already",
+        ),
+        (
+            "{ param = \"q\", cell = \"name\"",
+            "{ param = \"q\", cell = \"age\"",
+            "cells.age is a number, which has no `contains`",
+        ),
+        (
+            "{ param = \"q\", cell = \"name\"",
+            "{ param = \"q\", cell = \"nam\"",
+            "there is no cell `nam`",
+        ),
+        ("default = \"id\"", "default = \"-nam\"", "there is no cell `nam`"),
+        ("default = \"id\"", "default = \"id,id\"", "`id` is no cell, or is named twice"),
+        ("tie_breaker = \"id\"", "tie_breaker = \"name\"", "must tell any two rows apart"),
+        (
+            "param = \"sort\"",
+            "param = \"limit\"",
+            "the query parameter `limit` is mapped by resource[users].query.sort.param already",
+        ),
+        ("#default_limit = 20", "default_limit = 200", "is over max_limit (100)"),
+        (
+            "[resource.query.page]\nlimit = \"limit\"\noffset = \"offset\"",
+            "",
+            "has no use without [resource.query.page]",
+        ),
+        (
+            "#ignore = [\"$.data[*].updatedAt\"]",
+            "ignore = [\"data\"]",
+            "resource[users].compare.ignore[0] = \"data\": is no JSONPath",
+        ),
+        ("#headers = [\"content-type\"]", "headers = [\"a b\"]", "is no header's name"),
+    ];
+    for (from, to, expected) in cases {
+        let problems = problems(from, to);
+        let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        assert!(
+            lines.iter().any(|line| line.contains(expected)),
+            "{expected:?} is not in {lines:#?}"
+        );
+        assert!(lines.len() <= 2, "one mistake, one or two messages: {lines:#?}");
+    }
+}
+
+#[test]
+fn insecure_identity_needs_loopback() {
+    let text = edited("mode = \"clerk\"\njwt_key_file = \"clerk.pem\"", "mode = \"insecure-dev\"");
+    assert!(parse(&text).is_ok());
+    let error = parse(&text.replace("127.0.0.1:8080", "0.0.0.0:8080")).unwrap_err();
+    assert!(error.to_string().contains("needs a loopback address in server.listen"), "{error}");
+}
+
+#[test]
+fn resources_do_not_get_into_each_others_way() {
+    let (_, resource) = EXAMPLE.split_once("[[resource]]").unwrap();
+    let twice = |edit: &dyn Fn(String) -> String| {
+        format!("{EXAMPLE}\n[[resource]]{}", edit(resource.to_owned()))
+    };
+    let error = parse(&twice(&|same| same)).unwrap_err();
+    let count = |what: &str| error.to_string().matches(what).count();
+    assert_eq!(count("is taken by"), 7, "{error}");
+    let other =
+        |text: String| text.replace("\"users\"", "\"people\"").replace(" /users", " /people");
+    assert!(parse(&twice(&other)).is_ok());
+    let error = parse(&twice(&|text| other(text).replace("org_id", "user_id"))).unwrap_err();
+    assert!(error.to_string().contains("filled from another claim"), "{error}");
+}
+
+#[test]
+fn a_probe_is_a_unique_cell_that_can_be_asked_for() {
+    let text = edited("create = \"client-id\"", "create = \"probe\"")
+        .replace("#unique = true", "unique = true")
+        .replace("filters = [", "filters = [{ param = \"email\", cell = \"email\", op = \"eq\" },");
+    let config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        config.resources[0].probe().map(|(param, cell)| (param, &*cell.id)),
+        Some(("email", "email"))
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Config::load(Path::new("/nonexistent/crossfade.toml")).unwrap_err();
+    assert!(error.to_string().starts_with("/nonexistent/crossfade.toml cannot be read"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("crossfade.toml");
+    std::fs::write(&file, EXAMPLE).unwrap();
+    let config = Config::load(&file).unwrap();
+    assert_eq!(config.storage.recordings, dir.path().join("recordings.db"));
+}
