@@ -56,6 +56,7 @@ async fn a_refusal_reaches_the_client_without_its_body() {
         assert_eq!(answer.body, body.as_bytes());
         // What the client might still send is no request.
         client.closed().await;
+        upstream.all_ended().await;
     }
 }
 

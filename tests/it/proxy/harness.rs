@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +11,7 @@ use crossfade::proxy::forward::{ForwardConfig, Forwarder, Tap, Upstream};
 use crossfade::proxy::server::{ServeConfig, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -79,8 +79,8 @@ impl Proxy {
 /// An upstream that runs `serve` on each connection; it ends when dropped.
 pub(super) struct RawUpstream {
     pub(super) at: SocketAddr,
-    /// Connections accepted so far.
-    pub(super) accepted: Arc<AtomicUsize>,
+    /// Connections accepted, connections ended, connections ended by a panic.
+    counts: watch::Receiver<[usize; 3]>,
     task: AbortHandle,
 }
 
@@ -91,29 +91,52 @@ impl RawUpstream {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, serve)
+    }
+
+    pub(super) fn on<F, Fut>(listener: TcpListener, serve: F) -> Self
+    where
+        F: Fn(Peer) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         let at = listener.local_addr().unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
+        let (count, counts) = watch::channel([0; 3]);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(Peer::new(stream)));
-                while connections.try_join_next().is_some() {}
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        connections.spawn(serve(Peer::new(accepted.unwrap().0)));
+                        count.send_modify(|count| count[0] += 1);
+                    }
+                    Some(ended) = connections.join_next() => count.send_modify(|count| {
+                        count[1] += 1;
+                        count[2] += usize::from(ended.is_err());
+                    }),
+                }
             }
         });
-        Self { at, accepted, task: task.abort_handle() }
+        Self { at, counts, task: task.abort_handle() }
     }
 
     pub(super) fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
+        self.counts.borrow()[0]
+    }
+
+    /// Waits until a connection was accepted and none is open.
+    pub(super) async fn all_ended(&self) {
+        let mut counts = self.counts.clone();
+        let ended = counts.wait_for(|[accepted, ended, _]| *accepted > 0 && accepted == ended);
+        soon(ended).await.unwrap();
     }
 }
 
 impl Drop for RawUpstream {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            assert_eq!(self.counts.borrow()[2], 0, "an upstream failed, see above");
+        }
     }
 }
 
