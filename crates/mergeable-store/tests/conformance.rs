@@ -1,5 +1,12 @@
 //! The vectors recorded from TinyBase 10.0.1, whole. See `vectors/README.md`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected has to fail"
+)]
+
 mod support;
 
 use mergeable_store::{
