@@ -25,7 +25,7 @@ fn thing(hlc: Hlc) -> Option<Cell> {
     match hlc.counter() % 7 {
         0 => None,
         1 => Some(Cell::Null),
-        2 => Some(Cell::from(hlc.counter() % 2 == 0)),
+        2 => Some(Cell::from(hlc.counter().is_multiple_of(2))),
         3 => Some(Cell::from(hlc.to_string())),
         4 => Some(Cell::Json("{\"a\":[1]}".into())),
         5 => Some(Cell::RawJson("[1]".into())),

@@ -439,6 +439,32 @@ fn container_hlcs_of_old_clients_are_merged_and_passed_on() {
     );
 }
 
+/// A TinyBase client ignores what comes while it is loading, so what it missed has to be offered again.
+#[test]
+fn a_client_that_lacks_something_after_a_pull_is_told() {
+    let mut raw = Raw::new(Limits::default());
+    let _ = raw.send("X", &diff("c", 1.0, hlc(0, "x"))).unwrap();
+    let own = raw.star.store().hashes();
+    let asked = raw.say("Y", "\n[\"abcdefghijk\",2,[0,0]]");
+    let request = asked[0].1.items()[0].str();
+    assert!(
+        request.starts_with("abcdefghijk."),
+        "a pull goes under the transaction that caused it"
+    );
+    let told = raw.say("Y", &format!("S\n[\"{request}\",0,[[{{}}],{{}}]]"));
+    let [(to, message)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (
+            to.as_str(),
+            message.items()[1].uint(),
+            message.items()[2].hashes()
+        ),
+        ("Y", 2, own)
+    );
+}
+
 #[test]
 fn an_answer_that_does_not_come_is_given_up() {
     let mut raw = Raw::new(Limits::default());
