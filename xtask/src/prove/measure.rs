@@ -95,6 +95,19 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_run_and_its_document_read() {
+        const PRINTS: Measurement = Measurement {
+            args: &["-c", r#"echo '{"version": 1, "list": [{"a": 0.5}]}'"#],
+            version: 1,
+        };
+        const BABBLES: Measurement = Measurement { args: &["-c", "echo hello"], version: 1 };
+        let bounds = [bound(PRINTS, "/a"), bound(BABBLES, "/a")];
+        let samples = all(&bounds, Path::new("sh"), Path::new("."), 2);
+        assert_eq!(samples[0].numbers, [0.5, 0.5]);
+        assert!(samples[1].missing.as_deref().is_some_and(|why| why.contains("no JSON")));
+    }
+
+    #[test]
     fn measurements_take_turns_and_are_shared() {
         let bounds = [bound(FAST, "/a"), bound(SLOW, "/a"), bound(FAST, "/b")];
         let mut ran = Vec::new();
