@@ -64,7 +64,7 @@ async fn guard(State(api): Shared, mut request: Request, next: Next) -> Result<R
     if let Some(status) = faults.status {
         return Err(ApiError::Fault(status));
     }
-    let identity = api.authenticator.identify(request.headers())?;
+    let identity = api.authenticator.identify(request.headers()).await?;
     request.extensions_mut().insert(identity);
     Ok(next.run(request).await)
 }
