@@ -284,6 +284,8 @@ async fn what_is_refused_and_how() {
     assert_error(list, StatusCode::UNPROCESSABLE_ENTITY, "validation_failed").await;
     let member = http.as_role("org:member", Method::DELETE, "/users/user_00001");
     assert_error(member, StatusCode::FORBIDDEN, "forbidden").await;
+    let me = http.admin(Method::PATCH, "/users/me").json(&json!({"name": "M"}));
+    assert_error(me, StatusCode::NOT_FOUND, "not_found").await;
     assert_error(http.admin(Method::GET, "/elsewhere"), StatusCode::NOT_FOUND, "not_found").await;
     assert_error(http.admin(Method::PUT, "/users"), StatusCode::NOT_FOUND, "not_found").await;
     assert_error(http.admin(Method::GET, "/users/%ff"), StatusCode::NOT_FOUND, "not_found").await;
