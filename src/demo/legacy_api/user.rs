@@ -247,6 +247,9 @@ mod tests {
             let error = read_new_user(body).unwrap_err().to_string();
             assert!(error.contains(field), "{field} = {value}: {error}");
         }
+        let mut emoji = good.clone();
+        emoji["name"] = json!("😀".repeat(200));
+        assert!(read_new_user(emoji).is_ok(), "characters are counted, not bytes or UTF-16 units");
         assert!(read_new_user(json!([])).is_err());
         assert!(read_new_user(json!({"name": "A"})).is_err());
     }
