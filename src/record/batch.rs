@@ -6,19 +6,19 @@ use std::hash::Hash;
 use libsql::{Transaction, params};
 
 use super::event::{Compared, Count, Event, Exchange, Note};
-use super::{Latencies, MINUTE_MS, Measure, Sample, scrub};
+use super::{Latencies, Measure, Sample, scrub};
 use crate::compare::SignatureParts;
 
 /// Recordings hold at most so many signatures; further ones are counted together.
 const MAX_SIGNATURES: i64 = 1_000;
-/// Slots 0 to 3 keep the first samples, this one the latest.
-const LAST_SLOT: i64 = 4;
+/// Places 0 to 3 keep the first samples, this one the latest.
+const LAST_PLACE: i64 = 4;
 /// Recordings hold at most so many notes; further ones are counted.
 const MAX_NOTES: i64 = 10_000;
 /// A note's text is cut to so many bytes.
 const MAX_NOTE_BYTES: usize = 2_000;
 
-/// Minute, resource, route.
+/// Slot, resource, route.
 type Route = (i64, String, String);
 
 #[derive(Default)]
@@ -32,13 +32,14 @@ struct Disagreement {
     parts: SignatureParts,
     first_seen: i64,
     last_seen: i64,
-    minutes: BTreeMap<i64, i64>,
+    slots: BTreeMap<i64, i64>,
     samples: Vec<(i64, Sample)>,
 }
 
 /// Events folded, not yet written.
 #[derive(Default)]
 pub(super) struct Batch {
+    grain_ms: u64,
     /// How many events are in it.
     pub(super) events: u64,
     /// The latest time among them.
@@ -58,16 +59,21 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn minute(at_ms: u64) -> i64 {
-    signed(at_ms - at_ms % MINUTE_MS)
-}
-
 fn add<K: Eq + Hash>(counts: &mut HashMap<K, i64>, key: K, by: i64) {
     let count = counts.entry(key).or_default();
     *count = count.saturating_add(by);
 }
 
 impl Batch {
+    /// An empty one; times are rounded down to multiples of `grain_ms`.
+    pub(super) fn new(grain_ms: u64) -> Self {
+        Self { grain_ms: grain_ms.max(1), ..Self::default() }
+    }
+
+    fn slot(&self, at_ms: u64) -> i64 {
+        signed(at_ms - at_ms % self.grain_ms)
+    }
+
     pub(super) fn absorb(&mut self, event: Event) {
         self.events += 1;
         self.latest_ms = self.latest_ms.max(event.at_ms());
@@ -80,7 +86,7 @@ impl Batch {
     }
 
     fn exchange(&mut self, event: Exchange) {
-        let route = (minute(event.at_ms), event.resource.to_string(), event.route.to_string());
+        let route = (self.slot(event.at_ms), event.resource.to_string(), event.route.to_string());
         if let Some(reason) = event.fallback {
             add(&mut self.fallbacks, (route.clone(), reason.into_owned()), 1);
         }
@@ -96,8 +102,8 @@ impl Batch {
 
     fn comparison(&mut self, event: Compared) {
         let at = signed(event.at_ms);
-        let minute = minute(event.at_ms);
-        let route = (minute, event.resource.to_string(), event.route.to_string());
+        let slot = self.slot(event.at_ms);
+        let route = (slot, event.resource.to_string(), event.route.to_string());
         let key = (route.clone(), event.stage.as_str(), event.verdict.as_str());
         add(&mut self.compared, key, 1);
         let mut measured = |measure, latency_us| {
@@ -127,12 +133,12 @@ impl Batch {
                 parts: signature.parts,
                 first_seen: at,
                 last_seen: at,
-                minutes: BTreeMap::new(),
+                slots: BTreeMap::new(),
                 samples: Vec::new(),
             });
             known.first_seen = known.first_seen.min(at);
             known.last_seen = known.last_seen.max(at);
-            *known.minutes.entry(minute).or_default() += 1;
+            *known.slots.entry(slot).or_default() += 1;
             known.samples.extend(event.sample.map(|sample| (at, sample)));
         }
     }
@@ -141,18 +147,18 @@ impl Batch {
         let (resource, route) = event.of.map_or_else(Default::default, |(resource, route)| {
             (resource.to_string(), route.to_string())
         });
-        let key = ((minute(event.at_ms), resource, route), event.name.into_owned());
+        let key = ((self.slot(event.at_ms), resource, route), event.name.into_owned());
         add(&mut self.counters, key, signed(event.by));
     }
 
-    /// Adds to a counter that belongs to no route, in the batch's latest minute.
+    /// Adds to a counter that belongs to no route, in the batch's latest slot.
     pub(super) fn add_count(&mut self, name: &str, by: u64) {
-        let minute = minute(self.latest_ms);
-        self.add_count_at(minute, name, by);
+        let slot = self.slot(self.latest_ms);
+        self.add_count_at(slot, name, by);
     }
 
-    fn add_count_at(&mut self, minute: i64, name: &str, by: u64) {
-        let route = (minute, String::new(), String::new());
+    fn add_count_at(&mut self, slot: i64, name: &str, by: u64) {
+        let route = (slot, String::new(), String::new());
         add(&mut self.counters, (route, name.to_owned()), signed(by));
     }
 
@@ -160,33 +166,33 @@ impl Batch {
     pub(super) async fn write(mut self, tx: &Transaction) -> libsql::Result<()> {
         self.write_signatures(tx).await?;
         self.write_notes(tx).await?;
-        for (((minute, resource, route), kind, stage, origin), answers) in self.answered {
-            write_answers(tx, (minute, resource, route), [kind, stage, origin], answers).await?;
+        for (((slot, resource, route), kind, stage, origin), answers) in self.answered {
+            write_answers(tx, (slot, resource, route), [kind, stage, origin], answers).await?;
         }
-        for (((minute, resource, route), measure), latencies) in self.latencies {
-            write_latencies(tx, (minute, resource, route), measure, latencies).await?;
+        for (((slot, resource, route), measure), latencies) in self.latencies {
+            write_latencies(tx, (slot, resource, route), measure, latencies).await?;
         }
-        for (((minute, resource, route), stage, verdict), count) in self.compared {
+        for (((slot, resource, route), stage, verdict), count) in self.compared {
             tx.execute(
                 "insert into compared values (?1, ?2, ?3, ?4, ?5, ?6)
                  on conflict do update set count = count + excluded.count",
-                params![minute, resource, route, stage, verdict, count],
+                params![slot, resource, route, stage, verdict, count],
             )
             .await?;
         }
-        for (((minute, resource, route), reason), count) in self.fallbacks {
+        for (((slot, resource, route), reason), count) in self.fallbacks {
             tx.execute(
                 "insert into fallback values (?1, ?2, ?3, ?4, ?5)
                  on conflict do update set count = count + excluded.count",
-                params![minute, resource, route, reason, count],
+                params![slot, resource, route, reason, count],
             )
             .await?;
         }
-        for (((minute, resource, route), name), count) in self.counters {
+        for (((slot, resource, route), name), count) in self.counters {
             tx.execute(
                 "insert into counter values (?1, ?2, ?3, ?4, ?5)
                  on conflict do update set count = count + excluded.count",
-                params![minute, resource, route, name, count],
+                params![slot, resource, route, name, count],
             )
             .await?;
         }
@@ -208,9 +214,9 @@ impl Batch {
                 .await?
                 > 0;
             if !known && number(tx, "select count(*) from signature", ()).await? >= MAX_SIGNATURES {
-                for (minute, count) in found.minutes {
+                for (slot, count) in found.slots {
                     let count = u64::try_from(count).unwrap_or(0);
-                    self.add_count_at(minute, "signatures_over_bound", count);
+                    self.add_count_at(slot, "signatures_over_bound", count);
                 }
                 continue;
             }
@@ -222,24 +228,24 @@ impl Batch {
                 params![id.as_str(), parts, found.first_seen, found.last_seen],
             )
             .await?;
-            for (minute, count) in found.minutes {
+            for (slot, count) in found.slots {
                 tx.execute(
-                    "insert into signature_minute values (?1, ?2, ?3)
+                    "insert into signature_slot values (?1, ?2, ?3)
                      on conflict do update set count = count + excluded.count",
-                    params![minute, id.as_str(), count],
+                    params![slot, id.as_str(), count],
                 )
                 .await?;
             }
-            let mut slot =
+            let mut place =
                 number(tx, "select count(*) from sample where id = ?1", [id.as_str()]).await?;
             for (at, sample) in found.samples {
                 let text = serde_json::to_string(&sample).unwrap_or_default();
                 tx.execute(
                     "insert or replace into sample values (?1, ?2, ?3, ?4)",
-                    params![id.as_str(), slot.min(LAST_SLOT), at, text],
+                    params![id.as_str(), place.min(LAST_PLACE), at, text],
                 )
                 .await?;
-                slot += 1;
+                place += 1;
             }
         }
         Ok(())
@@ -253,7 +259,7 @@ impl Batch {
         let mut held = number(tx, "select count(*) from note", ()).await?;
         for note in notes {
             if held >= MAX_NOTES {
-                self.add_count_at(minute(note.at_ms), "notes_over_bound", 1);
+                self.add_count_at(self.slot(note.at_ms), "notes_over_bound", 1);
                 continue;
             }
             let mut text = scrub(&note.text);
@@ -271,14 +277,14 @@ impl Batch {
 
 async fn write_answers(
     tx: &Transaction,
-    (minute, resource, route): Route,
+    (slot, resource, route): Route,
     [kind, stage, origin]: [&str; 3],
     mut answers: Answers,
 ) -> libsql::Result<()> {
-    let key = params![minute, resource.as_str(), route.as_str(), kind, stage, origin];
+    let key = params![slot, resource.as_str(), route.as_str(), kind, stage, origin];
     let mut rows = tx
         .query(
-            "select latencies from answered where minute = ?1 and resource = ?2 and route = ?3
+            "select latencies from answered where slot = ?1 and resource = ?2 and route = ?3
              and kind = ?4 and stage = ?5 and origin = ?6",
             key,
         )
@@ -295,7 +301,7 @@ async fn write_answers(
            s2 = s2 + excluded.s2, s3 = s3 + excluded.s3, s4 = s4 + excluded.s4,
            s5 = s5 + excluded.s5, latencies = excluded.latencies",
         params![
-            minute, resource, route, kind, stage, origin, requests, s1, s2, s3, s4, s5, latencies
+            slot, resource, route, kind, stage, origin, requests, s1, s2, s3, s4, s5, latencies
         ],
     )
     .await?;
@@ -304,15 +310,15 @@ async fn write_answers(
 
 async fn write_latencies(
     tx: &Transaction,
-    (minute, resource, route): Route,
+    (slot, resource, route): Route,
     measure: Measure,
     mut latencies: Latencies,
 ) -> libsql::Result<()> {
     let mut rows = tx
         .query(
-            "select latencies from latency where minute = ?1 and resource = ?2 and route = ?3
+            "select latencies from latency where slot = ?1 and resource = ?2 and route = ?3
              and measure = ?4",
-            params![minute, resource.as_str(), route.as_str(), measure.as_str()],
+            params![slot, resource.as_str(), route.as_str(), measure.as_str()],
         )
         .await?;
     if let Some(row) = rows.next().await? {
@@ -322,7 +328,7 @@ async fn write_latencies(
     tx.execute(
         "insert into latency values (?1, ?2, ?3, ?4, ?5)
          on conflict do update set latencies = excluded.latencies",
-        params![minute, resource, route, measure.as_str(), latencies.to_base64()],
+        params![slot, resource, route, measure.as_str(), latencies.to_base64()],
     )
     .await?;
     Ok(())

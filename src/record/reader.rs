@@ -6,14 +6,14 @@ use libsql::{Row, Rows};
 
 use super::schema::{Database, doing};
 use super::{
-    Answered, ComparedMinute, Counter, ExchangeKind, Fallback, Latencies, MINUTE_MS, Measure,
-    NoteKind, NoteRecord, RecordError, Recorded, RouteLatency, RuleRecord, SampleRecord,
-    SignatureRecord, VerdictCount,
+    Answered, ComparedSlot, Counter, ExchangeKind, Fallback, Latencies, Measure, NoteKind,
+    NoteRecord, RecordError, Recorded, RouteLatency, RuleRecord, SampleRecord, SignatureRecord,
+    VerdictCount,
 };
 use crate::compare::{Signature, Verdict};
 use crate::migration::{Origin, Stage};
 
-/// A range of time, in milliseconds since 1970; whole minutes that begin in it count.
+/// A range of time, in milliseconds since 1970; spans of the recording's grain count that begin in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TimeRange {
     /// Its start; none is the beginning.
@@ -98,7 +98,7 @@ impl Recording {
     }
 }
 
-/// A range as whole minutes.
+/// A range as signed numbers.
 #[derive(Debug, Clone, Copy)]
 struct Bounds(i64, i64);
 
@@ -217,9 +217,13 @@ impl Reader {
         let bounds = Bounds::of(range);
         let made_by = "select value from meta where name = 'made_by'";
         let made_by = self.all(made_by, (), |row| row.text(0)).await?.pop().unwrap_or_default();
-        let (first_ms, last_ms) = self.extent(bounds).await?;
+        let grain = "select value from meta where name = 'grain_ms'";
+        let grain_ms = self.all(grain, (), |row| row.word(0, "its grain")).await?.pop();
+        let grain_ms = grain_ms.unwrap_or(60_000).max(1);
+        let (first_ms, last_ms) = self.extent(bounds, grain_ms).await?;
         Ok(Recorded {
             made_by,
+            grain_ms,
             range,
             first_ms,
             last_ms,
@@ -234,22 +238,28 @@ impl Reader {
         })
     }
 
-    async fn extent(&self, bounds: Bounds) -> Result<(Option<u64>, Option<u64>), RecordError> {
-        let query = "select min(minute), max(minute) from (
-            select minute from answered union all select minute from compared
-            union all select minute from counter
-            union all select at - at % 60000 from note)
-            where minute >= ?1 and minute < ?2";
+    async fn extent(
+        &self,
+        bounds: Bounds,
+        grain_ms: u64,
+    ) -> Result<(Option<u64>, Option<u64>), RecordError> {
+        let grain = i64::try_from(grain_ms).unwrap_or(i64::MAX);
+        let params = [bounds.0, bounds.1, grain];
+        let query = "select min(slot), max(slot) from (
+            select slot from answered union all select slot from compared
+            union all select slot from counter
+            union all select at - at % ?3 as slot from note)
+            where slot >= ?1 and slot < ?2";
         let extents = self
-            .all(query, bounds.params(), |row| Ok((row.optional_count(0)?, row.optional_count(1)?)))
+            .all(query, params, |row| Ok((row.optional_count(0)?, row.optional_count(1)?)))
             .await?;
         let (first, last) = extents.into_iter().next().unwrap_or_default();
-        Ok((first, last.map(|minute| minute + MINUTE_MS)))
+        Ok((first, last.map(|slot| slot.saturating_add(grain_ms))))
     }
 
     async fn answered(&self, bounds: Bounds) -> Result<Vec<Answered>, RecordError> {
         let query = "select resource, route, kind, stage, origin, requests, s1, s2, s3, s4, s5,
-                     latencies from answered where minute >= ?1 and minute < ?2
+                     latencies from answered where slot >= ?1 and slot < ?2
                      order by resource, route, kind, stage, origin";
         let mut all: Vec<Answered> = Vec::new();
         self.each(query, bounds.params(), |row| {
@@ -279,12 +289,12 @@ impl Reader {
         Ok(all)
     }
 
-    async fn compared(&self, bounds: Bounds) -> Result<Vec<ComparedMinute>, RecordError> {
-        let query = "select minute, resource, route, stage, verdict, count from compared
-                     where minute >= ?1 and minute < ?2 order by 1, 2, 3, 4, 5";
+    async fn compared(&self, bounds: Bounds) -> Result<Vec<ComparedSlot>, RecordError> {
+        let query = "select slot, resource, route, stage, verdict, count from compared
+                     where slot >= ?1 and slot < ?2 order by 1, 2, 3, 4, 5";
         self.all(query, bounds.params(), |row| {
-            Ok(ComparedMinute {
-                minute_ms: row.count(0)?,
+            Ok(ComparedSlot {
+                at_ms: row.count(0)?,
                 resource: row.text(1)?,
                 route: row.text(2)?,
                 stage: row.word(3, "a stage")?,
@@ -297,7 +307,7 @@ impl Reader {
 
     async fn latencies(&self, bounds: Bounds) -> Result<Vec<RouteLatency>, RecordError> {
         let query = "select resource, route, measure, latencies from latency
-                     where minute >= ?1 and minute < ?2 order by 1, 2, 3";
+                     where slot >= ?1 and slot < ?2 order by 1, 2, 3";
         let mut all: Vec<RouteLatency> = Vec::new();
         self.each(query, bounds.params(), |row| {
             let one = RouteLatency {
@@ -322,7 +332,7 @@ impl Reader {
 
     async fn fallbacks(&self, bounds: Bounds) -> Result<Vec<Fallback>, RecordError> {
         let query = "select resource, route, reason, sum(count) from fallback
-                     where minute >= ?1 and minute < ?2 group by 1, 2, 3 order by 1, 2, 4 desc";
+                     where slot >= ?1 and slot < ?2 group by 1, 2, 3 order by 1, 2, 4 desc";
         self.all(query, bounds.params(), |row| {
             Ok(Fallback {
                 resource: row.text(0)?,
@@ -340,7 +350,7 @@ impl Reader {
 
     async fn signatures_of(&self, bounds: Bounds) -> Result<Vec<SignatureRecord>, RecordError> {
         let query = "select id, parts, first_seen, last_seen, sum(count) from signature
-                     join signature_minute using (id) where minute >= ?1 and minute < ?2
+                     join signature_slot using (id) where slot >= ?1 and slot < ?2
                      group by id order by 5 desc, id";
         let mut signatures = self
             .all(query, bounds.params(), |row| {
@@ -354,7 +364,7 @@ impl Reader {
             })
             .await?;
         for signature in &mut signatures {
-            let query = "select at, sample from sample where id = ?1 order by slot";
+            let query = "select at, sample from sample where id = ?1 order by place";
             let id = signature.signature.id.as_str();
             signature.samples = self
                 .all(query, [id], |row| {
@@ -379,7 +389,7 @@ impl Reader {
 
     async fn counters(&self, bounds: Bounds) -> Result<Vec<Counter>, RecordError> {
         let query = "select resource, route, name, sum(count) from counter
-                     where minute >= ?1 and minute < ?2 group by 1, 2, 3 order by 1, 2, 3";
+                     where slot >= ?1 and slot < ?2 group by 1, 2, 3 order by 1, 2, 3";
         self.all(query, bounds.params(), |row| {
             Ok(Counter {
                 resource: row.text(0)?,

@@ -9,16 +9,18 @@ use crate::migration::{Origin, Stage};
 pub struct Recorded {
     /// Version of the crossfade that made the recording.
     pub made_by: String,
+    /// Counters were kept for each span of this length.
+    pub grain_ms: u64,
     /// The range that was asked for.
     pub range: TimeRange,
-    /// Start of the first minute with an event, in milliseconds since 1970.
+    /// Start of the first span with an event, in milliseconds since 1970.
     pub first_ms: Option<u64>,
-    /// End of the last minute with an event.
+    /// End of the last span with an event.
     pub last_ms: Option<u64>,
     /// Who answered what.
     pub answered: Vec<Answered>,
-    /// Comparisons a minute.
-    pub compared: Vec<ComparedMinute>,
+    /// Comparisons over time.
+    pub compared: Vec<ComparedSlot>,
     /// Latencies of both sides of comparisons, and lag.
     pub latencies: Vec<RouteLatency>,
     /// Reads that fell back to legacy.
@@ -54,11 +56,11 @@ pub struct Answered {
     pub latencies: Latencies,
 }
 
-/// Comparisons of one route with one verdict in one minute.
+/// Comparisons of one route with one verdict in one span of the recording's grain.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ComparedMinute {
-    /// The minute's start, in milliseconds since 1970.
-    pub minute_ms: u64,
+pub struct ComparedSlot {
+    /// The span's start, in milliseconds since 1970.
+    pub at_ms: u64,
     /// The resource.
     pub resource: String,
     /// The route.

@@ -17,38 +17,38 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const TABLES: &str = "
 create table meta (name text primary key, value text not null) strict, without rowid;
 create table answered (
-  minute integer not null, resource text not null, route text not null, kind text not null,
+  slot integer not null, resource text not null, route text not null, kind text not null,
   stage text not null, origin text not null, requests integer not null,
   s1 integer not null, s2 integer not null, s3 integer not null, s4 integer not null,
   s5 integer not null, latencies text not null,
-  primary key (minute, resource, route, kind, stage, origin)) strict, without rowid;
+  primary key (slot, resource, route, kind, stage, origin)) strict, without rowid;
 create table compared (
-  minute integer not null, resource text not null, route text not null, stage text not null,
+  slot integer not null, resource text not null, route text not null, stage text not null,
   verdict text not null, count integer not null,
-  primary key (minute, resource, route, stage, verdict)) strict, without rowid;
+  primary key (slot, resource, route, stage, verdict)) strict, without rowid;
 create table latency (
-  minute integer not null, resource text not null, route text not null, measure text not null,
+  slot integer not null, resource text not null, route text not null, measure text not null,
   latencies text not null,
-  primary key (minute, resource, route, measure)) strict, without rowid;
+  primary key (slot, resource, route, measure)) strict, without rowid;
 create table fallback (
-  minute integer not null, resource text not null, route text not null, reason text not null,
+  slot integer not null, resource text not null, route text not null, reason text not null,
   count integer not null,
-  primary key (minute, resource, route, reason)) strict, without rowid;
+  primary key (slot, resource, route, reason)) strict, without rowid;
 create table signature (
   id text primary key, parts text not null, first_seen integer not null,
   last_seen integer not null) strict, without rowid;
-create table signature_minute (
-  minute integer not null, id text not null, count integer not null,
-  primary key (minute, id)) strict, without rowid;
+create table signature_slot (
+  slot integer not null, id text not null, count integer not null,
+  primary key (slot, id)) strict, without rowid;
 create table sample (
-  id text not null, slot integer not null, at integer not null, sample text not null,
-  primary key (id, slot)) strict, without rowid;
+  id text not null, place integer not null, at integer not null, sample text not null,
+  primary key (id, place)) strict, without rowid;
 create table note (
   id integer primary key, at integer not null, kind text not null, text text not null) strict;
 create table counter (
-  minute integer not null, resource text not null, route text not null, name text not null,
+  slot integer not null, resource text not null, route text not null, name text not null,
   count integer not null,
-  primary key (minute, resource, route, name)) strict, without rowid;
+  primary key (slot, resource, route, name)) strict, without rowid;
 create table rule (
   resource text not null, route text not null, rule text not null, compared integer not null,
   located integer not null, hidden integer not null,
@@ -72,21 +72,23 @@ pub(super) fn doing(
 
 impl Database {
     /// Opens a recording for writing, and makes it if there is no file, or an empty one.
-    pub(super) async fn create(path: &Path) -> Result<Self, RecordError> {
+    pub(super) async fn create(path: &Path, grain_ms: u64) -> Result<Self, RecordError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let database = Self::open(path, flags).await?;
         if database.check().await? == 0 {
             let text = format!(
                 "pragma synchronous = normal; begin immediate; {TABLES}
-                 insert into meta values ('made_by', '{}');
+                 insert into meta values ('made_by', '{}'), ('grain_ms', '60000');
                  pragma application_id = {APPLICATION_ID}; pragma user_version = {VERSION}; commit;",
                 env!("CARGO_PKG_VERSION")
             );
             let made = database.connection.execute_batch(&text).await;
             made.map_err(doing(path, "make its tables"))?;
         }
-        let quick = database.connection.execute_batch("pragma synchronous = normal;").await;
-        quick.map_err(doing(path, "open"))?;
+        let text = format!(
+            "pragma synchronous = normal; update meta set value = '{grain_ms}' where name = 'grain_ms';"
+        );
+        database.connection.execute_batch(&text).await.map_err(doing(path, "open"))?;
         Ok(database)
     }
 

@@ -113,7 +113,7 @@ async fn what_is_recorded_is_read_back_summed() {
         lengths,
         [(Measure::Lag, 1), (Measure::PairedLegacy, 101), (Measure::PairedSync, 101)]
     );
-    assert_eq!(all.compared.iter().map(|minute| minute.count).sum::<u64>(), 102);
+    assert_eq!(all.compared.iter().map(|slot| slot.count).sum::<u64>(), 102);
     assert_eq!(all.fallbacks[0].reason, "not caught up");
     assert_eq!(all.rules[0].hidden, 2);
     assert_eq!(all.notes[0].text, "shadow → live, asked by <dropped>");
@@ -122,7 +122,7 @@ async fn what_is_recorded_is_read_back_summed() {
 
     let first = TimeRange { from_ms: None, to_ms: Some(MIDNIGHT + 60_000) };
     let first = load(&path, first).await;
-    assert_eq!(first.compared.iter().map(|minute| minute.count).sum::<u64>(), 62);
+    assert_eq!(first.compared.iter().map(|slot| slot.count).sum::<u64>(), 62);
     let text = serde_json::to_string(&all).unwrap();
     assert_eq!(serde_json::from_str::<Recorded>(&text).unwrap(), all);
 
@@ -261,7 +261,7 @@ async fn files_that_are_not_ours_are_refused_and_untouched() {
 }
 
 #[tokio::test]
-async fn old_minutes_are_removed() {
+async fn what_is_old_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("recordings.db");
     let settings =
@@ -283,7 +283,7 @@ async fn old_minutes_are_removed() {
 }
 
 #[tokio::test]
-async fn the_size_follows_minutes_not_requests() {
+async fn the_size_follows_time_not_requests() {
     let folder = tempfile::tempdir().unwrap();
     let size = async |requests: u64| {
         let path = folder.path().join(format!("{requests}.db"));

@@ -28,13 +28,20 @@ const MAX_SAMPLED: usize = 2_000;
 pub struct RecorderSettings {
     /// Events that may wait to be written (default 16,384). Further ones are dropped and counted.
     pub queue: usize,
-    /// How far back minutes are kept, measured from the latest event (default 30 days).
+    /// Counters and histograms are kept for each span of this length (default one minute). Ten
+    /// seconds show a short run in more detail, and take six times the space.
+    pub grain: Duration,
+    /// How far back counters are kept, measured from the latest event (default 30 days).
     pub keep: Duration,
 }
 
 impl Default for RecorderSettings {
     fn default() -> Self {
-        Self { queue: 16_384, keep: Duration::from_secs(30 * 24 * 3_600) }
+        Self {
+            queue: 16_384,
+            grain: Duration::from_secs(60),
+            keep: Duration::from_secs(30 * 24 * 3_600),
+        }
     }
 }
 
@@ -84,13 +91,16 @@ impl Recorder {
             lost: AtomicU64::new(0),
             sampled: Mutex::new(HashMap::new()),
         });
-        let keep_ms = u64::try_from(settings.keep.as_millis()).unwrap_or(u64::MAX);
+        let keep = Keep {
+            grain_ms: milliseconds(settings.grain).max(1),
+            keep_ms: milliseconds(settings.keep),
+        };
         let (ready, opened) = oneshot::channel();
         let thread_shared = Arc::clone(&shared);
         let gone = |reason: String| RecordError::Thread { path: path.to_owned(), reason };
         std::thread::Builder::new()
             .name("crossfade-recorder".to_owned())
-            .spawn(move || write_on_this_thread(&thread_shared, queue, keep_ms, ready))
+            .spawn(move || write_on_this_thread(&thread_shared, queue, keep, ready))
             .map_err(|error| gone(error.to_string()))?;
         opened.await.map_err(|_| gone("the writer ended before it began".to_owned()))??;
         Ok(Self { commands, shared })
@@ -168,7 +178,7 @@ impl Recorder {
 fn write_on_this_thread(
     shared: &Shared,
     queue: mpsc::Receiver<Command>,
-    keep_ms: u64,
+    keep: Keep,
     ready: oneshot::Sender<Result<(), RecordError>>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
@@ -180,22 +190,32 @@ fn write_on_this_thread(
         }
     };
     runtime.block_on(async {
-        match Database::create(&shared.path).await {
+        match Database::create(&shared.path, keep.grain_ms).await {
             Ok(database) => {
                 // Nobody waits any more if the opener was cancelled; the queue then ends at once.
                 let _ = ready.send(Ok(()));
-                Writer { shared, database, keep_ms, purged_ms: 0, latest_ms: 0 }.run(queue).await;
+                Writer { shared, database, keep, purged_ms: 0, latest_ms: 0 }.run(queue).await;
             }
             Err(error) => drop(ready.send(Err(error))),
         }
     });
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Keep {
+    grain_ms: u64,
+    keep_ms: u64,
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 struct Writer<'a> {
     shared: &'a Shared,
     database: Database,
-    keep_ms: u64,
-    /// Time of the events at which old minutes were last removed.
+    keep: Keep,
+    /// Time of the events at which what is old was last removed.
     purged_ms: u64,
     /// The latest time among all events.
     latest_ms: u64,
@@ -205,7 +225,7 @@ impl Writer<'_> {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         let mut taken = Vec::new();
         loop {
-            let mut batch = Batch::default();
+            let mut batch = Batch::new(self.keep.grain_ms);
             let mut replies = Vec::new();
             let mut closing = queue.recv_many(&mut taken, MAX_BATCH).await == 0;
             let mut urgent = closing;
@@ -271,7 +291,7 @@ impl Writer<'_> {
         } else if latest_ms >= self.purged_ms.saturating_add(3_600_000) {
             self.purged_ms = latest_ms;
             if let Err(error) = self.purge(latest_ms).await {
-                tracing::warn!(%error, "old minutes could not be removed");
+                tracing::warn!(%error, "what is old could not be removed");
             }
         }
     }
@@ -291,20 +311,20 @@ impl Writer<'_> {
     }
 
     async fn purge(&self, latest_ms: u64) -> Result<(), RecordError> {
-        let before = i64::try_from(latest_ms.saturating_sub(self.keep_ms)).unwrap_or(0);
+        let before = i64::try_from(latest_ms.saturating_sub(self.keep.keep_ms)).unwrap_or(0);
         for table in [
-            "answered where minute",
-            "compared where minute",
-            "latency where minute",
-            "fallback where minute",
-            "counter where minute",
-            "signature_minute where minute",
+            "answered where slot",
+            "compared where slot",
+            "latency where slot",
+            "fallback where slot",
+            "counter where slot",
+            "signature_slot where slot",
             "note where at",
             "signature where last_seen",
         ] {
             let statement = format!("delete from {table} < ?1");
             let removed = self.database.connection.execute(&statement, params![before]).await;
-            removed.map_err(doing(&self.database.path, "remove old minutes"))?;
+            removed.map_err(doing(&self.database.path, "remove what is old"))?;
         }
         let orphans = "delete from sample where id not in (select id from signature);";
         let removed = self.database.connection.execute_batch(orphans).await;
