@@ -1,7 +1,6 @@
 //! The engine that every provider feeds: Unleash's own, `unleash-yggdrasil`.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,17 +9,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use unleash_types::client_features::{ClientFeatures, Constraint, Operator, Strategy};
+use unleash_types::client_features::ClientFeatures;
 use unleash_types::client_metrics::MetricBucket;
 use unleash_yggdrasil::state::{EnrichedContext, PropertiesCow, PropertiesRef};
 use unleash_yggdrasil::{EngineState, UpdateMessage};
 
+use super::document::{Counts, Document, tame_weights};
 use crate::clock::SharedClock;
 use crate::identity::Identity;
 use crate::migration::UserId;
-
-/// Greatest weight of a variant. Unleash's own sum to 1,000.
-const MAX_WEIGHT: i32 = 100_000;
 
 /// Who provides the documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -148,17 +145,8 @@ impl Toggles {
     /// `None` if no document has it.
     #[must_use]
     pub fn document_says(&self, toggle: &str) -> Option<bool> {
-        self.engine.document.load().as_ref()?.on.get(toggle).copied()
+        self.engine.document.load().as_ref()?.says(toggle)
     }
-}
-
-/// What is kept of a document beside the engine's compiled form.
-#[derive(Debug, Default)]
-struct Document {
-    on: HashMap<String, bool>,
-    /// Whether any constraint looks at the time.
-    timed: bool,
-    warnings: Vec<String>,
 }
 
 /// The engine, with what is known of its provider.
@@ -172,6 +160,7 @@ pub(super) struct Engine {
     last_good_ms: AtomicU64,
     failures: AtomicU64,
     last_error: ArcSwap<Option<String>>,
+    counted_since_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for Engine {
@@ -187,6 +176,7 @@ impl Engine {
         clock: SharedClock,
     ) -> Self {
         Self {
+            counted_since_ms: AtomicU64::new(clock.now_ms()),
             state: EngineState::initial_state(time_at(clock.now_ms())),
             application,
             provider,
@@ -202,22 +192,19 @@ impl Engine {
     /// Puts a document in force.
     pub(super) fn accept(&self, mut features: ClientFeatures) {
         let mut warnings = tame_weights(&mut features);
-        let document = Document {
-            on: features.features.iter().map(|f| (f.name.clone(), f.enabled)).collect(),
-            timed: looks_at_time(&features),
-            warnings: Vec::new(),
-        };
+        let before = self.document.load_full();
+        let mut document = Document::new(&features, before.as_deref());
         let refused = self.state.take_state(UpdateMessage::FullResponse(features));
         for warning in refused.into_iter().flatten() {
             warnings.push(format!("toggle `{}`: {}", warning.toggle_name, warning.message));
         }
-        let known = self.document.load().as_ref().map(|known| known.warnings.clone());
-        if known.as_ref() != Some(&warnings) {
+        if before.is_none_or(|before| before.warnings != warnings) {
             for warning in &warnings {
                 tracing::warn!(%warning, "the flag document has a toggle that cannot be used");
             }
         }
-        self.document.store(Some(Arc::new(Document { warnings, ..document })));
+        document.warnings = warnings;
+        self.document.store(Some(Arc::new(document)));
         self.confirm();
     }
 
@@ -261,7 +248,7 @@ impl Engine {
         let properties = subject.map(properties).unwrap_or_default();
         let context = self.context(toggle, subject, &properties, time.as_deref());
         let on = self.state.check_enabled(&context)?;
-        self.count(|| self.state.count_toggle(toggle, on));
+        self.count(toggle, |counts| counts.toggle(on));
         Some(on)
     }
 
@@ -269,9 +256,9 @@ impl Engine {
         let (time, properties) = (self.time(), PropertiesCow::new());
         let context = self.context(toggle, None, &properties, time.as_deref());
         let variant = self.state.check_variant(&context)?;
-        self.count(|| {
-            self.state.count_toggle(toggle, variant.enabled);
-            self.state.count_variant(toggle, &variant.name);
+        self.count(toggle, |counts| {
+            counts.toggle(variant.enabled);
+            counts.variant(&variant.name);
         });
         Some(variant.enabled.then_some(variant.name))
     }
@@ -304,15 +291,23 @@ impl Engine {
     }
 
     /// Only a server is interested in how often a toggle was asked for.
-    fn count(&self, count: impl FnOnce()) {
-        if self.provider == ProviderKind::Unleash {
-            count();
+    fn count(&self, toggle: &str, count: impl FnOnce(&Counts)) {
+        if self.provider == ProviderKind::Unleash
+            && let Some(counts) = self.document.load().as_ref().and_then(|d| d.counts(toggle))
+        {
+            count(counts);
         }
     }
 
     /// What was counted since the last call.
     pub(super) fn take_metrics(&self) -> Option<MetricBucket> {
-        self.state.get_metrics(time_at(self.clock.now_ms()))
+        let toggles = self.document.load().as_ref()?.take_counts();
+        if toggles.is_empty() {
+            return None;
+        }
+        let now = self.clock.now_ms();
+        let start = self.counted_since_ms.swap(now, Ordering::Relaxed);
+        Some(MetricBucket { start: time_at(start), stop: time_at(now), toggles })
     }
 }
 
@@ -328,70 +323,4 @@ fn properties(subject: Subject<'_>) -> PropertiesCow<'_> {
         .into_iter()
         .flatten()
         .collect()
-}
-
-/// Brings weights into a range that the engine can add up, and drops lists of variants that weigh
-/// nothing: the engine would panic on both when it draws.
-fn tame_weights(features: &mut ClientFeatures) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for feature in &mut features.features {
-        let strategies = feature.strategies.iter_mut().flatten();
-        let of_strategies = strategies.filter_map(|strategy: &mut Strategy| {
-            let variants = strategy.variants.as_mut()?;
-            let tamed = tame(variants.iter_mut().map(|variant| &mut variant.weight));
-            if tamed == Tamed::Weightless {
-                variants.clear();
-            }
-            Some(tamed)
-        });
-        let mut worst = of_strategies.max().unwrap_or(Tamed::Untouched);
-        if let Some(variants) = feature.variants.as_mut() {
-            let tamed = tame(variants.iter_mut().map(|variant| &mut variant.weight));
-            if tamed == Tamed::Weightless {
-                variants.clear();
-            }
-            worst = worst.max(tamed);
-        }
-        let why = match worst {
-            Tamed::Untouched => continue,
-            Tamed::Cut => "a variant's weight was brought into 0 to 100,000",
-            Tamed::Weightless => "variants whose weights add up to 0 were left out",
-        };
-        warnings.push(format!("toggle `{}`: {why}", feature.name));
-    }
-    warnings
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Tamed {
-    Untouched,
-    Cut,
-    Weightless,
-}
-
-fn tame<'a>(weights: impl Iterator<Item = &'a mut i32>) -> Tamed {
-    let (mut tamed, mut total, mut count) = (Tamed::Untouched, 0_u32, 0_usize);
-    for weight in weights {
-        // 40,000 variants of the greatest weight still fit the engine's sum; later ones weigh nothing.
-        let most = if count < 40_000 { MAX_WEIGHT } else { 0 };
-        let fitting = (*weight).clamp(0, most);
-        if fitting != *weight {
-            *weight = fitting;
-            tamed = Tamed::Cut;
-        }
-        total = total.saturating_add(fitting.unsigned_abs());
-        count += 1;
-    }
-    if count > 0 && total == 0 { Tamed::Weightless } else { tamed }
-}
-
-fn looks_at_time(features: &ClientFeatures) -> bool {
-    let of_time = |constraint: &Constraint| {
-        constraint.context_name == "currentTime"
-            || matches!(constraint.operator, Operator::DateAfter | Operator::DateBefore)
-    };
-    let strategies = features.features.iter().flat_map(|f| f.strategies.iter().flatten());
-    let inline = strategies.flat_map(|strategy| strategy.constraints.iter().flatten());
-    let shared = features.segments.iter().flatten().flat_map(|segment| &segment.constraints);
-    inline.chain(shared).any(of_time)
 }

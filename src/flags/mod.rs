@@ -11,6 +11,7 @@
 //! user falls in the same bucket under each. A decision is taken from memory: no I/O, no lock.
 
 mod decide;
+mod document;
 mod engine;
 mod evaluation;
 mod file;

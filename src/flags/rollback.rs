@@ -137,6 +137,13 @@ impl RollbackState {
         self.0.insert(scope, merged);
     }
 
+    /// Adds all that is known elsewhere.
+    pub fn merge_all(&mut self, other: &Self) {
+        for (scope, switch) in &other.0 {
+            self.merge(scope.clone(), switch.clone());
+        }
+    }
+
     /// The rollback that a resource is under: the one of all resources, else its own.
     #[must_use]
     pub fn over(&self, resource: &ResourceName) -> Option<(&Scope, &Tripped)> {
@@ -248,25 +255,163 @@ impl RollbackSwitch {
 
     /// Adds what the database or another process knows; says whether anything changed.
     pub fn merge(&self, other: &RollbackState) -> bool {
-        let mut changed = false;
-        self.change(|state| {
-            let before = state.clone();
-            for (scope, switch) in &other.0 {
-                state.merge(scope.clone(), switch.clone());
-            }
-            changed = *state != before;
-        });
-        changed
+        let before = self.change(|state| state.merge_all(other));
+        let mut after = RollbackState::clone(&before);
+        after.merge_all(other);
+        after != *before
     }
 
     /// Changes the state as one step and gives the state before it.
     fn change(&self, mut change: impl FnMut(&mut RollbackState)) -> Arc<RollbackState> {
+        let mut changed = false;
         let before = self.state.rcu(|state| {
             let mut next = RollbackState::clone(state);
             change(&mut next);
+            changed = next != **state;
             next
         });
-        self.changes.send_modify(|count| *count += 1);
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
         before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn users() -> ResourceName {
+        ResourceName::new("users")
+    }
+
+    fn orders() -> ResourceName {
+        ResourceName::new("orders")
+    }
+
+    #[test]
+    fn a_trip_of_one_resource_leaves_the_others_alone() {
+        let switch = RollbackSwitch::default();
+        let scope = Scope::Resource(users());
+        let tripped = switch.trip(&scope, "ann", "wrong rows", 7, false);
+        let state = switch.state();
+        assert_eq!(state.over(&users()), Some((&scope, &tripped)));
+        assert_eq!(state.over(&orders()), None);
+    }
+
+    #[test]
+    fn a_trip_of_all_is_over_each_and_stronger_than_its_own() {
+        let switch = RollbackSwitch::default();
+        switch.trip(&Scope::Resource(users()), "ann", "one", 1, false);
+        let all = switch.trip(&Scope::All, "bob", "all", 2, false);
+        let state = switch.state();
+        for resource in [users(), orders()] {
+            assert_eq!(state.over(&resource), Some((&Scope::All, &all)));
+        }
+        switch.lift(&Scope::All, "bob", "done").unwrap();
+        let state = switch.state();
+        assert_eq!(state.over(&users()).unwrap().1.actor, "ann");
+        assert_eq!(state.over(&orders()), None);
+    }
+
+    #[test]
+    fn epochs_grow_over_all_scopes() {
+        let switch = RollbackSwitch::default();
+        let scope = Scope::Resource(users());
+        assert_eq!(switch.trip(&scope, "a", "r", 1, false).epoch, 1);
+        assert_eq!(switch.trip(&Scope::All, "a", "r", 1, false).epoch, 2);
+        assert_eq!(switch.trip(&scope, "b", "again", 2, false).epoch, 3);
+        let lifted = switch.lift(&scope, "c", "done").unwrap();
+        assert_eq!((lifted.epoch, lifted.was.actor.as_str()), (4, "b"));
+        assert_eq!(switch.lift(&scope, "c", "done"), None);
+        assert_eq!(switch.trip(&scope, "a", "r", 3, false).epoch, 5);
+    }
+
+    #[test]
+    fn a_stale_armed_state_from_elsewhere_does_not_lift() {
+        let switch = RollbackSwitch::default();
+        let before = switch.state();
+        switch.trip(&Scope::All, "a", "r", 1, false);
+        assert!(!switch.merge(&before));
+        // The same epoch, armed by a process that saw another change: tripped wins the tie.
+        let armed = RollbackState::from_iter([(Scope::All, SwitchState::Armed { epoch: 1 })]);
+        assert!(!switch.merge(&armed));
+        assert!(switch.state().over(&users()).is_some());
+        let newer = RollbackState::from_iter([(Scope::All, SwitchState::Armed { epoch: 2 })]);
+        assert!(switch.merge(&newer));
+        assert!(switch.state().over(&users()).is_none());
+    }
+
+    #[test]
+    fn a_state_survives_being_kept() {
+        let switch = RollbackSwitch::default();
+        switch.trip(&Scope::All, "ann", "r", 5, true);
+        switch.trip(&Scope::Resource(users()), "bob", "s", 6, false);
+        switch.lift(&Scope::All, "ann", "ok");
+        let kept = serde_json::to_string(&*switch.state()).unwrap();
+        let read: RollbackState = serde_json::from_str(&kept).unwrap();
+        assert_eq!(read, *switch.state());
+    }
+
+    #[test]
+    fn who_waits_is_told_of_a_trip() {
+        let switch = RollbackSwitch::default();
+        let mut changes = switch.subscribe();
+        assert!(!changes.has_changed().unwrap());
+        switch.trip(&Scope::All, "a", "r", 1, false);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        switch.merge(&RollbackState::default());
+        assert!(!changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn trips_from_many_threads_all_count() {
+        let switch = RollbackSwitch::default();
+        let trips = |_| {
+            let trip = || switch.trip(&Scope::All, "a", "r", 1, false).epoch;
+            (0..200).map(|_| trip()).collect::<Vec<_>>()
+        };
+        let mut epochs: Vec<u64> = std::thread::scope(|threads| {
+            let running: Vec<_> = (0..4).map(|n| threads.spawn(move || trips(n))).collect();
+            running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        epochs.sort_unstable();
+        assert_eq!(epochs, (1..=800).collect::<Vec<_>>());
+    }
+
+    fn states() -> impl Strategy<Value = RollbackState> {
+        let scope = prop_oneof![Just("*"), Just("users"), Just("orders")].prop_map(Scope::from);
+        let tripped =
+            (0..4_u64, 0..3_u64, "[ab]", any::<bool>()).prop_map(|(epoch, at_ms, who, stale)| {
+                SwitchState::Tripped(Tripped {
+                    epoch,
+                    at_ms,
+                    reason: who.clone(),
+                    actor: who,
+                    accept_stale: stale,
+                })
+            });
+        let switch =
+            prop_oneof![(0..4_u64).prop_map(|epoch| SwitchState::Armed { epoch }), tripped];
+        proptest::collection::vec((scope, switch), 0..6).prop_map(RollbackState::from_iter)
+    }
+
+    fn merged(mut one: RollbackState, two: &RollbackState) -> RollbackState {
+        one.merge_all(two);
+        one
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_the_same_in_any_order(a in states(), b in states(), c in states()) {
+            prop_assert_eq!(merged(a.clone(), &b), merged(b.clone(), &a));
+            let left = merged(merged(a.clone(), &b), &c);
+            prop_assert_eq!(&left, &merged(a.clone(), &merged(b, &c)));
+            prop_assert_eq!(&merged(left.clone(), &left), &left);
+            prop_assert_eq!(&merged(left.clone(), &a), &left);
+        }
     }
 }

@@ -22,8 +22,6 @@ use crate::identity::Secret;
 
 /// Longest document that is read.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
-/// How often what was counted is told to the server.
-const METRICS_PERIOD: Duration = Duration::from_secs(60);
 
 /// Which server, as whom, how often.
 #[derive(Debug, Clone)]
@@ -40,6 +38,8 @@ pub struct UnleashSettings {
     pub poll: Duration,
     /// For one request.
     pub timeout: Duration,
+    /// How often what was counted is told to the server; one minute is Unleash's own advice.
+    pub metrics: Duration,
 }
 
 /// Settings that cannot be used. A server that is down is no error: the last known stages hold.
@@ -127,7 +127,7 @@ impl Feeder {
             match self.client.http.get_json::<ClientFeatures>(&endpoint, Some(poll_ms)).await {
                 Ok(features) => {
                     self.engine.accept(features);
-                    if !registered || told.elapsed() >= METRICS_PERIOD {
+                    if !registered || told.elapsed() >= self.settings.metrics {
                         registered = registered || self.register().await;
                         self.tell_metrics().await;
                         told = Instant::now();

@@ -32,6 +32,7 @@ pub fn session_token(headers: &HeaderMap) -> Option<&str> {
 fn bearer(value: &str) -> Option<&str> {
     let value = value.trim();
     let token = match value.split_once(' ') {
+        None if value.eq_ignore_ascii_case("bearer") => return None,
         None => value,
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         Some(_) => return None,

@@ -4,3 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests, too")]
 
 mod proxy;
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may")]
+
+mod flags;
+mod flags_unleash;
+mod identity;
+mod identity_jwks;
+mod identity_tokens;
