@@ -116,6 +116,19 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
+/// Lets small answers and events leave at once, and finds out when a client vanished without a
+/// word: a tunnel that is silent for hours is in order, one whose client is gone is not.
+fn prepare(stream: &TcpStream) {
+    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| socket2::SockRef::from(stream).set_tcp_keepalive(&alive));
+    if let Err(error) = set {
+        // It was closed before it was looked at, most likely; serving it tells.
+        tracing::debug!(%error, "a connection's options could not be set");
+    }
+}
+
 /// Serves one connection to its end.
 async fn connection(
     stream: TcpStream,
@@ -125,8 +138,7 @@ async fn connection(
     draining: CancellationToken,
     cut: CancellationToken,
 ) {
-    // Small answers and events leave at once.
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let began = Arc::new(AtomicBool::new(false));
     let noting = Arc::clone(&began);
     let service = service_fn(move |request: Request<Incoming>| {
