@@ -6,6 +6,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,7 +26,10 @@ use tower::ServiceExt;
 /// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServeConfig {
-    /// How long a client may take to send a request's headers; then its connection is closed.
+    /// How long a connection may wait for a request's headers to be whole, from its beginning or
+    /// from the end of the request before; then it is closed. It bounds idle connections too, so
+    /// let it be longer than that of whatever stands in front (60 s is common), or that one meets
+    /// connections that are being closed.
     pub header_timeout: Duration,
     /// Headers that a request may have; one with more is answered 431.
     pub max_headers: usize,
@@ -35,10 +40,10 @@ pub struct ServeConfig {
 }
 
 impl Default for ServeConfig {
-    /// 30 s for headers, 512 of them, 16,384 connections, 30 s of grace.
+    /// 75 s for headers, 512 of them, 16,384 connections, 30 s of grace.
     fn default() -> Self {
         Self {
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(75),
             max_headers: 512,
             max_connections: 16_384,
             grace: Duration::from_secs(30),
@@ -59,7 +64,7 @@ pub async fn serve(
 ) {
     let connections = TaskTracker::new();
     let (draining, cut) = (CancellationToken::new(), CancellationToken::new());
-    let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(config.max_connections));
+    let permits = Arc::new(tokio::sync::Semaphore::new(config.max_connections));
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let accepted = async {
@@ -111,6 +116,19 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
+/// Lets small answers and events leave at once, and finds out when a client vanished without a
+/// word: a tunnel that is silent for hours is in order, one whose client is gone is not.
+fn prepare(stream: &TcpStream) {
+    let alive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+    let set = stream
+        .set_nodelay(true)
+        .and_then(|()| socket2::SockRef::from(stream).set_tcp_keepalive(&alive));
+    if let Err(error) = set {
+        // It was closed before it was looked at, most likely; serving it tells.
+        tracing::debug!(%error, "a connection's options could not be set");
+    }
+}
+
 /// Serves one connection to its end.
 async fn connection(
     stream: TcpStream,
@@ -120,9 +138,11 @@ async fn connection(
     draining: CancellationToken,
     cut: CancellationToken,
 ) {
-    // Small answers and events leave at once.
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
+    let began = Arc::new(AtomicBool::new(false));
+    let noting = Arc::clone(&began);
     let service = service_fn(move |request: Request<Incoming>| {
+        noting.store(true, Ordering::Relaxed);
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let router = router.clone();
@@ -138,8 +158,16 @@ async fn connection(
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
+    // The library's own timer starts once it knows which version of HTTP the client speaks.
+    let silent = async {
+        tokio::time::sleep(config.header_timeout).await;
+        if began.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
+        () = silent => return,
         () = draining.cancelled() => {
             serving.as_mut().graceful_shutdown();
             tokio::select! {

@@ -160,6 +160,8 @@ pub struct ForwardConfig {
     pub max_idle_connections: usize,
     /// Response headers accepted at most; a response with more is answered 502.
     pub max_response_headers: usize,
+    /// Tunnels (upgraded connections) open at most; past it a request to upgrade is answered 503.
+    pub max_tunnels: usize,
     /// Which `Host` the upstream sees.
     pub host: HostPolicy,
     /// What it is told about the client.
@@ -177,8 +179,9 @@ pub struct ForwardConfig {
 
 impl ForwardConfig {
     /// The defaults: 5 s to connect, 60 s to answer, 1 s to agree to a body, idle connections kept
-    /// 4 s and 256 at most, 512 response headers, the client's `Host`, client appended to
-    /// `Forwarded`, no `Via`, a sampled trace context where there is none.
+    /// 4 s and 256 at most, 512 response headers, 16,384 tunnels, the client's `Host`, client
+    /// appended to `Forwarded`, no `Via`, a sampled trace context where there is none: without a
+    /// context, the usual samplers record, and with an unsampled one they would stop.
     #[must_use]
     pub fn new(upstream: Upstream, entropy: SharedEntropy) -> Self {
         Self {
@@ -189,6 +192,7 @@ impl ForwardConfig {
             idle_timeout: Duration::from_secs(4),
             max_idle_connections: 256,
             max_response_headers: 512,
+            max_tunnels: 16_384,
             host: HostPolicy::default(),
             forwarded: ForwardedPolicy::default(),
             client_scheme: ClientScheme::default(),

@@ -108,6 +108,8 @@ pub(super) enum Refusal {
     Host,
     /// The target is too long together with the upstream's path.
     Target,
+    /// As many tunnels are open as may be.
+    Tunnels,
     /// The body ended before its end.
     Incomplete,
 }
@@ -119,6 +121,7 @@ impl Refusal {
             Self::TransferCoding => "transfer-coding-unknown",
             Self::Host => "host-invalid",
             Self::Target => "target-too-long",
+            Self::Tunnels => "tunnels-exhausted",
             Self::Incomplete => "client-aborted",
         }
     }
@@ -140,6 +143,8 @@ impl Refusal {
                 .remedy("Send exactly one Host header."),
             Self::Target => problem(StatusCode::URI_TOO_LONG, "The request's target is too long")
                 .remedy("Shorten the path or the query."),
+            Self::Tunnels => problem(StatusCode::SERVICE_UNAVAILABLE, "Too many open tunnels")
+                .remedy("Try again later, or allow more tunnels."),
             Self::Incomplete => problem(StatusCode::BAD_REQUEST, "The request broke off")
                 .remedy("Send the request again, whole."),
         }

@@ -279,3 +279,79 @@ pub(super) fn add_via(headers: &mut HeaderMap, received: Version, name: &HeaderV
         add_to_list(headers, VIA, &format!("{version} {name}"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A header as a client may send it: few names, so that they meet.
+    fn header() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
+        let names = "connection|te|upgrade|keep-alive|transfer-encoding|host|content-length|x-[ab]";
+        let words =
+            "[ ,]{0,2}((close|upgrade|te|trailers|h2c|chunked|x-a|host|;q=1|é)[ ,]{0,2}){0,3}";
+        (names, words).prop_map(|(name, value)| {
+            (name.parse().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn stripping_leaves_nothing_of_the_connection(list in prop::collection::vec(header(), 0..12)) {
+            let before: HeaderMap = list.into_iter().fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            });
+            let listed: Vec<String> = tokens(&before, &CONNECTION)
+                .map(|token| String::from_utf8_lossy(token).to_ascii_lowercase())
+                .collect();
+            let mut after = before.clone();
+            let hop = strip_hop_by_hop(&mut after);
+            for name in before.keys() {
+                let essential = [HOST, CONTENT_LENGTH].contains(name);
+                let gone = HOP_BY_HOP.contains(name)
+                    || !essential && listed.contains(&name.as_str().to_owned());
+                let kept: Vec<_> = after.get_all(name).iter().collect();
+                let had: Vec<_> = before.get_all(name).iter().collect();
+                prop_assert_eq!(kept, if gone { Vec::new() } else { had }, "{}", name);
+            }
+            prop_assert_eq!(hop.upgrade.is_some(),
+                listed.contains(&"upgrade".to_owned())
+                    && tokens(&before, &UPGRADE).any(|token| token != b"h2c"));
+            let again = strip_hop_by_hop(&mut after.clone());
+            prop_assert_eq!(again, Hop::default(), "nothing is left to strip");
+        }
+
+        #[test]
+        fn a_list_grows_by_one(before in prop::collection::vec("[ -~]{0,9}", 0..4), more in "[a-z]{1,9}") {
+            let mut headers = HeaderMap::new();
+            for value in &before {
+                headers.append(VIA, HeaderValue::from_str(value).unwrap());
+            }
+            let count = tokens(&headers, &VIA).count();
+            add_to_list(&mut headers, VIA, &more);
+            prop_assert_eq!(tokens(&headers, &VIA).count(), count + 1);
+            prop_assert_eq!(tokens(&headers, &VIA).last(), Some(more.as_bytes()));
+            prop_assert_eq!(headers.get_all(VIA).iter().count(), 1);
+        }
+    }
+
+    #[test]
+    fn one_length_is_written_once() {
+        for (values, kept) in [(&["5"][..], "5"), (&["5", "5"], "5"), (&["5, 5"], "5")] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            prepare_response(StatusCode::OK, &mut headers).unwrap();
+            let all: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(all, [kept], "{values:?}");
+        }
+        let mut both = HeaderMap::new();
+        both.insert(CONTENT_LENGTH, HeaderValue::from_static("5"));
+        both.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        prepare_response(StatusCode::OK, &mut both).unwrap();
+        assert!(both.is_empty());
+    }
+}

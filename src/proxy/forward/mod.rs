@@ -2,19 +2,25 @@
 //! (RFC 9110 §7.6, RFC 9112).
 //!
 //! What passes untouched: method, path and query to the byte, status and reason, headers with
-//! their values, order per name and spelling, bodies frame by frame, trailers that were announced
-//! in `Trailer`, upgrades. What changes is listed in [`headers`](self) terms: headers of one
-//! connection go (RFC 9110 §7.6.1), `Crossfade-*` of a request goes, `Forwarded`, `X-Forwarded-*`
-//! and `traceparent` are set, `Date` is added to a response without one (RFC 9110 §6.6.1).
+//! their values, order per name and spelling (behind [`server::serve`](crate::proxy::server::serve)),
+//! bodies frame by frame, announced trailers, `100 Continue` when the upstream says it, upgrades.
+//!
+//! What changes: headers of one connection go (RFC 9110 §7.6.1), as does a request's
+//! `Crossfade-*`; `Forwarded`, `X-Forwarded-*` and `traceparent` are set; a response without a
+//! `Date` gets one (RFC 9110 §6.6.1). A body of unknown length is chunked.
 //!
 //! This path uses hyper's own client. reqwest, which crossfade uses for everything it asks of its
 //! own accord, parses URLs by the WHATWG rules (`/a/../b` becomes `/b`) and adds headers: a proxy
 //! built on it would send other bytes than it got.
 //!
-//! Known limits, all of the HTTP library beneath: informational responses other than `100 Continue`
-//! (`103 Early Hints`) end here, for its server cannot send them; trailers reach an HTTP/1.1 peer
-//! only where `Trailer` announced them and, for responses, the client sent `TE: trailers`; a target
-//! with a fragment loses it, and one that is not UTF-8 is refused with 400.
+//! Known limits, all of the HTTP library beneath:
+//! - Informational responses other than `100 Continue` (`103 Early Hints`) end here: its server
+//!   cannot send them.
+//! - Trailers reach an HTTP/1.1 peer only where `Trailer` announced them and, in responses, where
+//!   the client said `TE: trailers`. Their names lose their spelling.
+//! - A target with a fragment loses it. One with a byte that no URI may have raw (`<`, `>`, a
+//!   backtick in the path, a quote in the query, what is not UTF-8) is refused with 400.
+//! - A client that closes its sending half before the response came is taken for gone.
 
 mod body;
 mod client;
@@ -66,7 +72,8 @@ impl Forwarder {
     /// [`ForwardError::Tls`] if TLS cannot be set up.
     pub fn new(config: ForwardConfig) -> Result<Self, ForwardError> {
         let client = client::build(&config)?;
-        Ok(Self { config: Arc::new(config), client, tunnels: Tunnels::default() })
+        let tunnels = Tunnels::new(config.max_tunnels);
+        Ok(Self { config: Arc::new(config), client, tunnels })
     }
 
     /// The settings.
@@ -129,7 +136,7 @@ impl Forwarder {
         peer: SocketAddr,
         watch: &mut Option<Watch>,
     ) -> Result<Response<Body>, NotForwarded> {
-        let outbound = request::prepare(request, peer, &self.config, watch.as_ref())
+        let outbound = request::prepare(request, peer, &self.config, &self.tunnels, watch.as_ref())
             .map_err(NotForwarded::Refused)?;
         let response = self
             .in_time(self.ask(outbound.request), outbound.progress)

@@ -7,12 +7,12 @@ use axum::body::Body;
 use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body as _;
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
 use super::body::{Gate, Progress, RequestBody};
 use super::failure::Refusal;
 use super::tap::Watch;
+use super::tunnel::{Tunnels, Wish};
 use super::{ForwardConfig, headers, trace};
 
 /// A request that is ready to be sent.
@@ -28,8 +28,8 @@ pub(super) struct Asked {
     pub(super) method: Method,
     /// The version that the client speaks.
     pub(super) version: Version,
-    /// The client's connection, if it asked for another protocol.
-    pub(super) upgrade: Option<OnUpgrade>,
+    /// The client's connection, if it is to change protocol.
+    pub(super) upgrade: Option<Wish>,
     pub(super) opener: Option<Opener>,
 }
 
@@ -38,6 +38,7 @@ pub(super) fn prepare(
     mut request: Request<Body>,
     peer: SocketAddr,
     config: &ForwardConfig,
+    tunnels: &Tunnels,
     watch: Option<&Watch>,
 ) -> Result<Outbound, Refusal> {
     if request.method() == Method::CONNECT {
@@ -50,7 +51,13 @@ pub(super) fn prepare(
     if hop.coded {
         return Err(Refusal::TransferCoding);
     }
-    let upgrade = hop.upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let upgrade = match hop.upgrade {
+        Some(_) => {
+            let room = tunnels.room().ok_or(Refusal::Tunnels)?;
+            Some(Wish { client: hyper::upgrade::on(&mut request), room })
+        }
+        None => None,
+    };
     let (mut parts, body) = request.into_parts();
     headers::prepare_request(&mut parts.headers, &hop, host.as_ref(), peer.ip(), config);
     trace::ensure(&mut parts.headers, config.trace, &*config.entropy);

@@ -23,12 +23,12 @@ pub(super) fn pass_on(
 ) -> Result<Response<Body>, NoAnswer> {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(client) = asked.upgrade else {
+        let Some(wish) = asked.upgrade else {
             return Err(NoAnswer::Invalid(BadResponse(
                 "it changes to a protocol that was not asked for",
             )));
         };
-        tunnels.open(client, hyper::upgrade::on(&mut response));
+        tunnels.open(wish, hyper::upgrade::on(&mut response));
     }
     let received = response.version();
     let (mut parts, incoming) = response.into_parts();

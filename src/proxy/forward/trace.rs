@@ -34,9 +34,7 @@ pub fn ensure(headers: &mut HeaderMap, policy: TracePolicy, entropy: &dyn Entrop
 
 /// A new trace context, version 00.
 fn create(sampled: bool, entropy: &dyn Entropy) -> String {
-    // All-zero ids are invalid (§3.2.2.3, §3.2.2.4). A trace id begins with 64 random bits that
-    // are not all zero; drawing again cannot be needed twice in practice, but must end under a
-    // source of randomness that only knows zeros: hence `max`.
+    // Ids of zeros alone are invalid (§3.2.2.3, §3.2.2.4).
     let high = entropy.next_u64().max(1);
     let low = entropy.next_u64();
     let parent = entropy.next_u64().max(1);
@@ -85,6 +83,13 @@ mod tests {
         assert!(is_valid(parent.as_bytes()) || policy == TracePolicy::Pass);
         assert_eq!(kept, values == [parent.as_str()] || policy == TracePolicy::Pass);
         Some(parent)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_is_too_odd(value in proptest::collection::vec(32_u8..=255, 0..70)) {
+            is_valid(&value);
+        }
     }
 
     #[test]

@@ -179,3 +179,15 @@ async fn an_upstream_that_closes_after_each_answer_is_connected_anew() {
     }
     assert_eq!(upstream.accepted(), 5);
 }
+
+#[tokio::test]
+async fn an_upstream_without_tls_is_not_taken_for_one() {
+    let upstream = RawUpstream::start(|mut peer: Peer| async move {
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        peer.closed().await;
+    })
+    .await;
+    let url = format!("https://localhost:{}", upstream.at.port());
+    let proxy = Proxy::start(&url, |_| {}, Arc::new(|| None)).await;
+    assert_problem(&ask(proxy.at, get("/?secret=1", "")).await, 502, "upstream-unreachable");
+}

@@ -6,6 +6,7 @@ mod failures;
 mod framing;
 mod harness;
 mod http2;
+mod server;
 mod streams;
 mod taps;
 mod transparent;

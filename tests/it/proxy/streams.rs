@@ -13,8 +13,8 @@ use super::harness::{Peer, Proxy, RawUpstream, ask, get, soon};
 /// What is sent in the tests of large bodies.
 const LARGE: usize = 100 << 20;
 /// What may be under way at once: the kernel's socket buffers on both of the proxy's connections,
-/// at most 4 MiB to send and 6 MiB received, and what HTTP buffers in between.
-const IN_FLIGHT: usize = 16 << 20;
+/// up to 36 MiB where Linux is new, and what HTTP buffers in between.
+const IN_FLIGHT: usize = 48 << 20;
 /// Socket buffers of the two ends, so that what is under way is under way inside the proxy.
 const SMALL: u32 = 64 << 10;
 

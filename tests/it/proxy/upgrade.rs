@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::harness::{Peer, Proxy, RawUpstream, get, soon};
+use super::harness::{Peer, Proxy, RawUpstream, ask, get, soon};
 
 /// Echoes messages over the subprotocol `echo`; closes with 4001 when told `bye`.
 async fn websocket_upstream() -> (SocketAddr, tokio::task::JoinHandle<()>) {
@@ -145,6 +145,20 @@ async fn tunnels_are_closed_at_the_end() {
     client.closed().await;
     let mut served = proxy.served;
     soon(&mut served).await.unwrap();
+}
+
+#[tokio::test]
+async fn tunnels_are_bounded() {
+    let upstream = shouting().await;
+    let proxy = Proxy::with(upstream.at, |config| config.max_tunnels = 1).await;
+    let first = upgraded(proxy.at).await;
+    let asked = get("/up", "Connection: Upgrade\r\nUpgrade: shout/1\r\n");
+    let refused = ask(proxy.at, &asked).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.head.one("crossfade-error").as_deref(), Some("tunnels-exhausted"));
+    drop(first);
+    upstream.all_ended().await;
+    soon(async { while ask(proxy.at, &asked).await.status() == 503 {} }).await;
 }
 
 #[tokio::test]
