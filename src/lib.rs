@@ -24,6 +24,7 @@ pub mod record;
 pub mod report;
 pub mod resource;
 pub mod scenario;
+pub mod serve;
 pub mod storage;
 pub mod sync;
 pub mod telemetry;

@@ -133,6 +133,18 @@ impl Resource {
         (!body.is_empty()).then_some(Value::Object(body))
     }
 
+    /// The target of the list's page at `offset`, as large as legacy gives one, in a stable order; of the whole list if
+    /// it has no pages.
+    #[must_use]
+    pub fn page_url(&self, offset: usize) -> String {
+        let path = self.routes.list.path.as_str();
+        let limit = self.query.page.as_ref().map_or(0, |page| page.max_limit);
+        match self.query.page_query(offset, limit).as_str() {
+            "" => path.to_owned(),
+            query => format!("{path}?{query}"),
+        }
+    }
+
     /// For [`CreateMode::Probe`]: the query parameter and the unique cell by which legacy is asked for a row.
     #[must_use]
     pub fn probe(&self) -> Option<(&str, &CellSpec)> {

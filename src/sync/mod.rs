@@ -8,7 +8,11 @@
 //! A path is a star (each client's only peer is the server): no frame goes from client to client, and
 //! nothing reaches anyone before it was judged, merged and committed.
 
+pub mod backfill;
+mod caught_up;
+mod legacy_rows;
 mod mapped;
+pub mod mirror;
 pub mod outbox;
 mod path;
 mod policy;
@@ -16,6 +20,8 @@ mod random;
 mod registry;
 pub mod server;
 
+pub use caught_up::CaughtUp;
+pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use path::{
     Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, Prepared, Source, Wrote,

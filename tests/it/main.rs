@@ -1,9 +1,6 @@
 //! Integration tests: one binary, a module a topic.
 
 #![allow(missing_docs, reason = "tests")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests, too")]
-
-mod proxy;
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may")]
 
 mod flags;
@@ -11,3 +8,4 @@ mod flags_unleash;
 mod identity;
 mod identity_jwks;
 mod identity_tokens;
+mod proxy;

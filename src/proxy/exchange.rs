@@ -1,0 +1,371 @@
+//! One request's life: route, decide, answer; and afterwards mirror, compare, record.
+//!
+//! The caller's answer leaves first, and nothing that comes after can delay or fail it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body as HttpBody;
+use axum::response::IntoResponse;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+
+use super::caller::Authenticator;
+use super::forward::{Forwarder, Tap, Tapped};
+use super::problem::Problem;
+use super::shadow::{LegacyRead, Shadow, ShadowJob};
+use super::store_read::{ReadQuestion, StoreReader};
+use crate::clock::SharedClock;
+use crate::flags::StageDecider;
+use crate::legacy::CallerHeaders;
+use crate::migration::{
+    Body, Observation, Operation, OperationKind, Origin, Plan, ReadPlan, Stage, WriteKind,
+    WritePlan,
+};
+use crate::record::{Event, Exchange, ExchangeKind, Recorder};
+use crate::resource::{Resource, RouteTable, Routed};
+use crate::sync::mirror::{Mirror, MirrorJob};
+
+/// Says who answered a mapped route.
+pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
+
+/// What the edge is made of.
+#[derive(Debug)]
+pub struct EdgeParts {
+    /// Requests to operations.
+    pub routes: RouteTable,
+    /// Stages and cohorts.
+    pub stages: Arc<StageDecider>,
+    /// Who asks.
+    pub authenticator: Arc<Authenticator>,
+    /// The legacy path.
+    pub forwarder: Forwarder,
+    /// The store's answers.
+    pub reader: StoreReader,
+    /// Comparisons.
+    pub shadow: Shadow,
+    /// REST writes into the store.
+    pub mirror: Mirror,
+    /// What happened, kept.
+    pub recorder: Recorder,
+    /// Wall time.
+    pub clock: SharedClock,
+    /// The longest body that is copied for a mirror or a comparison, in bytes.
+    pub max_body_bytes: usize,
+}
+
+/// Answers HTTP requests.
+#[derive(Debug, Clone)]
+pub struct Edge(Arc<EdgeParts>);
+
+/// A request to a mapped route.
+struct Mapped {
+    resource: Arc<Resource>,
+    operation: Operation,
+    stage: Stage,
+    started: Instant,
+}
+
+impl Edge {
+    /// An edge of these parts.
+    #[must_use]
+    pub fn new(parts: EdgeParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Answers one request that came from `peer`.
+    pub async fn handle(&self, request: Request<HttpBody>, peer: SocketAddr) -> Response<HttpBody> {
+        let started = Instant::now();
+        let uri = request.uri();
+        let query = uri.query().unwrap_or_default();
+        match self.0.routes.match_request(request.method(), uri.path(), query) {
+            Routed::Mapped { resource, operation } => {
+                let stage = self.0.stages.decide(&resource.name).effective;
+                let mapped = Mapped { resource, operation, stage, started };
+                match mapped.operation.kind.clone() {
+                    OperationKind::Write(write) => self.write(request, peer, mapped, write).await,
+                    _ => self.read(request, peer, mapped).await,
+                }
+            }
+            Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
+                let stage = self.0.stages.decide(&resource.name).effective;
+                if !stage.writes_both() {
+                    return self.pass(request, peer, "unmapped-write").await;
+                }
+                count_unmapped("unmapped-write");
+                let mirror = self.0.mirror.clone();
+                let tap = Tap {
+                    request_limit: 0,
+                    response_limit: 0,
+                    sink: Box::new(move |_| mirror.reread(resource, row)),
+                };
+                self.0.forwarder.forward(request, peer, Some(tap)).await
+            }
+            Routed::UnmappedWriteUnder { row: None, .. } => {
+                self.pass(request, peer, "unmapped-write").await
+            }
+            Routed::Head { .. } => self.pass(request, peer, "head").await,
+            Routed::MethodUnmapped { .. } => self.pass(request, peer, "method").await,
+            Routed::Unmapped => self.0.forwarder.forward(request, peer, None).await,
+        }
+    }
+
+    /// Passes a request on that is near a resource but not mapped, and counts it.
+    async fn pass(
+        &self,
+        request: Request<HttpBody>,
+        peer: SocketAddr,
+        why: &'static str,
+    ) -> Response<HttpBody> {
+        count_unmapped(why);
+        self.0.forwarder.forward(request, peer, None).await
+    }
+
+    async fn read(
+        &self,
+        request: Request<HttpBody>,
+        peer: SocketAddr,
+        mapped: Mapped,
+    ) -> Response<HttpBody> {
+        let sampled = self.0.stages.evaluation().sampled(&mapped.resource.name);
+        // Who asks matters only where the cohort or the store decides: elsewhere no token is verified
+        // before the answer.
+        let identity = if mapped.stage >= Stage::Live {
+            let query = request.uri().query();
+            self.0.authenticator.identify(request.headers(), query).await
+        } else {
+            None
+        };
+        let in_cohort = identity.as_ref().is_some_and(|who| {
+            self.0.stages.evaluation().in_cohort(&mapped.resource.name, &who.user)
+        });
+        let Plan::Read(plan) = Plan::read(mapped.stage, in_cohort, sampled) else {
+            return self.0.forwarder.forward(request, peer, None).await;
+        };
+        match plan.answer {
+            Origin::Legacy => self.read_legacy(request, peer, mapped, plan, None).await,
+            Origin::Sync => {
+                match self.read_store(request.headers(), &mapped, identity.as_ref()).await {
+                    Ok(observation) => self.answer_from_store(&request, mapped, plan, observation),
+                    Err(why) => {
+                        metrics::counter!("crossfade_fallback_total", "reason" => why).increment(1);
+                        let plan = ReadPlan { answer: Origin::Legacy, compare: None };
+                        self.read_legacy(request, peer, mapped, plan, Some(why)).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// The store's answer, or why it has none: then legacy answers (fail open).
+    async fn read_store(
+        &self,
+        headers: &http::HeaderMap,
+        mapped: &Mapped,
+        identity: Option<&crate::identity::Identity>,
+    ) -> Result<Observation, &'static str> {
+        if is_conditional(headers) {
+            return Err("conditional");
+        }
+        let identity = identity.ok_or("not-signed-in")?;
+        let question = ReadQuestion::of(&mapped.operation.kind).ok_or("not-a-read")?;
+        self.0.reader.read(&mapped.resource, &question, identity).await.map_err(|no| no.reason())
+    }
+
+    fn answer_from_store(
+        &self,
+        request: &Request<HttpBody>,
+        mapped: Mapped,
+        plan: ReadPlan,
+        observation: Observation,
+    ) -> Response<HttpBody> {
+        let Ok(answer) = &observation.outcome else {
+            // `read_store` gives answers only.
+            return Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-read",
+                "The store gave no answer",
+            )
+            .into_response();
+        };
+        let Body::Whole(body) = &answer.body else {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        };
+        let mut response = Response::new(HttpBody::from(body.clone()));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers.clone();
+        response.headers_mut().insert(ORIGIN_HEADER, HeaderValue::from_static("sync"));
+        self.record(&mapped, Origin::Sync, answer.status, None);
+        if plan.compare == Some(Origin::Legacy) {
+            let legacy = LegacyRead::Ask;
+            self.shadow(&mapped, request, legacy, Some(observation));
+        }
+        response
+    }
+
+    async fn read_legacy(
+        &self,
+        request: Request<HttpBody>,
+        peer: SocketAddr,
+        mapped: Mapped,
+        plan: ReadPlan,
+        fallback: Option<&'static str>,
+    ) -> Response<HttpBody> {
+        let compare = plan.compare.is_some() && !is_conditional(request.headers());
+        let copied = compare.then(|| ShadowRequest::of(&request));
+        let edge = self.clone();
+        let sink = move |tapped: Tapped| {
+            let status = tapped.head.as_ref().map(|head| head.status);
+            edge.record(
+                &mapped,
+                Origin::Legacy,
+                status.unwrap_or(StatusCode::BAD_GATEWAY),
+                fallback,
+            );
+            if let Some(copied) = copied {
+                edge.shadow_copied(&mapped, copied, LegacyRead::Tapped(Box::new(tapped)), None);
+            }
+        };
+        let response_limit = if compare { self.0.max_body_bytes } else { 0 };
+        let tap = Tap { request_limit: 0, response_limit, sink: Box::new(sink) };
+        marked(self.0.forwarder.forward(request, peer, Some(tap)).await)
+    }
+
+    async fn write(
+        &self,
+        request: Request<HttpBody>,
+        peer: SocketAddr,
+        mapped: Mapped,
+        write: WriteKind,
+    ) -> Response<HttpBody> {
+        let Plan::Write(plan) = Plan::write(mapped.stage) else {
+            return self.0.forwarder.forward(request, peer, None).await;
+        };
+        let mirrored = plan != WritePlan::Legacy;
+        let limit = if mirrored { self.0.max_body_bytes } else { 0 };
+        let sent_ms = self.0.clock.now_ms();
+        let edge = self.clone();
+        let sink = move |tapped: Tapped| {
+            let status = tapped.head.as_ref().map(|head| head.status);
+            edge.record(&mapped, Origin::Legacy, status.unwrap_or(StatusCode::BAD_GATEWAY), None);
+            if mirrored {
+                let resource = mapped.resource.clone();
+                edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped });
+            }
+        };
+        let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };
+        marked(self.0.forwarder.forward(request, peer, Some(tap)).await)
+    }
+
+    fn shadow(
+        &self,
+        mapped: &Mapped,
+        request: &Request<HttpBody>,
+        legacy: LegacyRead,
+        store: Option<Observation>,
+    ) {
+        self.shadow_copied(mapped, ShadowRequest::of(request), legacy, store);
+    }
+
+    fn shadow_copied(
+        &self,
+        mapped: &Mapped,
+        request: ShadowRequest,
+        legacy: LegacyRead,
+        store: Option<Observation>,
+    ) {
+        let Some(question) = ReadQuestion::of(&mapped.operation.kind) else { return };
+        self.0.shadow.submit(ShadowJob {
+            resource: mapped.resource.clone(),
+            route: mapped.operation.route.clone(),
+            stage: mapped.stage,
+            question,
+            path_and_query: request.path_and_query,
+            headers: request.headers,
+            caller: request.caller,
+            legacy,
+            store,
+        });
+    }
+
+    fn record(
+        &self,
+        mapped: &Mapped,
+        answered_by: Origin,
+        status: StatusCode,
+        fallback: Option<&'static str>,
+    ) {
+        let kind = match mapped.operation.kind {
+            OperationKind::Write(_) => ExchangeKind::Write,
+            _ => ExchangeKind::Read,
+        };
+        let latency = mapped.started.elapsed();
+        metrics::histogram!("crossfade_request_seconds",
+            "resource" => mapped.resource.name.to_string(), "origin" => answered_by.as_str(),
+            "kind" => kind.as_str())
+        .record(latency.as_secs_f64());
+        self.0.recorder.record(Event::Exchange(Exchange {
+            at_ms: self.0.clock.now_ms(),
+            resource: mapped.resource.name.clone(),
+            route: mapped.operation.route.clone(),
+            kind,
+            stage: mapped.stage,
+            answered_by,
+            status: status.as_u16(),
+            latency_us: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            fallback: fallback.map(Into::into),
+        }));
+    }
+}
+
+/// What a comparison needs of a request, copied before the request is sent on.
+struct ShadowRequest {
+    path_and_query: String,
+    headers: http::HeaderMap,
+    caller: CallerHeaders,
+}
+
+impl ShadowRequest {
+    fn of(request: &Request<HttpBody>) -> Self {
+        let path_and_query = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let mut headers = http::HeaderMap::new();
+        for name in [header::AUTHORIZATION, header::COOKIE] {
+            for value in request.headers().get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        for (name, value) in request.headers() {
+            if name.as_str().starts_with("crossfade-dev-") {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        Self {
+            path_and_query: path_and_query.to_owned(),
+            headers,
+            caller: CallerHeaders::of(request.headers()),
+        }
+    }
+}
+
+fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
+    response.headers_mut().insert(ORIGIN_HEADER, HeaderValue::from_static("legacy"));
+    response
+}
+
+fn count_unmapped(why: &'static str) {
+    metrics::counter!("crossfade_unmapped_total", "reason" => why).increment(1);
+}
+
+/// Conditional and range requests: only legacy knows its validators (design rule 4).
+fn is_conditional(headers: &http::HeaderMap) -> bool {
+    [
+        header::RANGE,
+        header::IF_MATCH,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_UNMODIFIED_SINCE,
+        header::IF_RANGE,
+    ]
+    .iter()
+    .any(|name| headers.contains_key(name))
+}

@@ -1,0 +1,284 @@
+//! Comparisons: after the answer, bounded, never in the caller's way.
+//!
+//! At either bound (comparisons under way, comparisons waiting to settle) a comparison is shed and
+//! counted; it is never queued.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use tokio::sync::Semaphore;
+
+use super::caller::Authenticator;
+use super::forward::Tapped;
+use super::store_read::{NoStoreAnswer, ReadQuestion, StoreReader};
+use crate::clock::SharedClock;
+use crate::compare::{Comparison, Pair, Reason, Rules, Verdict, compare, settle};
+use crate::identity::Identity;
+use crate::legacy::{CallerHeaders, Credentials, LegacyClient, LegacyRequest, Purpose};
+use crate::migration::{Failure, Observation, Origin, ResourceName, RouteTemplate, Stage};
+use crate::record::{Compared, Event, Recorder, Redactor, Sample};
+use crate::resource::Resource;
+
+/// How comparisons are made.
+#[derive(Debug, Clone)]
+pub struct ShadowSettings {
+    /// Comparisons under way at once; as many more may wait to settle.
+    pub max_concurrent: usize,
+    /// When both sides are read again, counted from the first reading.
+    pub settle: Vec<Duration>,
+}
+
+/// What the comparer needs.
+#[derive(Debug)]
+pub struct ShadowParts {
+    /// How comparisons are made.
+    pub settings: ShadowSettings,
+    /// Each resource's rules.
+    pub rules: std::collections::HashMap<ResourceName, Rules>,
+    /// The store's answers.
+    pub reader: StoreReader,
+    /// Legacy's answers.
+    pub legacy: LegacyClient,
+    /// Who asked.
+    pub authenticator: Arc<Authenticator>,
+    /// What was found, kept.
+    pub recorder: Recorder,
+    /// What is kept of values.
+    pub redactor: Redactor,
+    /// Wall time.
+    pub clock: SharedClock,
+}
+
+/// Compares both sides' answers to reads.
+#[derive(Debug, Clone)]
+pub struct Shadow {
+    parts: Arc<ShadowParts>,
+    comparing: Arc<Semaphore>,
+    settling: Arc<Semaphore>,
+}
+
+/// Legacy's side of a comparison.
+#[derive(Debug)]
+pub enum LegacyRead {
+    /// It answered the caller: this is a copy.
+    Tapped(Box<Tapped>),
+    /// It has to be asked.
+    Ask,
+}
+
+/// A read to be compared.
+#[derive(Debug)]
+pub struct ShadowJob {
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// The route.
+    pub route: RouteTemplate,
+    /// The stage that the caller's answer was given in.
+    pub stage: Stage,
+    /// What was asked.
+    pub question: ReadQuestion,
+    /// The request's target.
+    pub path_and_query: String,
+    /// The headers that say who asked.
+    pub headers: HeaderMap,
+    /// The caller's own headers, for asking legacy.
+    pub caller: CallerHeaders,
+    /// Legacy's side.
+    pub legacy: LegacyRead,
+    /// The store's side, if it answered the caller.
+    pub store: Option<Observation>,
+}
+
+impl Shadow {
+    /// A comparer of these parts.
+    #[must_use]
+    pub fn new(parts: ShadowParts) -> Self {
+        let permits = || Arc::new(Semaphore::new(parts.settings.max_concurrent));
+        Self { comparing: permits(), settling: permits(), parts: Arc::new(parts) }
+    }
+
+    /// Waits until no comparison is under way and none waits to settle.
+    pub async fn idle(&self) {
+        let all = u32::try_from(self.parts.settings.max_concurrent).unwrap_or(u32::MAX);
+        for permits in [&self.comparing, &self.settling] {
+            // The semaphores are never closed.
+            drop(permits.acquire_many(all).await);
+        }
+    }
+
+    /// Compares, if there is room; returns at once.
+    pub fn submit(&self, job: ShadowJob) {
+        let Ok(permit) = self.comparing.clone().try_acquire_owned() else {
+            self.record_bare(&job, Verdict::Shed);
+            return;
+        };
+        let shadow = self.clone();
+        tokio::spawn(async move {
+            let first = shadow.first(job).await;
+            let Some((job, identity, pair, comparison)) = first else { return };
+            if !comparison.verdict.wants_settling() {
+                shadow.record(&job, &pair, &comparison, comparison.verdict);
+                return;
+            }
+            // Waiting is not comparing: it has a bound of its own.
+            let Ok(_waiting) = shadow.settling.clone().try_acquire_owned() else {
+                shadow.record_bare(&job, Verdict::Shed);
+                return;
+            };
+            drop(permit);
+            shadow.settle(&job, &identity, pair, comparison).await;
+        });
+    }
+
+    async fn first(&self, mut job: ShadowJob) -> Option<(ShadowJob, Identity, Pair, Comparison)> {
+        let query = job.path_and_query.split_once('?').map(|(_, query)| query.to_owned());
+        let identity = self.parts.authenticator.identify(&job.headers, query.as_deref()).await;
+        // Nobody is signed in: the store has no answer for them, and legacy's is not about rows.
+        let Some(identity) = identity else {
+            self.record_bare(&job, Verdict::Incomparable(Reason::Token));
+            return None;
+        };
+        let sync = match job.store.take() {
+            Some(observation) => observation,
+            None => self.ask_store(&job, &identity).await,
+        };
+        let legacy = match std::mem::replace(&mut job.legacy, LegacyRead::Ask) {
+            LegacyRead::Ask => self.ask_legacy(&job).await,
+            // The caller went away: nothing is known of legacy's answer.
+            LegacyRead::Tapped(tapped) => tapped.observation()?,
+        };
+        let rules = self.parts.rules.get(&job.resource.name)?;
+        let pair = aligned(legacy, sync);
+        let comparison = compare(&pair.legacy, &pair.sync, rules);
+        Some((job, identity, pair, comparison))
+    }
+
+    async fn settle(
+        &self,
+        job: &ShadowJob,
+        identity: &Identity,
+        first: Pair,
+        comparison: Comparison,
+    ) {
+        let Some(rules) = self.parts.rules.get(&job.resource.name) else { return };
+        let started = Instant::now();
+        let (mut pair, mut comparison, mut verdict) =
+            (first.clone(), comparison.clone(), comparison.verdict);
+        for after in &self.parts.settings.settle {
+            tokio::time::sleep(after.saturating_sub(started.elapsed())).await;
+            let (sync, legacy) = tokio::join!(self.ask_store(job, identity), self.ask_legacy(job));
+            let later = aligned(legacy, sync);
+            let settled = settle(&first, &later, rules);
+            let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            verdict = settled.verdict(elapsed);
+            if let crate::compare::Settled::Differs(differs) = &settled {
+                comparison = differs.clone();
+                pair = later;
+            }
+            if settled.is_final() {
+                break;
+            }
+        }
+        self.record(job, &pair, &comparison, verdict);
+    }
+
+    async fn ask_store(&self, job: &ShadowJob, identity: &Identity) -> Observation {
+        let started = Instant::now();
+        match self.parts.reader.read(&job.resource, &job.question, identity).await {
+            Ok(observation) => observation,
+            Err(no_answer) => Observation {
+                origin: Origin::Sync,
+                outcome: match no_answer {
+                    NoStoreAnswer::Deadline(after) => Err(Failure::Timeout(after)),
+                    NoStoreAnswer::NoRow => Ok(no_row()),
+                    other => Err(Failure::Unavailable(other.to_string())),
+                },
+                latency: started.elapsed(),
+            },
+        }
+    }
+
+    async fn ask_legacy(&self, job: &ShadowJob) -> Observation {
+        let request = LegacyRequest {
+            method: Method::GET,
+            path_and_query: job.path_and_query.clone(),
+            body: None,
+            purpose: Purpose::Compare,
+            credentials: Credentials::Caller(job.caller.clone()),
+            idempotency_key: None,
+        };
+        self.parts.legacy.ask(request).await
+    }
+
+    fn record(&self, job: &ShadowJob, pair: &Pair, comparison: &Comparison, verdict: Verdict) {
+        let judged = Comparison { verdict, ..comparison.clone() };
+        let signature = judged.signature(&job.resource.name, &job.route);
+        let rules = self.parts.rules.get(&job.resource.name);
+        let at_ms = self.parts.clock.now_ms();
+        let wanted = signature.as_ref().filter(|s| self.parts.recorder.wants_sample(s, at_ms));
+        let sample = wanted.and(rules).map(|rules| {
+            Sample::of(&self.parts.redactor, rules, &pair.legacy, &pair.sync, &judged)
+        });
+        let latency = |observation: &Observation| {
+            let answered = observation.outcome.is_ok();
+            answered.then(|| u64::try_from(observation.latency.as_micros()).unwrap_or(u64::MAX))
+        };
+        self.send(Compared {
+            at_ms,
+            resource: job.resource.name.clone(),
+            route: job.route.clone(),
+            stage: job.stage,
+            verdict,
+            legacy_latency_us: latency(&pair.legacy),
+            sync_latency_us: latency(&pair.sync),
+            signature,
+            sample,
+            unsafe_integers: judged.unsafe_integers.len() as u64,
+            ignored: judged.ignored,
+        });
+    }
+
+    fn record_bare(&self, job: &ShadowJob, verdict: Verdict) {
+        self.send(Compared {
+            at_ms: self.parts.clock.now_ms(),
+            resource: job.resource.name.clone(),
+            route: job.route.clone(),
+            stage: job.stage,
+            verdict,
+            legacy_latency_us: None,
+            sync_latency_us: None,
+            signature: None,
+            sample: None,
+            ignored: Vec::new(),
+            unsafe_integers: 0,
+        });
+    }
+
+    fn send(&self, compared: Compared) {
+        metrics::counter!("crossfade_comparisons_total",
+            "resource" => compared.resource.to_string(), "verdict" => compared.verdict.as_str())
+        .increment(1);
+        self.parts.recorder.record(Event::Compared(Box::new(compared)));
+    }
+}
+
+/// A store cannot know how legacy words "no such row": where both say it, they agree.
+fn aligned(legacy: Observation, mut sync: Observation) -> Pair {
+    if let (Ok(theirs), Ok(ours)) = (&legacy.outcome, &mut sync.outcome)
+        && theirs.status == http::StatusCode::NOT_FOUND
+        && ours.status == theirs.status
+    {
+        *ours = theirs.clone();
+    }
+    Pair { legacy, sync }
+}
+
+/// "No such row", as far as a store can say it: a status without a body.
+fn no_row() -> crate::migration::Answer {
+    crate::migration::Answer {
+        status: http::StatusCode::NOT_FOUND,
+        headers: HeaderMap::new(),
+        body: crate::migration::Body::Whole(bytes::Bytes::new()),
+    }
+}

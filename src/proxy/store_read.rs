@@ -1,0 +1,181 @@
+//! The store's answer to a REST read, in the legacy API's own shape.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use mergeable_store::{Cell, MergeableStore};
+
+use crate::identity::Identity;
+use crate::migration::{Answer, Body, Observation, OperationKind, Origin, RowId};
+use crate::resource::{ClaimName, ListQuery, Resource, RowView, Unanswerable, parse_get_query};
+use crate::sync::{CaughtUp, PathRegistry};
+
+/// A question that a store may answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadQuestion {
+    /// A list; the raw query string.
+    List(String),
+    /// One row; the raw query string.
+    Get(RowId, String),
+}
+
+impl ReadQuestion {
+    /// The question that an operation asks, if it is a read.
+    #[must_use]
+    pub fn of(kind: &OperationKind) -> Option<Self> {
+        match kind {
+            OperationKind::List { query } => Some(Self::List(query.clone())),
+            OperationKind::Get { row, query } => Some(Self::Get(row.clone(), query.clone())),
+            OperationKind::Write(_) => None,
+        }
+    }
+}
+
+/// Why the store does not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoStoreAnswer {
+    /// The backfill is not finished.
+    #[error("the store is not caught up: run `crossfade backfill`")]
+    NotCaughtUp,
+    /// The session names no path of the resource.
+    #[error("the session has no right to a path of this resource")]
+    NoPath,
+    /// The query is not mapped.
+    #[error(transparent)]
+    Query(#[from] Unanswerable),
+    /// The store has no such row; only legacy can say what that means to the caller.
+    #[error("the store has no such row")]
+    NoRow,
+    /// It took longer than the deadline.
+    #[error("the store gave no answer within {0:?}")]
+    Deadline(Duration),
+    /// The path could not be loaded or read.
+    #[error("the path cannot be read: {0}")]
+    Path(String),
+}
+
+impl NoStoreAnswer {
+    /// A word from a small fixed set, fit for a metric's label and for reports.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotCaughtUp => "not-caught-up",
+            Self::NoPath => "no-path",
+            Self::Query(query) => query.reason(),
+            Self::NoRow => "no-row",
+            Self::Deadline(_) => "deadline",
+            Self::Path(_) => "path",
+        }
+    }
+}
+
+/// Reads stores.
+#[derive(Debug, Clone)]
+pub struct StoreReader {
+    registry: PathRegistry,
+    caught_up: CaughtUp,
+    deadline: Duration,
+}
+
+enum Ask {
+    List(ListQuery),
+    Get(RowId),
+}
+
+impl StoreReader {
+    /// A reader of the registry's paths; a read over `deadline` is given up.
+    #[must_use]
+    pub const fn new(registry: PathRegistry, caught_up: CaughtUp, deadline: Duration) -> Self {
+        Self { registry, caught_up, deadline }
+    }
+
+    /// The store's answer, with the time it took.
+    ///
+    /// # Errors
+    /// [`NoStoreAnswer`] says why there is none.
+    pub async fn read(
+        &self,
+        resource: &Arc<Resource>,
+        question: &ReadQuestion,
+        identity: &Identity,
+    ) -> Result<Observation, NoStoreAnswer> {
+        let started = Instant::now();
+        if !self.caught_up.is(&resource.name) {
+            return Err(NoStoreAnswer::NotCaughtUp);
+        }
+        let ask = match question {
+            ReadQuestion::List(raw) => {
+                Ask::List(ListQuery::parse(raw, &resource.query, &resource.schema)?)
+            }
+            ReadQuestion::Get(row, raw) => {
+                parse_get_query(raw)?;
+                Ask::Get(row.clone())
+            }
+        };
+        let path = resource
+            .path
+            .from_claims(|claim| claim_of(identity, claim))
+            .map_err(|_| NoStoreAnswer::NoPath)?;
+        let resource = resource.clone();
+        let reading = async {
+            let unreadable = |e: &dyn std::fmt::Display| NoStoreAnswer::Path(e.to_string());
+            let handle = self.registry.get(&path).await.map_err(|e| unreadable(&e))?;
+            let body = handle.read(move |store| body(store, &resource, &ask)).await;
+            body.map_err(|e| unreadable(&e))
+        };
+        let body = tokio::time::timeout(self.deadline, reading)
+            .await
+            .map_err(|_| NoStoreAnswer::Deadline(self.deadline))??
+            .ok_or(NoStoreAnswer::NoRow)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let answer = Answer { status: StatusCode::OK, headers, body: Body::Whole(body) };
+        Ok(Observation { origin: Origin::Sync, outcome: Ok(answer), latency: started.elapsed() })
+    }
+}
+
+/// A claim of the identity, by the name that templates use.
+#[must_use]
+pub fn claim_of(identity: &Identity, claim: ClaimName) -> Option<&str> {
+    match claim {
+        ClaimName::OrgId => identity.org_id.as_deref(),
+        ClaimName::OrgSlug => identity.org_slug.as_deref(),
+        ClaimName::UserId => Some(identity.user.as_str()),
+    }
+}
+
+/// A row of the store, as questions about rows see it.
+struct StoreRow<'a> {
+    store: &'a MergeableStore,
+    table: &'a str,
+    row: &'a str,
+}
+
+impl<'a> RowView<'a> for StoreRow<'a> {
+    fn cell(&self, id: &str) -> Option<&'a Cell> {
+        self.store.get_cell(self.table, self.row, id)
+    }
+}
+
+fn body(store: &MergeableStore, resource: &Resource, ask: &Ask) -> Option<Bytes> {
+    let table = resource.table.as_str();
+    let value = match ask {
+        Ask::Get(row) => {
+            let row = row.as_str();
+            if !store.has_row(table, row) {
+                return None;
+            }
+            resource.answer_get(StoreRow { store, table, row })
+        }
+        Ask::List(query) => {
+            let ids = store.row_ids(table);
+            // Rows of mapped tables have Unicode ids: others are refused when they are written.
+            let rows = ids.iter().filter_map(|id| id.as_str());
+            let rows = rows.map(|row| (row, StoreRow { store, table, row }));
+            resource.answer_list(rows, query)
+        }
+    };
+    Some(Bytes::from(value.to_string()))
+}

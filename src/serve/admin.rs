@@ -1,0 +1,352 @@
+//! What operators reach: health, stages, what is owed, comparisons, the rollback switch, metrics.
+//!
+//! On a listener of its own. Everything but health needs the admin token.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{Query, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::build::Parts;
+use crate::flags::{EffectiveStage, Scope};
+use crate::migration::ResourceName;
+use crate::proxy::problem::Problem;
+use crate::record::{Event, Note, NoteKind, Recording};
+use crate::sync::backfill::BackfillProgress;
+
+/// Entries of the outbox that one answer lists at most.
+const MAX_ENTRIES: usize = 100;
+/// Signatures that one answer lists at most.
+const MAX_SIGNATURES: usize = 100;
+
+/// A resource's stage, explained.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct StageView {
+    /// The resource.
+    pub resource: ResourceName,
+    /// What the flags ask for, what holds, and why.
+    #[serde(flatten)]
+    pub stage: EffectiveStage,
+    /// Whether its backfill is finished.
+    pub caught_up: bool,
+}
+
+/// All stages, with the state of what decides them.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct StagesView {
+    /// Each resource.
+    pub resources: Vec<StageView>,
+    /// The flag provider.
+    pub flags: crate::flags::FlagsStatus,
+    /// The rollback switch.
+    pub rollback: crate::flags::RollbackState,
+}
+
+/// How far a backfill is.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct BackfillState {
+    /// Whether it is under way.
+    pub running: bool,
+    /// How far it is.
+    pub progress: BackfillProgress,
+    /// Why the last one failed.
+    pub error: Option<String>,
+}
+
+/// Backfills of this process, one a resource at a time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backfills(Arc<Mutex<BTreeMap<ResourceName, BackfillState>>>);
+
+impl Backfills {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<ResourceName, BackfillState>) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Routes of the operators' listener.
+pub(super) fn router(parts: &Parts) -> Router {
+    let guarded = Router::new()
+        .route("/stages", get(stages))
+        .route("/outbox", get(outbox))
+        .route("/comparisons", get(comparisons))
+        .route("/rollback", post(rollback))
+        .route("/rollback/lift", post(lift))
+        .route("/backfill", get(backfill_state).post(start_backfill))
+        .route("/metrics", get(metrics))
+        .route("/flush", post(flush))
+        .layer(axum::middleware::from_fn_with_state(parts.clone(), guard));
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .merge(guarded)
+        .with_state(parts.clone())
+}
+
+async fn guard(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let token = given.and_then(|v| v.strip_prefix("Bearer "));
+    if token.is_some_and(|token| parts.admin_token.matches(token)) {
+        return next.run(request).await;
+    }
+    Problem::new(StatusCode::UNAUTHORIZED, "admin-token", "The admin token is needed")
+        .remedy("send Authorization: Bearer and the token that [admin] token names")
+        .into_response()
+}
+
+async fn readyz(State(parts): State<Parts>) -> Response {
+    let flags = parts.stages.evaluation().status();
+    let database = parts.storage.next_due_ms().await;
+    let ready = database.is_ok();
+    let body = json!({
+        "ready": ready,
+        "database": database.err().map_or("ok".to_owned(), |e| e.to_string()),
+        "flags": flags,
+    });
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+async fn stages(State(parts): State<Parts>) -> Json<StagesView> {
+    Json(view(&parts))
+}
+
+fn view(parts: &Parts) -> StagesView {
+    let resources = parts.config.resources.iter().map(|resource| StageView {
+        resource: resource.name.clone(),
+        stage: parts.stages.decide(&resource.name),
+        caught_up: parts.backfill.caught_up.is(&resource.name),
+    });
+    StagesView {
+        resources: resources.collect(),
+        flags: parts.stages.evaluation().status(),
+        rollback: (*parts.stages.rollback().state()).clone(),
+    }
+}
+
+async fn outbox(State(parts): State<Parts>) -> Response {
+    let summary = match parts.storage.outbox_summary(MAX_ENTRIES).await {
+        Ok(summary) => summary,
+        Err(error) => return unavailable(&error),
+    };
+    let now = parts.clock.now_ms();
+    let entries: Vec<Value> = summary
+        .entries
+        .iter()
+        .map(|e| {
+            json!({
+                "seq": e.seq, "resource": e.entry.resource, "path": e.entry.path,
+                "row": e.entry.row, "cells": e.entry.cells.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+                "state": e.state, "attempts": e.attempts, "due_ms": e.due_ms,
+                "accepted_ms": e.entry.accepted_ms, "last_error": e.last_error,
+            })
+        })
+        .collect();
+    let oldest = summary.oldest_ms.map(|at| now.saturating_sub(at));
+    Json(json!({
+        "pending": summary.pending, "dead": summary.dead, "oldest_age_ms": oldest, "entries": entries,
+    }))
+    .into_response()
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Response {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database", "The database gave no answer")
+        .detail(error.to_string())
+        .into_response()
+}
+
+/// Waits until what was recorded so far can be read.
+async fn flush(State(parts): State<Parts>) -> Response {
+    match parts.recorder.flush().await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn comparisons(State(parts): State<Parts>) -> Response {
+    match read_comparisons(&parts).await {
+        Ok(body) => Json(body).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordError> {
+    parts.recorder.flush().await?;
+    let recording = Recording::open_read(&parts.config.storage.recordings).await?;
+    let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
+    for one in recording.verdicts().await? {
+        *verdicts.entry(one.verdict.as_str().to_owned()).or_default() += one.count;
+    }
+    let signatures = recording.signatures().await?;
+    let signatures: Vec<Value> = signatures
+        .iter()
+        .take(MAX_SIGNATURES)
+        .map(|one| {
+            let parts = &one.signature.parts;
+            let folded = parts.folded.iter().map(|folded| format!("{}/…", folded.prefix));
+            let paths = parts.shapes.iter().map(|shape| shape.path.to_string()).chain(folded);
+            json!({
+                "signature": one.signature.id, "resource": parts.resource, "route": parts.route,
+                "verdict": parts.verdict, "statuses": parts.statuses.to_string(),
+                "count": one.count, "first_seen_ms": one.first_seen_ms,
+                "last_seen_ms": one.last_seen_ms, "paths": paths.collect::<Vec<_>>(),
+                "shapes": parts.shapes,
+                "sample_diff": one.samples.first().map(|sample| sample.sample.diff.clone()),
+            })
+        })
+        .collect();
+    Ok(json!({ "verdicts": verdicts, "signatures": signatures }))
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackOrder {
+    #[serde(default = "all")]
+    scope: String,
+    reason: String,
+    #[serde(default = "operator")]
+    actor: String,
+}
+
+fn all() -> String {
+    "all".to_owned()
+}
+
+fn operator() -> String {
+    "admin-api".to_owned()
+}
+
+/// Reads an order's body: without a reason nothing is done, for it is what the next person reads first.
+fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "rollback-order", "The order cannot be read")
+            .detail(error.to_string())
+            .remedy(r#"send {"scope": "all" or a resource, "reason": "why"}"#)
+    })
+}
+
+fn scope(parts: &Parts, text: &str) -> Result<Scope, Problem> {
+    if matches!(text, "all" | "*") {
+        return Ok(Scope::All);
+    }
+    let resource = parts.config.resources.iter().find(|r| r.name.as_str() == text);
+    resource.map(|r| Scope::Resource(r.name.clone())).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "No such resource")
+            .remedy("name a configured resource, or `all`")
+    })
+}
+
+async fn rollback(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
+        Ok((scope, order)) => (order, scope),
+        Err(problem) => return problem.into_response(),
+    };
+    let at_ms = parts.clock.now_ms();
+    let tripped = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
+    let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
+    parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
+    // It holds from here on, in memory; the database makes it last.
+    let replicated = super::keeper::store_rollback(&parts).await;
+    if let Err(error) = &replicated {
+        tracing::error!(%error, "rolled back in memory only: not replicated");
+    }
+    let owed = parts.storage.outbox_summary(0).await.ok();
+    Json(json!({
+        "tripped": tripped, "replicated": replicated.is_ok(),
+        "owed": owed.map(|o| json!({"pending": o.pending, "dead": o.dead})),
+    }))
+    .into_response()
+}
+
+async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
+        Ok((scope, order)) => (order, scope),
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
+        let title = "This scope is not rolled back";
+        return Problem::new(StatusCode::CONFLICT, "not-rolled-back", title).into_response();
+    };
+    let at_ms = parts.clock.now_ms();
+    let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
+    parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
+    let replicated = super::keeper::store_rollback(&parts).await.is_ok();
+    Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackfillOrder {
+    resource: Option<String>,
+}
+
+async fn backfill_state(State(parts): State<Parts>) -> Json<Value> {
+    Json(parts.backfills.with(|states| json!({ "resources": states })))
+}
+
+async fn start_backfill(
+    State(parts): State<Parts>,
+    Query(order): Query<BackfillOrder>,
+    _headers: HeaderMap,
+) -> Response {
+    let wanted = |name: &str| order.resource.as_deref().is_none_or(|only| only == name);
+    let resources: Vec<_> =
+        parts.config.resources.iter().filter(|r| wanted(r.name.as_str())).cloned().collect();
+    if resources.is_empty() {
+        let title = "No such resource";
+        return Problem::new(StatusCode::NOT_FOUND, "no-such-resource", title).into_response();
+    }
+    for resource in resources {
+        let free = parts.backfills.with(|states| {
+            let state = states.entry(resource.name.clone()).or_default();
+            let free = !state.running;
+            if free {
+                *state = BackfillState { running: true, ..BackfillState::default() };
+            }
+            free
+        });
+        if free {
+            let parts = parts.clone();
+            tokio::spawn(async move { run_backfill(&parts, &resource).await });
+        }
+    }
+    (StatusCode::ACCEPTED, backfill_state(State(parts)).await).into_response()
+}
+
+async fn run_backfill(parts: &Parts, resource: &Arc<crate::resource::Resource>) {
+    let name = resource.name.clone();
+    let told = |progress: BackfillProgress| {
+        parts.backfills.with(|states| {
+            if let Some(state) = states.get_mut(&name) {
+                state.progress = progress;
+            }
+        });
+    };
+    let outcome = parts.backfill.run(resource, told).await;
+    if let Err(error) = &outcome {
+        tracing::error!(resource = %name, %error, "backfill stopped");
+    }
+    parts.backfills.with(|states| {
+        if let Some(state) = states.get_mut(&name) {
+            state.running = false;
+            state.error = outcome.err().map(|e| e.to_string());
+        }
+    });
+}
+
+async fn metrics(State(parts): State<Parts>) -> String {
+    if let Ok(summary) = parts.storage.outbox_summary(0).await {
+        let age = summary.oldest_ms.map_or(0, |at| parts.clock.now_ms().saturating_sub(at));
+        metrics::gauge!("crossfade_outbox_pending").set(summary.pending as f64);
+        metrics::gauge!("crossfade_outbox_dead").set(summary.dead as f64);
+        metrics::gauge!("crossfade_outbox_oldest_seconds").set(age as f64 / 1000.0);
+    }
+    metrics::gauge!("crossfade_recorder_dropped").set(parts.recorder.dropped() as f64);
+    parts.metrics.run_upkeep();
+    parts.metrics.render()
+}

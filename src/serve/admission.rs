@@ -1,0 +1,119 @@
+//! Who may open a path, and who signs deliveries.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Uri};
+
+use crate::clock::SharedClock;
+use crate::flags::StageDecider;
+use crate::identity::{
+    Identity, OnBehalfOf, SyncTokens, insecure_dev, sync_token_from_subprotocols,
+};
+use crate::migration::{PathId, Stage};
+use crate::proxy::claim_of;
+use crate::resource::Resource;
+use crate::storage::Actor;
+use crate::sync::Writer;
+use crate::sync::server::{Admission, Admitted, NotAdmitted};
+
+/// Admits by sync token; in mode `insecure-dev` by assertion.
+#[derive(Debug)]
+pub(super) struct TokenAdmission {
+    pub(super) tokens: Arc<SyncTokens>,
+    pub(super) insecure_dev: bool,
+    pub(super) stages: Arc<StageDecider>,
+    pub(super) resources: Vec<Arc<Resource>>,
+    pub(super) clock: SharedClock,
+}
+
+/// The paths that a session may open: one for each resource whose template its claims fill.
+pub(super) fn paths_of(resources: &[Arc<Resource>], identity: &Identity) -> Vec<PathId> {
+    let mut paths: Vec<PathId> = resources
+        .iter()
+        .filter_map(|r| r.path.from_claims(|claim| claim_of(identity, claim)).ok())
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+impl TokenAdmission {
+    /// Sync is on as long as one resource is: a path may hold rows of several.
+    fn sync_is_off(&self) -> bool {
+        self.resources.iter().all(|r| self.stages.decide(&r.name).effective == Stage::Off)
+    }
+
+    fn by_token(&self, token: &str, path: &PathId) -> Result<(Actor, u64), NotAdmitted> {
+        let claims = self
+            .tokens
+            .verify(token, self.clock.now_ms())
+            .map_err(|e| NotAdmitted::Unauthenticated(e.to_string()))?;
+        if !claims.paths.contains(path) {
+            return Err(NotAdmitted::WrongPath);
+        }
+        let actor = Actor {
+            user: claims.user.as_str().to_owned(),
+            org_id: claims.org_id,
+            org_role: claims.role,
+        };
+        Ok((actor, claims.expires_at_ms))
+    }
+
+    fn by_assertion(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        path: &PathId,
+    ) -> Result<Actor, NotAdmitted> {
+        let identity = insecure_dev(headers, uri.query()).ok_or_else(|| {
+            NotAdmitted::Unauthenticated("add ?user=…&org=…&role=… (insecure-dev)".to_owned())
+        })?;
+        if !paths_of(&self.resources, &identity).contains(path) {
+            return Err(NotAdmitted::WrongPath);
+        }
+        Ok(Actor {
+            user: identity.user.as_str().to_owned(),
+            org_id: identity.org_id,
+            org_role: identity.org_role,
+        })
+    }
+}
+
+impl Admission for TokenAdmission {
+    fn admit(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        path: &PathId,
+    ) -> Result<Admitted, NotAdmitted> {
+        let offer = sync_token_from_subprotocols(headers)
+            .map_err(|e| NotAdmitted::Unauthenticated(e.to_string()))?;
+        let (actor, expires_ms) = match offer.token {
+            Some(token) => {
+                let (actor, expires) = self.by_token(token, path)?;
+                (actor, Some(expires))
+            }
+            None if self.insecure_dev => (self.by_assertion(headers, uri, path)?, None),
+            None => {
+                let text = "offer the subprotocols `crossfade` and `crossfade.token.<token>`";
+                return Err(NotAdmitted::Unauthenticated(text.to_owned()));
+            }
+        };
+        // Legacy judges each write by the role when it is delivered, and what it refuses is taken back.
+        let writer = Arc::new(Writer { actor, may_write: true });
+        let drain = self.sync_is_off();
+        Ok(Admitted { writer, expires_ms, protocol: offer.select, drain })
+    }
+}
+
+/// Signs deliveries with the service token.
+#[derive(Debug)]
+pub(super) struct Signer(pub(super) OnBehalfOf);
+
+impl crate::sync::outbox::OnBehalfOf for Signer {
+    fn sign(&self, actor: &Actor, _now_ms: u64) -> Result<String, String> {
+        self.0
+            .sign(&actor.user_id(), actor.org_id.as_deref(), actor.org_role.as_deref())
+            .map_err(|e| e.to_string())
+    }
+}

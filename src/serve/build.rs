@@ -1,0 +1,314 @@
+//! All parts of a crossfade, from a configuration.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+use super::admission::{Signer, TokenAdmission};
+use super::flags::{UpToLive, toggles};
+use super::{ServeError, Surroundings};
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
+use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys};
+use crate::flags::{Evaluation, RollbackState, RollbackSwitch, StageDecider};
+use crate::identity::{
+    KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
+};
+use crate::legacy::{LegacyClient, LegacySettings};
+use crate::migration::{ResourceName, Stage};
+use crate::proxy::forward::{ForwardConfig, Forwarder, Upstream};
+use crate::proxy::{
+    Authenticator, Edge, EdgeParts, Shadow, ShadowParts, ShadowSettings, StoreReader,
+};
+use crate::record::{Recorder, RecorderSettings, Redactor};
+use crate::resource::{Resource, RouteTable};
+use crate::storage::{LibsqlStorage, Op, SharedStorage};
+use crate::sync::backfill::Backfill;
+use crate::sync::mirror::Mirror;
+use crate::sync::outbox::{OutboxContext, OutboxSettings};
+use crate::sync::server::SyncServer;
+use crate::sync::{CaughtUp, LegacyRows, MappedTables, PathRegistry, RegistrySettings};
+
+/// A store read over this goes to legacy.
+const STORE_READ_DEADLINE: Duration = Duration::from_secs(2);
+/// Deliveries under way at once.
+const OUTBOX_CONCURRENCY: usize = 16;
+
+/// All parts.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: SharedClock,
+    pub(crate) storage: SharedStorage,
+    pub(crate) registry: PathRegistry,
+    pub(crate) stages: Arc<StageDecider>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) tokens: Arc<SyncTokens>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) edge: Edge,
+    pub(crate) sync: SyncServer,
+    pub(crate) shadow: Shadow,
+    pub(crate) mirror: Mirror,
+    pub(crate) backfill: Backfill,
+    pub(crate) backfills: super::admin::Backfills,
+    pub(crate) outbox: OutboxContext,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) admin_token: Secret,
+}
+
+/// Puts the parts together.
+pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts, ServeError> {
+    let Surroundings { clock, entropy, toggles: given, .. } = around;
+    let metrics = metrics_handle()?;
+    let admin_token = Secret::new(config.admin.token.resolve()?);
+    let service_token = Secret::new(config.legacy.service_token.resolve()?);
+    let storage = open_storage(&config.storage.control).await?;
+    let recorder = Recorder::open(&config.storage.recordings, &RecorderSettings::default())
+        .await
+        .map_err(ServeError::Record)?;
+    let legacy = legacy_client(&config, &service_token)?;
+    let forwarder = forwarder(&config, &entropy)?;
+    let tokens = Arc::new(sync_tokens(&config, &storage, &clock, &entropy).await?);
+    let authenticator = Arc::new(authenticator(&config, &clock)?);
+    let toggles = match given {
+        Some(toggles) => toggles,
+        None => Arc::new(toggles(&config.flags, clock.clone())?),
+    };
+    let stages = Arc::new(stage_decider(&config, toggles, &storage).await?);
+    let tables = Arc::new(MappedTables::new(&config.resources));
+    let unique_id = unique_id(&storage, &entropy).await?;
+    let registry = PathRegistry::new(RegistrySettings {
+        storage: storage.clone(),
+        tables,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        unique_id,
+    });
+    let caught_up = CaughtUp::load(storage.clone()).await?;
+    let rows =
+        LegacyRows { registry: registry.clone(), storage: storage.clone(), legacy: legacy.clone() };
+    let reader = StoreReader::new(registry.clone(), caught_up.clone(), STORE_READ_DEADLINE);
+    let shadow = Shadow::new(ShadowParts {
+        settings: ShadowSettings {
+            max_concurrent: config.compare.max_concurrent,
+            settle: config.compare.settle.clone(),
+        },
+        rules: rules(&config.resources)?,
+        reader: reader.clone(),
+        legacy: legacy.clone(),
+        authenticator: authenticator.clone(),
+        recorder: recorder.clone(),
+        redactor: Redactor::random(&*entropy),
+        clock: clock.clone(),
+    });
+    let mirror = Mirror::new(rows.clone(), clock.clone());
+    let edge = Edge::new(EdgeParts {
+        routes: RouteTable::new(&config.resources).map_err(ServeError::Routes)?,
+        stages: stages.clone(),
+        authenticator: authenticator.clone(),
+        forwarder: forwarder.clone(),
+        reader,
+        shadow: shadow.clone(),
+        mirror: mirror.clone(),
+        recorder: recorder.clone(),
+        clock: clock.clone(),
+        max_body_bytes: config.compare.max_body_bytes,
+    });
+    let admission = TokenAdmission {
+        tokens: tokens.clone(),
+        insecure_dev: matches!(config.identity.mode, IdentityMode::InsecureDev),
+        stages: stages.clone(),
+        resources: config.resources.clone(),
+        clock: clock.clone(),
+    };
+    let sync = SyncServer::new(registry.clone(), Arc::new(admission), clock.clone());
+    let outbox = OutboxContext {
+        storage: storage.clone(),
+        registry: registry.clone(),
+        legacy,
+        on_behalf_of: Arc::new(Signer(OnBehalfOf::new(&service_token, clock.clone()))),
+        clock: clock.clone(),
+        entropy,
+        settings: OutboxSettings {
+            concurrency: OUTBOX_CONCURRENCY,
+            initial_backoff: config.outbox.initial_backoff,
+            max_backoff: config.outbox.max_backoff,
+            max_attempts: config.outbox.max_attempts,
+        },
+    };
+    let backfill = Backfill { rows, caught_up, clock: clock.clone() };
+    Ok(Parts {
+        config: Arc::new(config),
+        clock,
+        storage,
+        registry,
+        stages,
+        authenticator,
+        tokens,
+        forwarder,
+        edge,
+        sync,
+        shadow,
+        mirror,
+        backfill,
+        backfills: super::admin::Backfills::default(),
+        outbox,
+        recorder,
+        metrics,
+        admin_token,
+    })
+}
+
+/// One recorder of metrics for the process, however many servers it runs.
+fn metrics_handle() -> Result<PrometheusHandle, ServeError> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string()))
+        .clone()
+        .map_err(ServeError::Metrics)
+}
+
+/// Opens the control database that the configuration names.
+pub(crate) async fn open_storage(database: &Database) -> Result<SharedStorage, ServeError> {
+    Ok(match database {
+        Database::File(path) => Arc::new(LibsqlStorage::open_file(path).await?),
+        Database::Remote { url, auth_token } => {
+            let token = auth_token.as_ref().map(|token| token.resolve()).transpose()?;
+            Arc::new(LibsqlStorage::open_remote(url, token.unwrap_or_default()).await?)
+        }
+    })
+}
+
+fn legacy_client(config: &Config, service_token: &Secret) -> Result<LegacyClient, ServeError> {
+    Ok(LegacyClient::new(LegacySettings {
+        base_url: config.legacy.url.as_str().trim_end_matches('/').to_owned(),
+        connect_timeout: config.legacy.connect_timeout,
+        timeout: config.compare.timeout,
+        service_token: Some(service_token.expose().to_owned()),
+        max_body_bytes: config.compare.max_body_bytes,
+    })?)
+}
+
+fn forwarder(config: &Config, entropy: &SharedEntropy) -> Result<Forwarder, ServeError> {
+    let upstream = Upstream::parse(config.legacy.url.as_str())?;
+    let forward = ForwardConfig {
+        connect_timeout: config.legacy.connect_timeout,
+        response_timeout: config.legacy.response_timeout,
+        ..ForwardConfig::new(upstream, entropy.clone())
+    };
+    Ok(Forwarder::new(forward)?)
+}
+
+fn authenticator(config: &Config, clock: &SharedClock) -> Result<Authenticator, ServeError> {
+    match &config.identity.mode {
+        IdentityMode::InsecureDev => Ok(Authenticator::InsecureDev),
+        IdentityMode::Clerk { keys, authorized_parties, issuer } => {
+            let keys = match keys {
+                ConfiguredKeys::PemFile(path) => KeySource::PemFile(path.clone()),
+                ConfiguredKeys::Jwks(url) => KeySource::JwksUrl(url.as_str().to_owned()),
+            };
+            let settings = SessionSettings {
+                authorized_parties: authorized_parties.clone(),
+                issuer: issuer.clone(),
+                ..SessionSettings::new(keys)
+            };
+            Ok(Authenticator::Clerk(SessionVerifier::new(settings, clock.clone())?))
+        }
+    }
+}
+
+/// The key that signs sync tokens: from a file, or made once and kept, so that tokens survive a restart.
+async fn sync_tokens(
+    config: &Config,
+    storage: &SharedStorage,
+    clock: &SharedClock,
+    entropy: &SharedEntropy,
+) -> Result<SyncTokens, ServeError> {
+    let settings = &config.identity.sync_token;
+    let pem = match &settings.signing_key_file {
+        Some(file) => Secret::new(crate::config::SecretRef::File(file.clone()).resolve()?),
+        None => match storage.control("sync_token_key".to_owned()).await? {
+            Some(pem) => Secret::new(pem),
+            None => {
+                let pem = SyncTokens::generate_pem()?;
+                put(storage, "sync_token_key", pem.expose()).await?;
+                pem
+            }
+        },
+    };
+    Ok(SyncTokens::new(&pem, settings.ttl, clock.clone(), entropy.clone())?)
+}
+
+async fn stage_decider(
+    config: &Config,
+    toggles: Arc<crate::flags::Toggles>,
+    storage: &SharedStorage,
+) -> Result<StageDecider, ServeError> {
+    let names: Vec<ResourceName> = config.resources.iter().map(|r| r.name.clone()).collect();
+    let evaluation = Evaluation::new(toggles, &config.flags.prefix, names);
+    let stored = storage.controls(super::keeper::STAGE_KEY.to_owned()).await?;
+    let known = stored.into_iter().filter_map(|(key, stage)| {
+        let name = key.strip_prefix(super::keeper::STAGE_KEY)?.to_owned();
+        Some((ResourceName::new(name), stage.parse::<Stage>().ok()?))
+    });
+    let rollback = match storage.control(super::keeper::ROLLBACK_KEY.to_owned()).await? {
+        Some(text) => serde_json::from_str(&text).map_err(|e| {
+            let reason = e.to_string();
+            ServeError::Storage(crate::storage::StorageError::Damaged { what: "rollback", reason })
+        })?,
+        None => RollbackState::default(),
+    };
+    let switch = Arc::new(RollbackSwitch::new(rollback));
+    Ok(StageDecider::new(evaluation, switch, Arc::new(UpToLive), known.collect::<Vec<_>>()))
+}
+
+/// The unique id of this database's stores. Made once: stamps of the server are told by it.
+async fn unique_id(
+    storage: &SharedStorage,
+    entropy: &SharedEntropy,
+) -> Result<Arc<str>, ServeError> {
+    if let Some(id) = storage.control("unique_id".to_owned()).await? {
+        return Ok(id.into());
+    }
+    let id = format!("crossfade-{:016x}", entropy.next_u64());
+    put(storage, "unique_id", &id).await?;
+    Ok(id.into())
+}
+
+async fn put(storage: &SharedStorage, key: &str, value: &str) -> Result<(), ServeError> {
+    let op = Op::PutControl { key: key.to_owned(), value: value.to_owned() };
+    storage.commit(vec![op]).await?;
+    Ok(())
+}
+
+fn rules(resources: &[Arc<Resource>]) -> Result<HashMap<ResourceName, Rules>, ServeError> {
+    let compiled = resources.iter().map(|resource| {
+        let configured = &resource.compare;
+        let mut settings = RuleSettings {
+            ignore: configured.ignore.clone(),
+            arrays: configured
+                .arrays
+                .iter()
+                .map(|array| ArrayRuleSettings {
+                    path: array.path.clone(),
+                    by: Some(array.by.clone()),
+                    ordered: None,
+                    order: None,
+                })
+                .collect(),
+            null_eq_missing: configured.null_eq_missing.clone(),
+            clear: configured.clear.clone(),
+            ..RuleSettings::default()
+        };
+        if !configured.headers.is_empty() {
+            settings.headers.clone_from(&configured.headers);
+        }
+        let rules = Rules::compile(&settings)
+            .map_err(|source| ServeError::Rules { resource: resource.name.to_string(), source })?;
+        Ok((resource.name.clone(), rules))
+    });
+    compiled.collect()
+}

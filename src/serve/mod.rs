@@ -1,0 +1,128 @@
+//! A whole crossfade in one process: put together from a configuration, started, drained, stopped.
+
+mod admin;
+mod admission;
+mod build;
+mod error;
+mod flags;
+mod keeper;
+mod own;
+
+pub use admin::{BackfillState, StageView, StagesView};
+pub use error::ServeError;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::{SharedClock, SharedEntropy, SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::proxy::server::{ServeConfig, serve};
+use crate::sync::CloseReason;
+
+pub(crate) use build::Parts;
+
+/// What the caller supplies besides the configuration.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Wall time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+    /// How long requests under way get to end at a stop.
+    pub grace: Duration,
+    /// Toggles set by the caller instead of those that the configuration names.
+    pub toggles: Option<Arc<crate::flags::Toggles>>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            grace: Duration::from_secs(10),
+            toggles: None,
+        }
+    }
+}
+
+/// A crossfade that runs.
+#[derive(Debug)]
+pub struct Server {
+    listen: SocketAddr,
+    admin: SocketAddr,
+    parts: Parts,
+    shutdown: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Opens the databases, binds both listeners and starts everything.
+    ///
+    /// # Errors
+    /// [`ServeError`] names what could not be used; nothing is left running then.
+    pub async fn start(config: Config, surroundings: Surroundings) -> Result<Self, ServeError> {
+        let listener = bind("[server] listen", config.server.listen).await?;
+        let admin_listener = bind("[admin] listen", config.admin.listen).await?;
+        let (listen, admin) = (local(&listener)?, local(&admin_listener)?);
+        let grace = surroundings.grace;
+        let parts = build::build(config, surroundings).await?;
+        let (shutdown, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let limits = ServeConfig { grace, ..ServeConfig::default() };
+        tasks.spawn(serve(listener, own::router(&parts), limits, told(stopping.clone())));
+        tasks.spawn(serve(admin_listener, admin::router(&parts), limits, told(stopping.clone())));
+        tasks.spawn(keeper::run(parts.clone(), stopping.clone()));
+        tasks.spawn(crate::sync::outbox::run(parts.outbox.clone(), stopping));
+        Ok(Self { listen, admin, parts, shutdown, tasks })
+    }
+
+    /// Where users' requests are answered.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where operators' requests are answered.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The parts, for whoever runs a crossfade inside its own process.
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Stops: accepts no more, lets requests under way end, closes sockets with a code of their own,
+    /// waits for deliveries under way, and keeps what was recorded.
+    ///
+    /// # Errors
+    /// [`ServeError::Record`] if events could not be kept.
+    pub async fn stop(mut self) -> Result<(), ServeError> {
+        // Receivers live in the tasks; they are all gone only if every task ended already.
+        let _ = self.shutdown.send(true);
+        self.parts.registry.close_all(CloseReason::going_away()).await;
+        self.parts.forwarder.close_tunnels().await;
+        while self.tasks.join_next().await.is_some() {}
+        self.parts.mirror.idle().await;
+        self.parts.recorder.close().await.map_err(ServeError::Record)
+    }
+}
+
+async fn told(mut stopping: watch::Receiver<bool>) {
+    // An error means that the server was dropped, which stops as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { key, address, source })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(ServeError::Address)
+}

@@ -1,0 +1,101 @@
+//! What users reach: the sync mount, crossfade's own mount, and everything else.
+
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+
+use super::admission::paths_of;
+use super::build::Parts;
+use crate::proxy::problem::Problem;
+
+/// Routes of the users' listener. `/sync` and `/_crossfade` can be moved by the configuration.
+pub(super) fn router(parts: &Parts) -> Router {
+    let own = &parts.config.server.own_mount;
+    Router::new()
+        .route(&format!("{own}/sync-token"), post(sync_token))
+        .route(&format!("{own}/jwks.json"), get(jwks))
+        .fallback(edge)
+        .with_state(parts.clone())
+}
+
+/// Everything that is not crossfade's own: a path's socket, or the edge.
+async fn edge(
+    State(parts): State<Parts>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response {
+    let target = request.uri().path();
+    let mount = &parts.config.server.sync_mount;
+    let Some(path) = target.strip_prefix(mount.as_str()).and_then(|rest| rest.strip_prefix('/'))
+    else {
+        let own = &parts.config.server.own_mount;
+        let is_own = target
+            .strip_prefix(own.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if is_own || target == mount {
+            let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-route", "No such route");
+            return problem.detail("this is crossfade's own mount").into_response();
+        }
+        return parts.edge.handle(request, peer).await;
+    };
+    let path = path.to_owned();
+    let (mut head, _) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut head, &()).await {
+        Ok(upgrade) => parts.sync.upgrade(&path, &head.headers, &head.uri, upgrade).await,
+        Err(_) => Problem::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "sync-upgrade",
+            "Paths are opened by WebSocket",
+        )
+        .remedy("open it with a WebSocket client (RFC 6455)")
+        .into_response(),
+    }
+}
+
+async fn sync_token(State(parts): State<Parts>, request: Request<Body>) -> Response {
+    let query = request.uri().query();
+    let identity = match parts.authenticator.verify(request.headers(), query).await {
+        Ok(identity) => identity,
+        Err(error) => {
+            let title = "A valid session is needed";
+            return Problem::new(StatusCode::UNAUTHORIZED, "session", title)
+                .detail(error.to_string())
+                .remedy("sign in, and send the session token as Authorization: Bearer")
+                .into_response();
+        }
+    };
+    let paths = paths_of(&parts.config.resources, &identity);
+    if paths.is_empty() {
+        let title = "The session opens no path";
+        return Problem::new(StatusCode::FORBIDDEN, "no-path", title)
+            .detail("its claims fill no resource's path template")
+            .into_response();
+    }
+    match parts.tokens.mint(&identity, &paths) {
+        Ok(minted) => {
+            let body = serde_json::json!({
+                "token": minted.token.expose(),
+                "expires_at": minted.expires_at_ms,
+                "server_time": parts.clock.now_ms(),
+                "paths": paths,
+            });
+            ([(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a sync token could not be minted");
+            let title = "The sync token could not be made";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "sync-token", title).into_response()
+        }
+    }
+}
+
+async fn jwks(State(parts): State<Parts>) -> Response {
+    Json(parts.tokens.jwks()).into_response()
+}

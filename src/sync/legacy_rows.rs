@@ -1,0 +1,180 @@
+//! Rows in legacy's answers: read, and brought into the paths that they belong to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::Value;
+
+use super::path::{Applied, LegacyRow, PathError, Source};
+use super::registry::PathRegistry;
+use crate::legacy::{Credentials, LegacyClient, LegacyRequest, Purpose};
+use crate::migration::{Answer, Body, PathId, RowId};
+use crate::resource::{PathProblem, Resource, RowCells, RowProblem};
+use crate::storage::{SharedStorage, StorageError};
+
+/// Why a row of legacy could not be brought into the store.
+#[derive(Debug, thiserror::Error)]
+pub enum LegacyRowError {
+    /// No answer, or one that says nothing about the row.
+    #[error("legacy {0}")]
+    NoAnswer(String),
+    /// The answer is no JSON of the configured envelope.
+    #[error("the answer has not the shape that [resource.envelope] says")]
+    Shape,
+    /// The row does not fit the schema.
+    #[error("a row does not fit [resource.cells]: {0}")]
+    Row(#[from] RowProblem),
+    /// The row has no id.
+    #[error("a row has no id in the cell that `id` names")]
+    NoId,
+    /// The row belongs to no path.
+    #[error("a row belongs to no path: {0}")]
+    Path(#[from] PathProblem),
+    /// Its URL cannot be built.
+    #[error("the row's id cannot stand in a URL")]
+    Url,
+    /// It could not be kept.
+    #[error(transparent)]
+    NotKept(#[from] PathError),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A row as legacy gave it.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundRow {
+    pub(crate) path: PathId,
+    pub(crate) row: RowId,
+    pub(crate) cells: RowCells,
+}
+
+/// Reads one row of a JSON answer.
+pub(crate) fn read_row(resource: &Resource, value: &Value) -> Result<FoundRow, LegacyRowError> {
+    let cells = resource.schema.row_from_json(value)?.cells;
+    let row = resource.row_id(&cells).ok_or(LegacyRowError::NoId)?;
+    let path = resource.path.from_row(&cells)?;
+    Ok(FoundRow { path, row, cells })
+}
+
+/// A whole body as JSON.
+pub(crate) fn json_of(body: &Body) -> Result<Value, LegacyRowError> {
+    let Body::Whole(bytes) = body else { return Err(LegacyRowError::Shape) };
+    serde_json::from_slice(bytes).map_err(|_| LegacyRowError::Shape)
+}
+
+/// The way of legacy's rows into the paths.
+#[derive(Debug, Clone)]
+pub struct LegacyRows {
+    /// The paths.
+    pub registry: PathRegistry,
+    /// Which path a row was last in.
+    pub storage: SharedStorage,
+    /// The legacy API.
+    pub legacy: LegacyClient,
+}
+
+impl LegacyRows {
+    /// Brings rows into their paths. Gives how many were taken, and how many were older than what is there.
+    pub(crate) async fn apply(
+        &self,
+        resource: &Arc<Resource>,
+        rows: Vec<FoundRow>,
+        source: &Source,
+    ) -> Result<(u64, u64), LegacyRowError> {
+        let mut by_path: BTreeMap<PathId, Vec<LegacyRow>> = BTreeMap::new();
+        for found in rows {
+            let row = LegacyRow { row: found.row, now: Some(found.cells) };
+            by_path.entry(found.path).or_default().push(row);
+        }
+        let (mut taken, mut stale) = (0, 0);
+        for (path, rows) in by_path {
+            let handle = self.registry.get(&path).await?;
+            let applied = handle.apply(resource.name.clone(), rows, source.clone()).await?;
+            taken += applied.iter().filter(|one| **one == Applied::Taken).count() as u64;
+            stale += applied.iter().filter(|one| **one == Applied::Stale).count() as u64;
+        }
+        Ok((taken, stale))
+    }
+
+    /// Brings one row into its path, and takes it out of the path that it was in before.
+    pub(crate) async fn apply_one(
+        &self,
+        resource: &Arc<Resource>,
+        found: FoundRow,
+        source: &Source,
+    ) -> Result<(), LegacyRowError> {
+        let before = self.storage.path_of_row(resource.name.clone(), found.row.clone()).await?;
+        if let Some(before) = before.filter(|before| *before != found.path) {
+            self.remove_from(resource, &before, found.row.clone(), source).await?;
+        }
+        self.apply(resource, vec![found], source).await.map(drop)
+    }
+
+    /// Takes a row out of the path that it is in, if it is in one.
+    pub(crate) async fn remove(
+        &self,
+        resource: &Arc<Resource>,
+        row: RowId,
+        source: &Source,
+    ) -> Result<(), LegacyRowError> {
+        let path = self.storage.path_of_row(resource.name.clone(), row.clone()).await?;
+        match path {
+            Some(path) => self.remove_from(resource, &path, row, source).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn remove_from(
+        &self,
+        resource: &Arc<Resource>,
+        path: &PathId,
+        row: RowId,
+        source: &Source,
+    ) -> Result<(), LegacyRowError> {
+        let handle = self.registry.get(path).await?;
+        let gone = LegacyRow { row, now: None };
+        handle.apply(resource.name.clone(), vec![gone], source.clone()).await?;
+        Ok(())
+    }
+
+    /// Asks legacy for a row, and brings what it says into the store.
+    pub(crate) async fn reread(
+        &self,
+        resource: &Arc<Resource>,
+        row: RowId,
+        asked_ms: u64,
+    ) -> Result<(), LegacyRowError> {
+        let path = resource.routes.get.path.with_id(&row).ok_or(LegacyRowError::Url)?;
+        let answer = self.ask(path, Purpose::Reread).await?;
+        let source = Source::Read { asked_ms };
+        match answer.status.as_u16() {
+            200..=299 => {
+                let body = json_of(&answer.body)?;
+                let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
+                self.apply_one(resource, read_row(resource, item)?, &source).await
+            }
+            404 | 410 => self.remove(resource, row, &source).await,
+            status => Err(LegacyRowError::NoAnswer(format!("answered {status}"))),
+        }
+    }
+
+    /// Asks legacy with crossfade's own credential.
+    pub(crate) async fn ask(
+        &self,
+        path_and_query: String,
+        purpose: Purpose,
+    ) -> Result<Answer, LegacyRowError> {
+        let request = LegacyRequest {
+            method: Method::GET,
+            path_and_query,
+            body: None,
+            purpose,
+            credentials: Credentials::Service,
+            idempotency_key: None,
+        };
+        let outcome = self.legacy.ask(request).await.outcome;
+        outcome.map_err(|failure| LegacyRowError::NoAnswer(failure.to_string()))
+    }
+}

@@ -1,0 +1,251 @@
+//! REST writes, brought into the store once legacy has answered them.
+//!
+//! The caller has its answer by then and waits for nothing here. An answer that does not say what
+//! legacy has now (an empty body, a broken connection, a status that leaves it open) is settled by
+//! reading the row again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::task::TaskTracker;
+
+use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
+use super::path::{Source, Wrote};
+use crate::clock::SharedClock;
+use crate::migration::{RowId, WriteKind};
+use crate::proxy::forward::{End, Tapped};
+use crate::resource::{Resource, RowCells};
+
+/// How often a mirror is tried before it is given up and counted.
+const TRIES: u32 = 8;
+/// Wait after the first failed try; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// A REST write that legacy was asked to do.
+#[derive(Debug)]
+pub struct MirrorJob {
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// What was asked.
+    pub write: WriteKind,
+    /// When it was sent, in epoch milliseconds.
+    pub sent_ms: u64,
+    /// What passed through.
+    pub tapped: Tapped,
+}
+
+/// Brings REST writes into the store.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    rows: LegacyRows,
+    clock: SharedClock,
+    under_way: TaskTracker,
+}
+
+/// What an answer says about the row.
+enum Told {
+    /// Nothing happened.
+    Nothing,
+    /// The row is this now.
+    Row(Value),
+    /// The row is gone.
+    Gone(RowId),
+    /// Look at the row again.
+    Open(Option<RowId>),
+}
+
+impl Mirror {
+    /// A mirror into these paths.
+    #[must_use]
+    pub fn new(rows: LegacyRows, clock: SharedClock) -> Self {
+        Self { rows, clock, under_way: TaskTracker::new() }
+    }
+
+    /// Takes an answered write; returns at once. As many mirrors are under way as callers had writes
+    /// under way, which the server's bound on connections bounds.
+    pub fn take(&self, job: MirrorJob) {
+        let mirror = self.clone();
+        self.under_way.spawn(async move {
+            if let Err(error) = mirror.run(&job).await {
+                metrics::counter!("crossfade_mirror_failed_total").increment(1);
+                tracing::error!(resource = %job.resource.name, %error,
+                    "a REST write did not reach the store; run `crossfade backfill`");
+            }
+        });
+    }
+
+    /// Reads a row again, because something may have changed it; returns at once.
+    pub fn reread(&self, resource: Arc<Resource>, row: RowId) {
+        let mirror = self.clone();
+        self.under_way.spawn(async move {
+            if let Err(error) = mirror.reread_with_retry(&resource, row).await {
+                metrics::counter!("crossfade_mirror_failed_total").increment(1);
+                tracing::error!(resource = %resource.name, %error, "a row could not be read again");
+            }
+        });
+    }
+
+    /// Waits until no mirror is under way. New ones may still be taken.
+    pub async fn idle(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+        self.under_way.reopen();
+    }
+
+    async fn run(&self, job: &MirrorJob) -> Result<(), LegacyRowError> {
+        match told(job) {
+            Told::Nothing => Ok(()),
+            Told::Open(Some(row)) => self.reread_with_retry(&job.resource, row).await,
+            Told::Open(None) => Err(LegacyRowError::NoAnswer(
+                "left open whether it made a row, and which".to_owned(),
+            )),
+            Told::Gone(row) => {
+                let source = self.source(job);
+                retry(|| self.rows.remove(&job.resource, row.clone(), &source)).await
+            }
+            Told::Row(value) => match read_row(&job.resource, &value) {
+                Ok(found) => {
+                    let source = self.source(job);
+                    retry(|| self.rows.apply_one(&job.resource, found.clone(), &source)).await
+                }
+                // A part of the row, or another shape: what legacy gives for a read is the row.
+                Err(problem) => match known_row(job, &value) {
+                    Some(row) => self.reread_with_retry(&job.resource, row).await,
+                    None => Err(problem),
+                },
+            },
+        }
+    }
+
+    async fn reread_with_retry(
+        &self,
+        resource: &Arc<Resource>,
+        row: RowId,
+    ) -> Result<(), LegacyRowError> {
+        retry(|| self.rows.reread(resource, row.clone(), self.clock.now_ms())).await
+    }
+
+    fn source(&self, job: &MirrorJob) -> Source {
+        let wrote = match job.write {
+            WriteKind::Create => Wrote::All,
+            // A delete takes all cells; it has none to compare.
+            WriteKind::Delete(_) | WriteKind::Update(_) => Wrote::Cells(request_cells(job)),
+        };
+        Source::Request { wrote, sent_ms: job.sent_ms }
+    }
+}
+
+/// The fields that the request's body names.
+fn request_cells(job: &MirrorJob) -> BTreeSet<String> {
+    match json_of(&job.tapped.request.decode()) {
+        Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn told(job: &MirrorJob) -> Told {
+    let asked = match &job.write {
+        WriteKind::Create => None,
+        WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
+    };
+    let created = || asked.clone().or_else(|| client_id(job));
+    let Some(head) = &job.tapped.head else {
+        return match job.tapped.end {
+            End::Refused | End::Upgraded => Told::Nothing,
+            // Legacy may have done it all the same.
+            End::Complete | End::CallerLeft | End::Failed(_) => Told::Open(created()),
+        };
+    };
+    match (head.status.as_u16(), &job.write) {
+        (200..=299, WriteKind::Delete(row)) => Told::Gone(row.clone()),
+        (200..=299, _) => match json_of(&job.tapped.response.decode()) {
+            Ok(body) if job.tapped.end == End::Complete => {
+                match job.resource.envelope.item(&body).cloned() {
+                    Some(item) => Told::Row(item),
+                    None => Told::Open(created()),
+                }
+            }
+            _ => Told::Open(created()),
+        },
+        (500..=599, _) => created().map_or(Told::Nothing, |row| Told::Open(Some(row))),
+        _ => Told::Nothing,
+    }
+}
+
+/// The id that a create's own body asks for.
+fn client_id(job: &MirrorJob) -> Option<RowId> {
+    let body = json_of(&job.tapped.request.decode()).ok()?;
+    row_id_in(&job.resource, &body)
+}
+
+fn known_row(job: &MirrorJob, answer: &Value) -> Option<RowId> {
+    match &job.write {
+        WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
+        WriteKind::Create => row_id_in(&job.resource, answer),
+    }
+}
+
+fn row_id_in(resource: &Resource, object: &Value) -> Option<RowId> {
+    let cell = mergeable_store::Cell::from_json(object.get(&*resource.id)?).ok()?;
+    let cells: RowCells = [(resource.id.clone(), cell)].into_iter().collect();
+    resource.row_id(&cells)
+}
+
+/// Tries again what may work later: a path that was just dropped, a legacy API that is away.
+async fn retry<F: Future<Output = Result<(), LegacyRowError>>>(
+    attempt: impl Fn() -> F,
+) -> Result<(), LegacyRowError> {
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        match attempt().await {
+            Err(
+                LegacyRowError::NoAnswer(_)
+                | LegacyRowError::NotKept(_)
+                | LegacyRowError::Storage(_),
+            ) => {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::migration::Body;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_work_later_is_tried_again_and_what_cannot_is_not() {
+        let tries = std::cell::Cell::new(0);
+        let outcome =
+            retry(|| {
+                tries.set(tries.get() + 1);
+                let away = tries.get() < 3;
+                async move {
+                    if away { Err(LegacyRowError::NoAnswer("away".to_owned())) } else { Ok(()) }
+                }
+            })
+            .await;
+        assert!(outcome.is_ok());
+        assert_eq!(tries.get(), 3);
+        tries.set(0);
+        let outcome = retry(|| {
+            tries.set(tries.get() + 1);
+            async { Err(LegacyRowError::NoId) }
+        })
+        .await;
+        assert!(outcome.is_err());
+        assert_eq!(tries.get(), 1);
+    }
+
+    #[test]
+    fn only_a_whole_body_is_json() {
+        assert!(json_of(&Body::Truncated).is_err());
+        assert!(json_of(&Body::Whole("{}".into())).is_ok());
+    }
+}
