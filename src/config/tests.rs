@@ -255,7 +255,7 @@ fn all_problems_are_told_at_once_in_the_order_of_the_file() {
     assert!(error.to_string().starts_with("5 problems in the configuration:\n"));
     assert!(
         error.to_string().contains(
-            "legacy.connect_timeout_ms = \"2s\": invalid type: string \"2s\", expected u64"
+            "legacy.connect_timeout_ms = \"2s\": invalid type: string \"2s\", expected a whole number, not negative"
         ),
         "{error}"
     );

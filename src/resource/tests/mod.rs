@@ -3,6 +3,7 @@
 mod lists;
 mod routing;
 mod rows;
+mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;
