@@ -24,5 +24,6 @@ pub mod record;
 pub mod report;
 pub mod resource;
 pub mod scenario;
+pub mod storage;
 pub mod sync;
 pub mod telemetry;

@@ -1,1 +1,35 @@
-//! (compare)
+//! Two answers to one read, judged: a [`Comparison`] with its [`Verdict`] and every [`Difference`].
+//!
+//! Pure: no clock, no I/O, no randomness. JSON is compared as a value. Object order never counts;
+//! numbers are equal when their decimal values are; arrays are compared by position unless a rule
+//! says by key or as a set; a missing field and `null` differ unless a rule says otherwise.
+//! Rules name places by JSONPath (RFC 9535), differences are located by JSON Pointer (RFC 6901).
+//! No difference carries a value: whoever wants values looks them up, redacted, by location.
+
+mod array;
+mod diff;
+mod document;
+mod headers;
+mod judge;
+mod location;
+mod number;
+mod rules;
+mod settle;
+mod signature;
+mod text;
+mod verdict;
+
+pub use diff::{Difference, JsonType, Kind, RuleHits};
+pub use document::{Document, Json, Marks, Node, Unreadable};
+pub use headers::comparable_header;
+pub use judge::{Comparison, Pair, StatusPair, compare};
+pub use location::{Location, Pointer};
+pub use number::Number;
+pub use rules::{ArrayOrder, ArrayRuleSettings, RuleError, RuleSettings, Rules};
+pub use settle::{Settled, settle};
+pub use signature::{Folded, Shape, Signature, SignatureParts};
+pub use text::{canonical_pretty, unified_diff};
+pub use verdict::{ErrorSide, Reason, UnknownVerdict, Verdict};
+
+#[cfg(test)]
+mod tests;

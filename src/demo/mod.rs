@@ -1,1 +1,3 @@
 //! (demo)
+
+pub mod legacy_api;

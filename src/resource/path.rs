@@ -181,6 +181,18 @@ impl PathTemplate {
         )
     }
 
+    /// Whether a row of `path` may have this value in this cell: a cell that does not place rows may have any.
+    #[must_use]
+    pub fn admits(&self, path: &PathId, cell: &str, value: &Cell) -> bool {
+        let mut segments = self.segments.iter().zip(path.as_str().split('/'));
+        segments.all(|(segment, there)| match segment {
+            Segment::Placeholder { cell: places, .. } if &**places == cell => {
+                key_text(value).as_deref() == Some(there)
+            }
+            _ => true,
+        })
+    }
+
     fn fill(
         &self,
         value: impl Fn(ClaimName, &CellId) -> Result<String, PathProblem>,

@@ -1,1 +1,25 @@
-//! (sync)
+//! The sync path: TinyBase clients on WebSocket, one task per path, and what is owed to legacy.
+//!
+//! ```text
+//! socket ─ admit ─ path ─ judge ─ merge ─ commit ─ broadcast
+//!                                          └─ outbox ─ legacy
+//! ```
+//!
+//! A path is a star (each client's only peer is the server): no frame goes from client to client, and
+//! nothing reaches anyone before it was judged, merged and committed.
+
+mod mapped;
+pub mod outbox;
+mod path;
+mod policy;
+mod random;
+mod registry;
+pub mod server;
+
+pub use mapped::MappedTables;
+pub use path::{
+    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, Prepared, Source, Wrote,
+};
+pub use policy::Writer;
+pub use random::StarRandom;
+pub use registry::{PathRegistry, RegistrySettings};

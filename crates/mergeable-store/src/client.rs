@@ -195,10 +195,7 @@ impl Synchronizer {
         let message = match frame.payload {
             Payload::Message(message) => message,
             Payload::Fragment(fragment) => {
-                match self
-                    .fragments
-                    .take(now, TIMEOUT_MS, frame.client, &fragment)?
-                {
+                match self.fragments.take(now, TIMEOUT_MS, frame.client, &fragment)? {
                     Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
                     None => return Ok(effects),
                 }
@@ -218,11 +215,7 @@ impl Synchronizer {
                 self.go_live(now, rng, &mut effects);
             }
         }
-        if self
-            .pull
-            .take_if(|pull| pull.pull.deadline <= now)
-            .is_some()
-        {
+        if self.pull.take_if(|pull| pull.pull.deadline <= now).is_some() {
             effects.timed_out = true;
             self.pulled(now, rng, &mut effects);
         }
@@ -234,10 +227,7 @@ impl Synchronizer {
     pub fn next_deadline(&self) -> Option<Millis> {
         let asked = self.asked.as_ref().map(|asked| asked.deadline);
         let pull = self.pull.as_ref().map(|pull| pull.pull.deadline);
-        [asked, pull, self.fragments.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [asked, pull, self.fragments.next_deadline()].into_iter().flatten().min()
     }
 
     fn handle(
@@ -344,11 +334,7 @@ impl Synchronizer {
         }
         match Pull::start(&self.store, hashes, transaction, now + TIMEOUT_MS, rng) {
             Some((pull, remainder)) => {
-                self.pull = Some(PullFrom {
-                    peer: from.to_owned(),
-                    pull,
-                    announce,
-                });
+                self.pull = Some(PullFrom { peer: from.to_owned(), pull, announce });
                 self.send(effects, rng, from, remainder);
             }
             None => self.pulled(now, rng, effects),
@@ -394,11 +380,7 @@ impl Synchronizer {
     ) {
         let request = pull::request_id(&pull::transaction_id(rng), rng);
         let remainder = Say::GetContentHashes.remainder(Some(&request));
-        self.asked = Some(Asked {
-            request,
-            to: to.map(str::to_owned),
-            deadline: now + TIMEOUT_MS,
-        });
+        self.asked = Some(Asked { request, to: to.map(str::to_owned), deadline: now + TIMEOUT_MS });
         self.send(effects, rng, to.unwrap_or_default(), remainder);
     }
 
@@ -412,8 +394,6 @@ impl Synchronizer {
 
     fn send(&self, effects: &mut ClientEffects, rng: &mut dyn Random, to: &str, remainder: String) {
         let pieces = fragment::split(remainder, self.fragment_bytes, rng);
-        effects
-            .send
-            .extend(pieces.into_iter().map(|piece| format!("{to}\n{piece}")));
+        effects.send.extend(pieces.into_iter().map(|piece| format!("{to}\n{piece}")));
     }
 }

@@ -81,11 +81,7 @@ impl Json {
                 out.push(b"]");
             }
             Self::Object(entries) => {
-                write_object(
-                    entries.iter().map(|(key, value)| (key, value)),
-                    out,
-                    |value, out| value.write(out),
-                );
+                write_object(entries.iter(), out, |value, out| value.write(out));
             }
         }
     }

@@ -43,11 +43,7 @@ pub enum EditError {
 /// A write of the transaction, as it can be undone.
 enum Write {
     Cell(Put),
-    Value {
-        at: usize,
-        old: Option<Stamped>,
-        hash: u32,
-    },
+    Value { at: usize, old: Option<Stamped>, hash: u32 },
 }
 
 /// Writes to a store that stand or fall together. Reading sees the writes so far.
@@ -84,11 +80,7 @@ impl MergeableStore {
         now: Millis,
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Merged), E> {
-        let mut transaction = Transaction {
-            store: self,
-            now,
-            log: Vec::new(),
-        };
+        let mut transaction = Transaction { store: self, now, log: Vec::new() };
         match edit(&mut transaction) {
             Ok(result) => Ok((result, transaction.finish())),
             Err(error) => {
@@ -203,9 +195,7 @@ impl Transaction<'_> {
     /// A stamp from the future.
     pub fn del_row(&mut self, table: impl AsText, row: impl AsText) -> Result<(), EditError> {
         let cells = self.store.cell_ids(&table, &row);
-        cells
-            .iter()
-            .try_for_each(|cell| self.write_cell(&table, &row, cell, None))
+        cells.iter().try_for_each(|cell| self.write_cell(&table, &row, cell, None))
     }
 
     /// Sets the rows of a table, in the order given, then deletes its other rows.
@@ -224,11 +214,8 @@ impl Transaction<'_> {
         if checked.is_empty() {
             return Err(EditError::Empty);
         }
-        let others = self
-            .store
-            .row_ids(&table)
-            .into_iter()
-            .filter(|row| !checked.contains_key(row));
+        let others =
+            self.store.row_ids(&table).into_iter().filter(|row| !checked.contains_key(row));
         let others: Vec<Text> = others.collect();
         for (row, cells) in checked {
             self.write_row(&table, &row, cells)?;
@@ -277,9 +264,7 @@ impl Transaction<'_> {
         values: impl IntoIterator<Item = (I, C)>,
     ) -> Result<(), EditError> {
         let values = checked_values(values)?;
-        values
-            .into_iter()
-            .try_for_each(|(value, content)| self.write_value(&value, Some(content)))
+        values.into_iter().try_for_each(|(value, content)| self.write_value(&value, Some(content)))
     }
 
     /// Sets the values, in the order given, then deletes the others.
@@ -335,18 +320,13 @@ impl Transaction<'_> {
         row: &impl AsText,
         cells: IndexMap<Text, Cell>,
     ) -> Result<(), EditError> {
-        let others = self
-            .store
-            .cell_ids(table, row)
-            .into_iter()
-            .filter(|cell| !cells.contains_key(cell));
+        let others =
+            self.store.cell_ids(table, row).into_iter().filter(|cell| !cells.contains_key(cell));
         let others: Vec<Text> = others.collect();
         for (cell, content) in cells {
             self.write_cell(table, row, &cell, Some(content))?;
         }
-        others
-            .iter()
-            .try_for_each(|cell| self.write_cell(table, row, cell, None))
+        others.iter().try_for_each(|cell| self.write_cell(table, row, cell, None))
     }
 
     /// Writes a cell unless it reads like that already.
@@ -380,9 +360,7 @@ impl Transaction<'_> {
         }
         let ids = &mut self.store.ids;
         let ids = [ids.intern(table), ids.intern(row), ids.intern(cell)];
-        let put = self
-            .store
-            .put_cell(ids, Stamped::new(thing, hlc), ChildRule::TinyBase);
+        let put = self.store.put_cell(ids, Stamped::new(thing, hlc), ChildRule::TinyBase);
         self.log.push(Write::Cell(put));
         Ok(())
     }
@@ -479,13 +457,7 @@ impl Transaction<'_> {
                 Revived::Table(table) => tables.entries.revive(table),
                 Revived::Row(table, row) => tables.entries.get_mut(table).entries.revive(row),
                 Revived::Cell(table, row, cell) => {
-                    tables
-                        .entries
-                        .get_mut(table)
-                        .entries
-                        .get_mut(row)
-                        .entries
-                        .revive(cell);
+                    tables.entries.get_mut(table).entries.get_mut(row).entries.revive(cell);
                 }
             }
         }
@@ -535,15 +507,7 @@ impl Transaction<'_> {
     fn plan_values(&mut self, touched: &IndexMap<usize, Option<Cell>>) -> Vec<usize> {
         let mut revived = Vec::new();
         for (at, old) in touched {
-            let there = self
-                .store
-                .content
-                .values
-                .entries
-                .get(*at)
-                .value
-                .thing
-                .as_ref();
+            let there = self.store.content.values.entries.get(*at).value.thing.as_ref();
             if !same(there, old.as_ref()) {
                 self.store.clock.next(self.now);
             }
@@ -584,11 +548,7 @@ impl Transaction<'_> {
     fn undo_value(&mut self, at: usize, old: Option<Stamped>, hash: u32) {
         let values = &mut self.store.content.values;
         let lived = values.entries.get(at).value.thing.is_some();
-        recount(
-            &mut values.live,
-            lived,
-            old.as_ref().is_some_and(|old| old.thing.is_some()),
-        );
+        recount(&mut values.live, lived, old.as_ref().is_some_and(|old| old.thing.is_some()));
         match old {
             Some(old) => *values.entries.get_mut(at) = old,
             None => values.entries.pop(),
@@ -635,10 +595,7 @@ fn check_cell(
 }
 
 fn check_value(value: &impl AsText, content: &Cell) -> Result<(), EditError> {
-    content.check().map_err(|source| EditError::Value {
-        value: value.to_text(),
-        source,
-    })
+    content.check().map_err(|source| EditError::Value { value: value.to_text(), source })
 }
 
 fn checked_row<I: AsText, C: Into<Cell>>(
@@ -652,11 +609,7 @@ fn checked_row<I: AsText, C: Into<Cell>>(
         check_cell(table, row, &cell, &content)?;
         checked.insert(cell.to_text(), content);
     }
-    if checked.is_empty() {
-        Err(EditError::Empty)
-    } else {
-        Ok(checked)
-    }
+    if checked.is_empty() { Err(EditError::Empty) } else { Ok(checked) }
 }
 
 fn checked_values<I: AsText, C: Into<Cell>>(
@@ -668,9 +621,5 @@ fn checked_values<I: AsText, C: Into<Cell>>(
         check_value(&value, &content)?;
         checked.insert(value.to_text(), content);
     }
-    if checked.is_empty() {
-        Err(EditError::Empty)
-    } else {
-        Ok(checked)
-    }
+    if checked.is_empty() { Err(EditError::Empty) } else { Ok(checked) }
 }

@@ -23,6 +23,9 @@ use crate::{
     MergeableStore, Merged, Message, Millis, Payload, Random, Text, Transaction, Writer,
 };
 
+/// How many requests in a row may stay unanswered before `S` no longer asks anew of its own accord.
+const MAX_UNANSWERED: u8 = 3;
+
 /// What `S` knows of a connection.
 #[derive(Debug, Default)]
 struct Peer {
@@ -34,18 +37,17 @@ struct Peer {
     /// Hashes heard while pulling, to be looked at afterwards; the latest replace earlier ones.
     again: Option<ContentHashes>,
     draining: bool,
-    /// When to ask for hashes again, while draining.
+    /// When to ask for hashes again: while draining, and after a pull that was not answered in time.
     ask_at: Option<Millis>,
+    /// Requests in a row that were not answered in time.
+    unanswered: u8,
 }
 
 impl Peer {
     fn next_deadline(&self) -> Option<Millis> {
         let asked = self.asked.as_ref().map(|(_, deadline)| *deadline);
         let pull = self.pull.as_ref().map(|pull| pull.deadline);
-        [asked, pull, self.ask_at, self.fragments.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [asked, pull, self.ask_at, self.fragments.next_deadline()].into_iter().flatten().min()
     }
 }
 
@@ -70,12 +72,7 @@ impl Star {
     /// A path around a store, without connections.
     #[must_use]
     pub fn new(store: MergeableStore, limits: Limits) -> Self {
-        Self {
-            store,
-            limits,
-            peers: BTreeMap::new(),
-            timed: BTreeSet::new(),
-        }
+        Self { store, limits, peers: BTreeMap::new(), timed: BTreeSet::new() }
     }
 
     /// The store.
@@ -93,11 +90,7 @@ impl Star {
     /// without waiting for the client to have loaded. An earlier connection of the same id is forgotten.
     pub fn connect(&mut self, now: Millis, id: ConnectionId, rng: &mut dyn Random) -> Effects {
         self.peers.insert(id.clone(), Peer::default());
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         self.ask(&mut call, &id);
         self.finish(call, &id)
     }
@@ -120,11 +113,7 @@ impl Star {
         policy: &mut dyn Policy,
         rng: &mut dyn Random,
     ) -> Result<Effects, Close> {
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         match self.take(&mut call, from, frame, policy) {
             Ok(()) => Ok(self.finish(call, from)),
             Err(close) => {
@@ -136,11 +125,7 @@ impl Star {
 
     /// Time has passed: gives up what is overdue, asks again where a drain waits.
     pub fn tick(&mut self, now: Millis, rng: &mut dyn Random) -> Effects {
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         let due = |id: &&ConnectionId| {
             self.peers
                 .get(*id)
@@ -158,10 +143,7 @@ impl Star {
     /// When [`Star::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timed
-            .iter()
-            .filter_map(|id| self.peers.get(id)?.next_deadline())
-            .min()
+        self.timed.iter().filter_map(|id| self.peers.get(id)?.next_deadline()).min()
     }
 
     /// The server itself writes, and tells all clients.
@@ -175,11 +157,7 @@ impl Star {
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Effects), E> {
         let (result, merged) = self.store.edit(now, edit)?;
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         self.broadcast(&mut call, &merged.to_changes(), None);
         call.effects.record(merged);
         Ok((result, call.effects))
@@ -188,11 +166,7 @@ impl Star {
     /// Begins to drain a client: asks for its hashes, pulls what it still has, and lets it pull what it lacks, until the
     /// hashes are equal; then some call's [`Effects::drained`] names it. The caller decides how long that may take.
     pub fn drain(&mut self, now: Millis, id: &ConnectionId, rng: &mut dyn Random) -> Effects {
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         if let Some(peer) = self.peers.get_mut(id) {
             peer.draining = true;
             self.ask(&mut call, id);
@@ -228,10 +202,7 @@ impl Star {
             Payload::Message(message) => message,
             Payload::Fragment(fragment) => {
                 let timeout = self.limits.fragment_timeout_ms;
-                match peer
-                    .fragments
-                    .take(call.now, timeout, frame.client, &fragment)?
-                {
+                match peer.fragments.take(call.now, timeout, frame.client, &fragment)? {
                     Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
                     None => return Ok(()),
                 }
@@ -285,13 +256,11 @@ impl Star {
         if let Some((asked, _)) = &peer.asked
             && request == Some(asked)
         {
-            peer.asked = None;
+            (peer.asked, peer.unanswered) = (None, 0);
             match crate::message::read_content_hashes(body) {
                 Some(hashes) => self.heard(call, from, hashes, None),
                 None => {
-                    peer.ask_at = peer
-                        .draining
-                        .then_some(call.now + self.limits.drain_pause_ms)
+                    peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms)
                 }
             }
             return Ok(());
@@ -299,6 +268,7 @@ impl Star {
         let Some(pull) = peer.pull.as_mut().filter(|pull| pull.awaits(request)) else {
             return Ok(());
         };
+        peer.unanswered = 0;
         let deadline = call.now + self.limits.request_timeout_ms;
         match pull.answer(&self.store, body, deadline, call.rng) {
             Next::Ask(remainder) => self.send(call, from, remainder),
@@ -357,15 +327,9 @@ impl Star {
             return Self::settled(call, from, peer);
         }
         // The client lacks something, perhaps because it arrived while it was still loading: let it look.
-        peer.ask_at = peer
-            .draining
-            .then_some(call.now + self.limits.drain_pause_ms);
+        peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms);
         let transaction = pull::transaction_id(call.rng);
-        self.send(
-            call,
-            from,
-            Say::ContentHashes(own).remainder(Some(&transaction)),
-        );
+        self.send(call, from, Say::ContentHashes(own).remainder(Some(&transaction)));
     }
 
     fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut Peer) {
@@ -391,17 +355,13 @@ impl Star {
             return;
         };
         peer.fragments.expire(call.now);
-        let asked = peer
-            .asked
-            .take_if(|(_, deadline)| *deadline <= call.now)
-            .is_some();
-        let pull = peer
-            .pull
-            .take_if(|pull| pull.deadline <= call.now)
-            .is_some();
+        let asked = peer.asked.take_if(|(_, deadline)| *deadline <= call.now).is_some();
+        let pull = peer.pull.take_if(|pull| pull.deadline <= call.now).is_some();
         if asked || pull {
             call.effects.timed_out.push(id.clone());
-            if peer.draining && peer.asked.is_none() {
+            peer.unanswered = peer.unanswered.saturating_add(1);
+            let again = peer.draining || peer.unanswered < MAX_UNANSWERED;
+            if again && peer.asked.is_none() {
                 peer.ask_at = Some(call.now);
             }
         }
@@ -422,9 +382,7 @@ impl Star {
         changes: &Changes,
         policy: &mut dyn Policy,
     ) -> Result<(), Close> {
-        let limit = call
-            .now
-            .saturating_add(self.limits.max_ahead_ms.min(MAX_AHEAD_MS));
+        let limit = call.now.saturating_add(self.limits.max_ahead_ms.min(MAX_AHEAD_MS));
         if changes.hlcs().any(|hlc| hlc.time_ms() > limit) {
             return self.limits.ahead_close.clone().map_or(Ok(()), Err);
         }
@@ -440,11 +398,7 @@ impl Star {
             let restamped = restamped.to_changes();
             for_others.extend(restamped.clone());
             let transaction = pull::transaction_id(call.rng);
-            self.send(
-                call,
-                from,
-                Say::ContentDiff(&restamped).remainder(Some(&transaction)),
-            );
+            self.send(call, from, Say::ContentDiff(&restamped).remainder(Some(&transaction)));
         }
         self.broadcast(call, &for_others, Some(from));
         call.effects.record(merged);
@@ -455,34 +409,24 @@ impl Star {
 
     /// Gives what was kept a stamp newer than the refused one.
     fn restamp(&mut self, now: Millis, refused: &[Refusal]) -> Merged {
-        let highest = refused
-            .iter()
-            .map(|refusal| refusal.hlc)
-            .max()
-            .unwrap_or(Hlc::EMPTY);
+        let highest = refused.iter().map(|refusal| refusal.hlc).max().unwrap_or(Hlc::EMPTY);
         if highest.is_empty() && refused.is_empty() {
             return Merged::default();
         }
         self.store.clock.seen(now, highest);
         let result = self.store.edit(now, |tx| {
-            refused
-                .iter()
-                .try_for_each(|refusal| match &refusal.target {
-                    Target::Cell { table, row, cell } => tx.restamp_cell(table, row, cell),
-                    Target::Value { value } => tx.restamp_value(value),
-                    Target::Container(_) => Ok(()),
-                })
+            refused.iter().try_for_each(|refusal| match &refusal.target {
+                Target::Cell { table, row, cell } => tx.restamp_cell(table, row, cell),
+                Target::Value { value } => tx.restamp_value(value),
+                Target::Container(_) => Ok(()),
+            })
         });
         result.map_or_else(|_: EditError| Merged::default(), |((), merged)| merged)
     }
 
     fn broadcast(&mut self, call: &mut Call<'_>, changes: &Changes, except: Option<&ConnectionId>) {
-        let to: Arc<[ConnectionId]> = self
-            .peers
-            .keys()
-            .filter(|id| Some(*id) != except)
-            .cloned()
-            .collect();
+        let to: Arc<[ConnectionId]> =
+            self.peers.keys().filter(|id| Some(*id) != except).cloned().collect();
         if changes.is_empty() || to.is_empty() {
             return;
         }
@@ -504,10 +448,9 @@ impl Star {
             }
             return;
         }
-        let frames = pieces.into_iter().map(|piece| Outgoing {
-            to: to.clone(),
-            frame: format!("S\n{piece}").into(),
-        });
+        let frames = pieces
+            .into_iter()
+            .map(|piece| Outgoing { to: to.clone(), frame: format!("S\n{piece}").into() });
         call.effects.send.extend(frames);
     }
 }

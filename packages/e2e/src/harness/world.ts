@@ -1,0 +1,140 @@
+import { randomBytes } from "node:crypto";
+import type { TestContext } from "node:test";
+import { Disposer, tempDirectory } from "./cleanup.js";
+import { Crossfade } from "./crossfade.js";
+import { FlagsFile, type FlagProvider } from "./flags.js";
+import { Issuer, type Person } from "./issuer.js";
+import { LegacyApi, type NewUser } from "./legacy-api.js";
+import { RestClient } from "./rest-client.js";
+import { openSocket, syncToken, type OpeningSocket } from "./sync-session.js";
+import { SyncClient, type SyncClientOptions } from "./sync-client.js";
+
+/** People of two organisations; the first two work side by side. */
+export const ADA: Person = { userId: "user_ada", orgId: "org_1", role: "admin" };
+export const BOB: Person = { userId: "user_bob", orgId: "org_1", role: "member" };
+export const EVE: Person = { userId: "user_eve", orgId: "org_2", role: "admin" };
+
+/** What the legacy API holds before crossfade comes. */
+export const SEED: readonly NewUser[] = [
+  { id: "u1", email: "ada@example.test", name: "Ada", role: "admin", age: 36 },
+  { id: "u2", email: "bob@example.test", name: "bob", role: "member", age: null },
+  { id: "u3", email: "cleo@example.test", name: "Cleo", role: "viewer", age: 20, active: false },
+  { id: "u4", email: "zoe@example.test", name: "Zoë", role: "member", age: 36 },
+];
+
+/** Everything that runs during one test, and what it takes to reach it. */
+export class World {
+  readonly issuer: Issuer;
+  readonly legacy: LegacyApi;
+  readonly flags: FlagProvider;
+  readonly crossfade: Crossfade;
+  readonly #cleanup: Disposer;
+
+  private constructor(parts: {
+    issuer: Issuer;
+    legacy: LegacyApi;
+    flags: FlagProvider;
+    crossfade: Crossfade;
+    cleanup: Disposer;
+  }) {
+    this.issuer = parts.issuer;
+    this.legacy = parts.legacy;
+    this.flags = parts.flags;
+    this.crossfade = parts.crossfade;
+    this.#cleanup = parts.cleanup;
+  }
+
+  static async start(
+    cleanup: Disposer,
+    startFlags: (directory: string) => Promise<FlagProvider>,
+    seed: readonly NewUser[],
+  ): Promise<World> {
+    const directory = tempDirectory("world");
+    cleanup.add(() => directory.remove());
+    const issuer = new Issuer();
+    const serviceToken = randomBytes(24).toString("base64url");
+    const legacy = await LegacyApi.start({ directory: directory.path, issuer, serviceToken });
+    cleanup.add(() => legacy.stop());
+    for (const user of seed) await legacy.create(ADA, user);
+    await legacy.create(EVE, { id: "x1", email: "eve@example.test", name: "Eve" });
+    const flags = await startFlags(directory.path);
+    cleanup.add(() => flags.stop());
+    const crossfade = await Crossfade.start({
+      directory: directory.path,
+      legacyUrl: legacy.url,
+      issuer,
+      serviceToken,
+      flags,
+    });
+    cleanup.add(() => crossfade.stop());
+    return new World({ issuer, legacy, flags, crossfade, cleanup });
+  }
+
+  /** A React Query client through crossfade. */
+  restClient(person: Person): RestClient {
+    const client = new RestClient({ baseUrl: () => this.crossfade.url, issuer: this.issuer, person });
+    this.#cleanup.add(() => client.close());
+    return client;
+  }
+
+  /** A TinyBase client through crossfade, connected. */
+  async syncClient(person: Person, more: Pick<SyncClientOptions, "onSend"> = {}): Promise<SyncClient> {
+    const client = new SyncClient({ open: () => this.openSync(person), ...more });
+    this.#cleanup.add(() => client.disconnect());
+    await client.connect();
+    return client;
+  }
+
+  /** A socket to the path of the person's organisation, with a fresh sync token. */
+  async openSync(person: Person): Promise<OpeningSocket> {
+    const { token, paths } = await syncToken(this.crossfade.url, this.issuer, person);
+    return openSocket(`${this.crossfade.syncUrl}/${paths[0]}`, token);
+  }
+
+  /** Something to undo before the servers stop. */
+  onEnd(undo: () => Promise<void> | void): void {
+    this.#cleanup.add(undo);
+  }
+
+  /** The way from a fresh installation to a store that holds what legacy holds. */
+  async fillStore(): Promise<void> {
+    await this.crossfade.moveTo("dualwrite");
+    await this.crossfade.run("backfill", "--format", "json");
+  }
+}
+
+export interface WorldOptions {
+  readonly flags?: (directory: string) => Promise<FlagProvider>;
+  readonly seed?: readonly NewUser[];
+}
+
+/** Builds a world, runs `body` in it, takes it down; a failure comes with the servers' last words. */
+export async function withWorld(options: WorldOptions, body: (world: World) => Promise<void>): Promise<void> {
+  const { flags = (directory) => FlagsFile.create(directory), seed = SEED } = options;
+  const cleanup = new Disposer();
+  try {
+    const world = await World.start(cleanup, flags, seed);
+    try {
+      await body(world);
+    } catch (error) {
+      console.error(`--- crossfade\n${world.crossfade.log()}\n--- legacy-api\n${world.legacy.log()}`);
+      throw error;
+    }
+  } finally {
+    await cleanup.dispose();
+  }
+}
+
+/** One named step of a longer story. When it fails, the story ends there: later steps build on it. */
+export async function step(t: TestContext, name: string, body: () => Promise<void>): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  await t.test(name, async () => {
+    try {
+      await body();
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  });
+  if (failure !== undefined) throw new Error(`the step "${name}" failed`);
+}

@@ -1,0 +1,281 @@
+//! The structural difference of two documents.
+
+use super::array::arrays;
+use super::document::{Json, Node};
+use super::location::{Location, Trail};
+use super::{Document, Pointer, Rules, Shape};
+
+/// At most so many differences are kept with their locations; the rest is counted.
+const MAX_KEPT: usize = 256;
+/// At most so many places with integers that JavaScript cannot hold are kept.
+const MAX_UNSAFE: usize = 16;
+
+/// How two answers differ at one place.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Values of different types, `null` and a value included.
+    Type,
+    /// Values of one type that are not equal.
+    Value,
+    /// Legacy has it, the store does not: a field, or a row of a list.
+    Missing,
+    /// The store has it, legacy does not.
+    Added,
+    /// The same elements in another order.
+    Order,
+    /// Arrays of different length, too long to pair their elements.
+    Length,
+}
+
+impl Kind {
+    /// The lower-case word used in JSON and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::Value => "value",
+            Self::Missing => "missing",
+            Self::Added => "added",
+            Self::Order => "order",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// What is found at one place on one side.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum JsonType {
+    /// Nothing: no such member, element, header or body.
+    Absent,
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Boolean,
+    /// A number, or a status.
+    Number,
+    /// A string, or a header's value.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+    /// A body that is not JSON.
+    Text,
+}
+
+impl JsonType {
+    /// The lower-case word used in JSON and reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Null => "null",
+            Self::Boolean => "boolean",
+            Self::Number => "number",
+            Self::String => "string",
+            Self::Array => "array",
+            Self::Object => "object",
+            Self::Text => "text",
+        }
+    }
+
+    /// The type of a value.
+    #[must_use]
+    pub const fn of(json: &Json) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(_) => Self::Boolean,
+            Json::Number(_) => Self::Number,
+            Json::String(_) => Self::String,
+            Json::Array(_) => Self::Array,
+            Json::Object(_) => Self::Object,
+        }
+    }
+}
+
+/// One place where two answers differ. It holds no value.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// Where legacy has it; none if it is in the store's answer alone.
+    pub legacy_at: Option<Location>,
+    /// Where the store has it; none if it is in legacy's answer alone.
+    pub sync_at: Option<Location>,
+    /// How the two differ there, with indices erased.
+    pub shape: Shape,
+}
+
+impl Difference {
+    /// Where it is, by legacy's positions if legacy has it.
+    #[must_use]
+    pub fn at(&self) -> Option<&Location> {
+        self.legacy_at.as_ref().or(self.sync_at.as_ref())
+    }
+}
+
+/// What one ignore rule did in one comparison.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RuleHits {
+    /// The rule's JSONPath.
+    pub rule: String,
+    /// Places that it located, in both answers together. A rule that never locates any is a mistake.
+    pub located: u64,
+    /// Differences that it hid.
+    pub hidden: u64,
+}
+
+/// All differences of two documents.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) differences: Vec<Difference>,
+    /// Differences beyond the bound.
+    pub(super) more: u64,
+    /// Hidden differences for each ignore rule.
+    pub(super) hidden: Vec<u64>,
+    pub(super) unsafe_integers: Vec<Pointer>,
+}
+
+pub(super) fn documents(legacy: &Document, sync: &Document, rules: &Rules) -> Found {
+    let found = Found { hidden: vec![0; rules.ignore_count()], ..Found::default() };
+    let mut walk = Walk { rules, found };
+    walk.nodes(&legacy.root, &sync.root, Trail::ROOT, None);
+    walk.found
+}
+
+/// The ignore rule that hides what is below, if one does.
+pub(super) type Hidden = Option<u16>;
+
+pub(super) struct Walk<'r> {
+    pub(super) rules: &'r Rules,
+    pub(super) found: Found,
+}
+
+/// How far the visible differences had come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visible {
+    kept: usize,
+    more: u64,
+}
+
+impl Walk<'_> {
+    pub(super) fn nodes(&mut self, legacy: &Node, sync: &Node, trail: Trail<'_>, hidden: Hidden) {
+        let hidden = hidden.or(legacy.marks.ignored).or(sync.marks.ignored);
+        match (&legacy.json, &sync.json) {
+            (Json::Object(l), Json::Object(s)) => self.members(l, s, trail, hidden),
+            (Json::Array(l), Json::Array(s)) => {
+                let marks = if legacy.marks.array.is_some() { legacy.marks } else { sync.marks };
+                arrays(self, self.rules.pairing(marks), (l, s), trail, hidden);
+            }
+            (l, s) => self.scalars(l, s, trail, hidden),
+        }
+    }
+
+    fn scalars(&mut self, legacy: &Json, sync: &Json, trail: Trail<'_>, hidden: Hidden) {
+        let equal = match (legacy, sync) {
+            (Json::Null, Json::Null) => true,
+            (Json::Bool(l), Json::Bool(s)) => l == s,
+            (Json::String(l), Json::String(s)) => l == s,
+            (Json::Number(l), Json::Number(s)) => {
+                let flagged = l.is_unsafe_integer() || s.is_unsafe_integer();
+                if flagged && self.found.unsafe_integers.len() < MAX_UNSAFE {
+                    self.found.unsafe_integers.push(trail.legacy());
+                }
+                l == s
+            }
+            _ => false,
+        };
+        if !equal {
+            let (l, s) = (JsonType::of(legacy), JsonType::of(sync));
+            let kind = if l == s { Kind::Value } else { Kind::Type };
+            self.emit(kind, (l, s), trail, hidden);
+        }
+    }
+
+    fn members(
+        &mut self,
+        legacy: &[(Box<str>, Node)],
+        sync: &[(Box<str>, Node)],
+        trail: Trail<'_>,
+        hidden: Hidden,
+    ) {
+        let (mut l, mut s) = (legacy.iter().peekable(), sync.iter().peekable());
+        loop {
+            // Members are sorted: the smaller key, or the only one left, is on one side alone.
+            let order = match (l.peek(), s.peek()) {
+                (Some((l, _)), Some((s, _))) => l.cmp(s),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (None, None) => return,
+            };
+            let left = if order.is_le() { l.next() } else { None };
+            let right = if order.is_ge() { s.next() } else { None };
+            match (left, right) {
+                (Some((key, left)), Some((_, right))) => {
+                    self.nodes(left, right, trail.key(key), hidden);
+                }
+                (Some((key, left)), None) => self.lacking(left, trail.key(key), hidden),
+                (None, Some((key, right))) => self.extra(right, trail.key(key), hidden),
+                (None, None) => return,
+            }
+        }
+    }
+
+    /// Legacy has `node`, the store has nothing there.
+    pub(super) fn lacking(&mut self, node: &Node, trail: Trail<'_>, hidden: Hidden) {
+        if !is_as_good_as_missing(node) {
+            let types = (JsonType::of(&node.json), JsonType::Absent);
+            self.emit(Kind::Missing, types, trail, hidden.or(node.marks.ignored));
+        }
+    }
+
+    /// The store has `node`, legacy has nothing there.
+    pub(super) fn extra(&mut self, node: &Node, trail: Trail<'_>, hidden: Hidden) {
+        if !is_as_good_as_missing(node) {
+            let types = (JsonType::Absent, JsonType::of(&node.json));
+            self.emit(Kind::Added, types, trail, hidden.or(node.marks.ignored));
+        }
+    }
+
+    pub(super) fn emit(
+        &mut self,
+        kind: Kind,
+        (legacy, sync): (JsonType, JsonType),
+        trail: Trail<'_>,
+        hidden: Hidden,
+    ) {
+        if let Some(rule) = hidden {
+            self.found.hidden[usize::from(rule)] += 1;
+        } else if self.found.differences.len() < MAX_KEPT {
+            self.found.differences.push(Difference {
+                legacy_at: (kind != Kind::Added).then(|| Location::Body(trail.legacy())),
+                sync_at: (kind != Kind::Missing).then(|| Location::Body(trail.sync())),
+                shape: Shape { path: trail.erased(), kind, legacy, sync },
+            });
+        } else {
+            self.found.more += 1;
+        }
+    }
+
+    pub(super) fn visible(&self) -> Visible {
+        Visible { kept: self.found.differences.len(), more: self.found.more }
+    }
+
+    pub(super) fn has_grown_since(&self, then: Visible) -> bool {
+        self.found.differences.len() > then.kept || self.found.more > then.more
+    }
+
+    /// Takes back the differences found since, to say the same in one.
+    pub(super) fn take_back_to(&mut self, then: Visible) {
+        self.found.differences.truncate(then.kept);
+        self.found.more = then.more;
+    }
+}
+
+pub(super) const fn is_as_good_as_missing(node: &Node) -> bool {
+    node.marks.null_eq_missing && matches!(node.json, Json::Null)
+}

@@ -1,0 +1,397 @@
+//! The engine that every provider feeds: Unleash's own, `unleash-yggdrasil`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use unleash_types::client_features::{ClientFeatures, Constraint, Operator, Strategy};
+use unleash_types::client_metrics::MetricBucket;
+use unleash_yggdrasil::state::{EnrichedContext, PropertiesCow, PropertiesRef};
+use unleash_yggdrasil::{EngineState, UpdateMessage};
+
+use crate::clock::SharedClock;
+use crate::identity::Identity;
+use crate::migration::UserId;
+
+/// Greatest weight of a variant. Unleash's own sum to 1,000.
+const MAX_WEIGHT: i32 = 100_000;
+
+/// Who provides the documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// A file in Unleash's client-features JSON.
+    File,
+    /// An Unleash server.
+    Unleash,
+    /// Set by the program itself.
+    Fixed,
+}
+
+/// What the engine knows of this program: constraints may name both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// `appName`.
+    pub name: String,
+    /// `environment`.
+    pub environment: String,
+}
+
+impl Default for Application {
+    fn default() -> Self {
+        Self { name: "crossfade".to_owned(), environment: "development".to_owned() }
+    }
+}
+
+/// For whom a toggle is evaluated: `userId`, and the properties `orgId` and `orgRole` for constraints
+/// and stickiness.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    user: &'a UserId,
+    org_id: Option<&'a str>,
+    org_role: Option<&'a str>,
+}
+
+impl<'a> From<&'a UserId> for Subject<'a> {
+    fn from(user: &'a UserId) -> Self {
+        Self { user, org_id: None, org_role: None }
+    }
+}
+
+impl<'a> From<&'a Identity> for Subject<'a> {
+    fn from(identity: &'a Identity) -> Self {
+        Self {
+            user: &identity.user,
+            org_id: identity.org_id.as_deref(),
+            org_role: identity.org_role.as_deref(),
+        }
+    }
+}
+
+/// How the provider is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FlagsStatus {
+    /// Who provides.
+    pub provider: ProviderKind,
+    /// Good documents so far, unchanged ones included.
+    pub documents: u64,
+    /// When the last good one was read, in milliseconds since the epoch.
+    pub last_good_ms: Option<u64>,
+    /// Milliseconds since then.
+    pub age_ms: Option<u64>,
+    /// Failures so far: a bad file counts once per content, a poll each time.
+    pub failures: u64,
+    /// The last failure, until a good document follows.
+    pub last_error: Option<String>,
+    /// What the engine could not use of the last document.
+    pub warnings: Vec<String>,
+}
+
+/// The toggles in force: read by every request, fed by one provider.
+#[derive(Debug)]
+pub struct Toggles {
+    engine: Arc<Engine>,
+    /// The task that feeds the engine; ends with the toggles.
+    _feeder: Option<AbortOnDropHandle<()>>,
+}
+
+impl Toggles {
+    pub(super) fn new(engine: Arc<Engine>, feeder: Option<tokio::task::JoinHandle<()>>) -> Self {
+        Self { engine, _feeder: feeder.map(AbortOnDropHandle::new) }
+    }
+
+    /// How the provider is doing.
+    #[must_use]
+    pub fn status(&self) -> FlagsStatus {
+        self.engine.status()
+    }
+
+    /// The number of good documents so far; changes with each, also with an unchanged one.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.engine.documents.subscribe()
+    }
+
+    /// How many good documents there have been.
+    #[must_use]
+    pub fn documents(&self) -> u64 {
+        *self.engine.documents.borrow()
+    }
+
+    /// Whether a toggle is on for a subject; `None` if no document has it.
+    #[must_use]
+    pub fn is_on(&self, toggle: &str, subject: Option<Subject<'_>>) -> Option<bool> {
+        self.engine.is_on(toggle, subject)
+    }
+
+    /// The name of the variant that a toggle has without a user; `None` if no document has the
+    /// toggle, `Some(None)` if it is off or no variant applies.
+    #[must_use]
+    pub fn variant(&self, toggle: &str) -> Option<Option<String>> {
+        self.engine.variant(toggle)
+    }
+
+    /// Whether any document was read.
+    #[must_use]
+    pub fn has_document(&self) -> bool {
+        self.engine.document.load().is_some()
+    }
+
+    /// Whether the last document itself says that a toggle is on, whatever its strategies.
+    ///
+    /// `None` if no document has it.
+    #[must_use]
+    pub fn document_says(&self, toggle: &str) -> Option<bool> {
+        self.engine.document.load().as_ref()?.on.get(toggle).copied()
+    }
+}
+
+/// What is kept of a document beside the engine's compiled form.
+#[derive(Debug, Default)]
+struct Document {
+    on: HashMap<String, bool>,
+    /// Whether any constraint looks at the time.
+    timed: bool,
+    warnings: Vec<String>,
+}
+
+/// The engine, with what is known of its provider.
+pub(super) struct Engine {
+    state: EngineState,
+    application: Application,
+    provider: ProviderKind,
+    clock: SharedClock,
+    document: ArcSwapOption<Document>,
+    documents: watch::Sender<u64>,
+    last_good_ms: AtomicU64,
+    failures: AtomicU64,
+    last_error: ArcSwap<Option<String>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(super) fn new(
+        provider: ProviderKind,
+        application: Application,
+        clock: SharedClock,
+    ) -> Self {
+        Self {
+            state: EngineState::initial_state(time_at(clock.now_ms())),
+            application,
+            provider,
+            clock,
+            document: ArcSwapOption::empty(),
+            documents: watch::channel(0).0,
+            last_good_ms: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            last_error: ArcSwap::default(),
+        }
+    }
+
+    /// Puts a document in force.
+    pub(super) fn accept(&self, mut features: ClientFeatures) {
+        let mut warnings = tame_weights(&mut features);
+        let document = Document {
+            on: features.features.iter().map(|f| (f.name.clone(), f.enabled)).collect(),
+            timed: looks_at_time(&features),
+            warnings: Vec::new(),
+        };
+        let refused = self.state.take_state(UpdateMessage::FullResponse(features));
+        for warning in refused.into_iter().flatten() {
+            warnings.push(format!("toggle `{}`: {}", warning.toggle_name, warning.message));
+        }
+        let known = self.document.load().as_ref().map(|known| known.warnings.clone());
+        if known.as_ref() != Some(&warnings) {
+            for warning in &warnings {
+                tracing::warn!(%warning, "the flag document has a toggle that cannot be used");
+            }
+        }
+        self.document.store(Some(Arc::new(Document { warnings, ..document })));
+        self.confirm();
+    }
+
+    /// Notes that the document in force was read again and is still the one.
+    pub(super) fn confirm(&self) {
+        self.last_good_ms.store(self.clock.now_ms(), Ordering::Relaxed);
+        if self.last_error.load().is_some() {
+            tracing::info!(provider = ?self.provider, "flags can be read again");
+            self.last_error.store(Arc::new(None));
+        }
+        self.documents.send_modify(|count| *count += 1);
+    }
+
+    /// Notes that no document could be had; what is in force stays.
+    pub(super) fn fail(&self, error: String) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("crossfade_flags_failures_total").increment(1);
+        if self.last_error.load().as_ref().as_ref() != Some(&error) {
+            tracing::warn!(provider = ?self.provider, %error, "flags cannot be read; the last good ones stay");
+            self.last_error.store(Arc::new(Some(error)));
+        }
+    }
+
+    pub(super) fn status(&self) -> FlagsStatus {
+        let documents = *self.documents.borrow();
+        let last_good = self.last_good_ms.load(Ordering::Relaxed);
+        let last_good_ms = (documents > 0).then_some(last_good);
+        FlagsStatus {
+            provider: self.provider,
+            documents,
+            last_good_ms,
+            age_ms: last_good_ms.map(|at| self.clock.now_ms().saturating_sub(at)),
+            failures: self.failures.load(Ordering::Relaxed),
+            last_error: self.last_error.load().as_ref().clone(),
+            warnings: self.document.load().as_ref().map_or_else(Vec::new, |d| d.warnings.clone()),
+        }
+    }
+
+    fn is_on(&self, toggle: &str, subject: Option<Subject<'_>>) -> Option<bool> {
+        let time = self.time();
+        let properties = subject.map(properties).unwrap_or_default();
+        let context = self.context(toggle, subject, &properties, time.as_deref());
+        let on = self.state.check_enabled(&context)?;
+        self.count(|| self.state.count_toggle(toggle, on));
+        Some(on)
+    }
+
+    fn variant(&self, toggle: &str) -> Option<Option<String>> {
+        let (time, properties) = (self.time(), PropertiesCow::new());
+        let context = self.context(toggle, None, &properties, time.as_deref());
+        let variant = self.state.check_variant(&context)?;
+        self.count(|| {
+            self.state.count_toggle(toggle, variant.enabled);
+            self.state.count_variant(toggle, &variant.name);
+        });
+        Some(variant.enabled.then_some(variant.name))
+    }
+
+    fn context<'a>(
+        &'a self,
+        toggle: &'a str,
+        subject: Option<Subject<'a>>,
+        properties: &'a PropertiesCow<'a>,
+        time: Option<&'a str>,
+    ) -> EnrichedContext<'a> {
+        EnrichedContext {
+            user_id: subject.map(|subject| subject.user.as_str()),
+            session_id: None,
+            environment: Some(&self.application.environment),
+            app_name: Some(&self.application.name),
+            current_time: time,
+            remote_address: None,
+            properties: Some(PropertiesRef::Cows(properties)),
+            external_results: None,
+            toggle_name: toggle,
+            runtime_hostname: None,
+        }
+    }
+
+    /// The clock's time, where a constraint asks for it; without it the engine would ask the system.
+    fn time(&self) -> Option<String> {
+        let timed = self.document.load().as_ref().is_some_and(|document| document.timed);
+        timed.then(|| time_at(self.clock.now_ms()).to_rfc3339())
+    }
+
+    /// Only a server is interested in how often a toggle was asked for.
+    fn count(&self, count: impl FnOnce()) {
+        if self.provider == ProviderKind::Unleash {
+            count();
+        }
+    }
+
+    /// What was counted since the last call.
+    pub(super) fn take_metrics(&self) -> Option<MetricBucket> {
+        self.state.get_metrics(time_at(self.clock.now_ms()))
+    }
+}
+
+fn time_at(ms: u64) -> DateTime<Utc> {
+    i64::try_from(ms).ok().and_then(DateTime::from_timestamp_millis).unwrap_or_default()
+}
+
+fn properties(subject: Subject<'_>) -> PropertiesCow<'_> {
+    let entry = |name: &'static str, value: Option<_>| {
+        value.map(|value: &str| (Cow::Borrowed(name), Cow::Borrowed(value)))
+    };
+    [entry("orgId", subject.org_id), entry("orgRole", subject.org_role)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Brings weights into a range that the engine can add up, and drops lists of variants that weigh
+/// nothing: the engine would panic on both when it draws.
+fn tame_weights(features: &mut ClientFeatures) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for feature in &mut features.features {
+        let strategies = feature.strategies.iter_mut().flatten();
+        let of_strategies = strategies.filter_map(|strategy: &mut Strategy| {
+            let variants = strategy.variants.as_mut()?;
+            let tamed = tame(variants.iter_mut().map(|variant| &mut variant.weight));
+            if tamed == Tamed::Weightless {
+                variants.clear();
+            }
+            Some(tamed)
+        });
+        let mut worst = of_strategies.max().unwrap_or(Tamed::Untouched);
+        if let Some(variants) = feature.variants.as_mut() {
+            let tamed = tame(variants.iter_mut().map(|variant| &mut variant.weight));
+            if tamed == Tamed::Weightless {
+                variants.clear();
+            }
+            worst = worst.max(tamed);
+        }
+        let why = match worst {
+            Tamed::Untouched => continue,
+            Tamed::Cut => "a variant's weight was brought into 0 to 100,000",
+            Tamed::Weightless => "variants whose weights add up to 0 were left out",
+        };
+        warnings.push(format!("toggle `{}`: {why}", feature.name));
+    }
+    warnings
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tamed {
+    Untouched,
+    Cut,
+    Weightless,
+}
+
+fn tame<'a>(weights: impl Iterator<Item = &'a mut i32>) -> Tamed {
+    let (mut tamed, mut total, mut count) = (Tamed::Untouched, 0_u32, 0_usize);
+    for weight in weights {
+        // 40,000 variants of the greatest weight still fit the engine's sum; later ones weigh nothing.
+        let most = if count < 40_000 { MAX_WEIGHT } else { 0 };
+        let fitting = (*weight).clamp(0, most);
+        if fitting != *weight {
+            *weight = fitting;
+            tamed = Tamed::Cut;
+        }
+        total = total.saturating_add(fitting.unsigned_abs());
+        count += 1;
+    }
+    if count > 0 && total == 0 { Tamed::Weightless } else { tamed }
+}
+
+fn looks_at_time(features: &ClientFeatures) -> bool {
+    let of_time = |constraint: &Constraint| {
+        constraint.context_name == "currentTime"
+            || matches!(constraint.operator, Operator::DateAfter | Operator::DateBefore)
+    };
+    let strategies = features.features.iter().flat_map(|f| f.strategies.iter().flatten());
+    let inline = strategies.flat_map(|strategy| strategy.constraints.iter().flatten());
+    let shared = features.segments.iter().flatten().flat_map(|segment| &segment.constraints);
+    inline.chain(shared).any(of_time)
+}

@@ -1,0 +1,154 @@
+//! The HTTP server in front of a router.
+//!
+//! `axum::serve` cannot be told to keep the spelling of header names, to bound the time that a
+//! client may take for its headers, or to end connections that do not end by themselves; hyper's
+//! own server can.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Limits of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// How long a client may take to send a request's headers; then its connection is closed.
+    pub header_timeout: Duration,
+    /// Headers that a request may have; one with more is answered 431.
+    pub max_headers: usize,
+    /// Connections at a time. At the bound none is accepted: clients wait in the system's queue.
+    pub max_connections: usize,
+    /// How long requests under way get to end once shutdown began; then they are cut.
+    pub grace: Duration,
+}
+
+impl Default for ServeConfig {
+    /// 30 s for headers, 512 of them, 16,384 connections, 30 s of grace.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            max_headers: 512,
+            max_connections: 16_384,
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Serves HTTP/1 and HTTP/2 (by prior knowledge) until `shutdown` resolves; then accepts no more,
+/// lets requests under way end within the grace, and returns.
+///
+/// Handlers find the client's address as `ConnectInfo<SocketAddr>`. Upgraded connections are their
+/// owner's: [`Forwarder::close_tunnels`](super::forward::Forwarder::close_tunnels).
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    config: ServeConfig,
+    shutdown: impl Future<Output = ()>,
+) {
+    let connections = TaskTracker::new();
+    let (draining, cut) = (CancellationToken::new(), CancellationToken::new());
+    let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(config.max_connections));
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let permit = permits.clone().acquire_owned().await.ok()?;
+            Some((accept(&listener).await, permit))
+        };
+        let ((stream, peer), permit) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accepted => match accepted {
+                Some(accepted) => accepted,
+                None => break,
+            },
+        };
+        let connection =
+            connection(stream, peer, router.clone(), config, draining.clone(), cut.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    draining.cancel();
+    connections.close();
+    if tokio::time::timeout(config.grace, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "connections cut at the end of the grace");
+        cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// The next connection. Errors of a single connection are passed over; when the process has no
+/// more descriptors, the next try waits until some may have come back.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ConnectionAborted | ConnectionRefused | ConnectionReset
+                ) => {}
+            Err(error) => {
+                tracing::error!(%error, "connections cannot be accepted; trying again in 1 s");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    config: ServeConfig,
+    draining: CancellationToken,
+    cut: CancellationToken,
+) {
+    // Small answers and events leave at once.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|e| match e {})) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(config.max_headers)
+        .preserve_header_case(true);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = draining.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving.as_mut() => ended,
+                () = cut.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}

@@ -1,0 +1,128 @@
+//! Control and store data, kept: cells, bases, what is owed, stages, the rollback switch.
+//!
+//! Everything that must survive a kill passes through one [`Storage::commit`]: a list of [`Op`]s that
+//! becomes durable as a whole or not at all. An accepted edit and the entry that owes it to legacy
+//! travel in one [`Transaction`], so that neither exists without the other. The trait is the seam for
+//! simulated storage; [`LibsqlStorage`] is the real one.
+
+mod libsql;
+mod memory;
+mod schema;
+mod types;
+
+pub use self::libsql::LibsqlStorage;
+pub use memory::MemoryStorage;
+pub use types::{
+    Actor, Base, CellRecord, ContainerRecord, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary,
+    Seq, StoredPath, Transaction, ValueRecord,
+};
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::migration::{PathId, ResourceName, RowId};
+
+/// A boxed future, so that storage can be a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Storage shared by all paths of a process.
+pub type SharedStorage = Arc<dyn Storage>;
+
+/// What can go wrong with the database.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// It could not be opened.
+    #[error(
+        "database {url} cannot be opened: {reason}. Check that the folder exists and can be written."
+    )]
+    Open {
+        /// The configured URL, without credentials.
+        url: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// Another process uses it.
+    #[error(
+        "database {url} is in use by another crossfade process. Stop that one, or talk to it through its admin address."
+    )]
+    InUse {
+        /// The configured URL, without credentials.
+        url: String,
+    },
+    /// It was written by a newer crossfade.
+    #[error(
+        "database {url} has schema version {found}, this crossfade knows up to {known}. It was left as it is: run the newer crossfade."
+    )]
+    Newer {
+        /// The configured URL, without credentials.
+        url: String,
+        /// The version it has.
+        found: i64,
+        /// The newest version this build knows.
+        known: i64,
+    },
+    /// A statement failed; the whole transaction was rolled back.
+    #[error("database: {0}")]
+    Failed(String),
+    /// Something stored cannot be read back.
+    #[error("database holds a damaged {what}: {reason}. It was left as it is.")]
+    Damaged {
+        /// Which kind of record.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The database thread is gone; the process is shutting down.
+    #[error("the database is closed")]
+    Closed,
+}
+
+/// Durable storage.
+pub trait Storage: Send + Sync + std::fmt::Debug {
+    /// Makes `transaction` durable as a whole. Gives the sequence number of each [`Op::Owe`], in order.
+    fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>>;
+
+    /// Everything stored of one path, with what is owed from it.
+    fn load_path(&self, path: PathId) -> BoxFuture<'_, Result<StoredPath, StorageError>>;
+
+    /// Legacy's last known copies of these rows of a path; rows without one are left out.
+    fn bases(
+        &self,
+        path: PathId,
+        resource: ResourceName,
+        rows: Vec<RowId>,
+    ) -> BoxFuture<'_, Result<Vec<(RowId, Base)>, StorageError>>;
+
+    /// The path whose base has this row, if one does.
+    fn path_of_row(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>>;
+
+    /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, oldest first.
+    fn due_entries(
+        &self,
+        now_ms: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>>;
+
+    /// When the next pending entry is due, if one is pending.
+    fn next_due_ms(&self) -> BoxFuture<'_, Result<Option<u64>, StorageError>>;
+
+    /// What is owed: counts, and the oldest entries, at most `limit`.
+    fn outbox_summary(&self, limit: usize) -> BoxFuture<'_, Result<OutboxSummary, StorageError>>;
+
+    /// A control value, by key.
+    fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>>;
+
+    /// All control values whose key starts with `prefix`.
+    fn controls(
+        &self,
+        prefix: String,
+    ) -> BoxFuture<'_, Result<Vec<(String, String)>, StorageError>>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! What is stored, as plain data.
+
+use crate::migration::{PathId, ResourceName, RowId, UserId};
+
+/// An outbox entry's place in the order of acceptance.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct Seq(pub i64);
+
+/// A list of changes that becomes durable as a whole.
+pub type Transaction = Vec<Op>;
+
+/// One durable change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Stores a cell's newest stamp.
+    PutCell(PathId, CellRecord),
+    /// Stores a value's newest stamp.
+    PutValue(PathId, ValueRecord),
+    /// Stores a container's HLC (only old TinyBase versions send one).
+    PutContainer(PathId, ContainerRecord),
+    /// Owes an accepted edit to legacy.
+    Owe(NewEntry),
+    /// The entry is done: delivered, superseded, refused or discarded.
+    Settle(Seq),
+    /// The entry is tried again later.
+    Postpone {
+        /// Which entry.
+        seq: Seq,
+        /// Tries so far.
+        attempts: u32,
+        /// When it is due again, in epoch milliseconds.
+        due_ms: u64,
+        /// Why the last try failed; no personal data.
+        error: String,
+    },
+    /// The entry is given up until somebody looks at it.
+    Bury {
+        /// Which entry.
+        seq: Seq,
+        /// Why; no personal data.
+        error: String,
+    },
+    /// Stores legacy's last known copy of a row.
+    PutBase {
+        /// The row's path.
+        path: PathId,
+        /// The row's resource.
+        resource: ResourceName,
+        /// The row.
+        row: RowId,
+        /// The copy.
+        base: Base,
+    },
+    /// Legacy no longer has the row.
+    DropBase {
+        /// The row's path.
+        path: PathId,
+        /// The row's resource.
+        resource: ResourceName,
+        /// The row.
+        row: RowId,
+    },
+    /// Sets a control value.
+    PutControl {
+        /// Its key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+/// A stored cell: its encoded value (`None` is a tombstone) and its stamp.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellRecord {
+    /// Table id, as JSON text (ids may hold lone surrogates).
+    pub table: String,
+    /// Row id, as JSON text.
+    pub row: String,
+    /// Cell id, as JSON text.
+    pub cell: String,
+    /// The encoded value's JSON text.
+    pub value: Option<String>,
+    /// The stamp's HLC, 16 characters or empty.
+    pub hlc: String,
+}
+
+/// A stored value of the store's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValueRecord {
+    /// Value id, as JSON text.
+    pub id: String,
+    /// The encoded value's JSON text; `None` is a tombstone.
+    pub value: Option<String>,
+    /// The stamp's HLC.
+    pub hlc: String,
+}
+
+/// A container's HLC. `None` levels: the tables (or values) container itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerRecord {
+    /// `t` for tables and what is in them, `v` for values.
+    pub kind: char,
+    /// Table id as JSON text, empty for the tables container.
+    pub table: String,
+    /// Row id as JSON text, empty for a table.
+    pub row: String,
+    /// The HLC.
+    pub hlc: String,
+}
+
+/// Legacy's last known copy of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Base {
+    /// Its mapped cells, as JSON.
+    pub cells: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Who made an edit, for the request that delivers it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Actor {
+    /// The user's id.
+    pub user: String,
+    /// The organisation's id.
+    pub org_id: Option<String>,
+    /// The role in it.
+    pub org_role: Option<String>,
+}
+
+impl Actor {
+    /// The user's id as its type.
+    #[must_use]
+    pub fn user_id(&self) -> UserId {
+        UserId::new(self.user.as_str())
+    }
+}
+
+/// An accepted edit of one row, to be owed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// The row's path.
+    pub path: PathId,
+    /// The row's resource.
+    pub resource: ResourceName,
+    /// The row.
+    pub row: RowId,
+    /// The cells that won, each with its stamp's HLC.
+    pub cells: Vec<(String, String)>,
+    /// Who made the edit.
+    pub actor: Actor,
+    /// When it was accepted, in epoch milliseconds.
+    pub accepted_ms: u64,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryState {
+    /// Waits to be delivered.
+    Pending,
+    /// Given up until somebody retries or discards it.
+    Dead,
+}
+
+/// An owed edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Its place in the order.
+    pub seq: Seq,
+    /// What is owed.
+    pub entry: NewEntry,
+    /// Where it stands.
+    pub state: EntryState,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it is due, in epoch milliseconds.
+    pub due_ms: u64,
+    /// Why the last try failed.
+    pub last_error: Option<String>,
+}
+
+/// What is owed, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutboxSummary {
+    /// Entries waiting.
+    pub pending: u64,
+    /// Entries given up.
+    pub dead: u64,
+    /// When the oldest waiting entry was accepted, in epoch milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// The oldest entries.
+    pub entries: Vec<OutboxEntry>,
+}
+
+/// Everything stored of one path.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StoredPath {
+    /// Cells and tombstones, in no particular order.
+    pub cells: Vec<CellRecord>,
+    /// Values and tombstones.
+    pub values: Vec<ValueRecord>,
+    /// Container HLCs.
+    pub containers: Vec<ContainerRecord>,
+    /// What is owed from it and still pending, oldest first.
+    pub owed: Vec<OutboxEntry>,
+}

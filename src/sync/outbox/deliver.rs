@@ -1,0 +1,199 @@
+//! One try to deliver one entry.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::classify::{Asked, Meaning, classify};
+use super::{Delivered, DeliveryError, OutboxContext, bury, postpone};
+use crate::legacy::{Credentials, LegacyRequest, Purpose};
+use crate::migration::{Answer, Body, Failure};
+use crate::resource::{CreateMode, Resource, Route, RowCells};
+use crate::storage::OutboxEntry;
+use crate::sync::path::{Outcome, PathHandle, Prepared};
+
+/// Asks the path what the entry means now, sends it, and settles it by the answer.
+pub(super) async fn deliver(
+    context: &OutboxContext,
+    entry: &OutboxEntry,
+) -> Result<Delivered, DeliveryError> {
+    let (name, row) = (entry.entry.resource.clone(), entry.entry.row.clone());
+    let path = context.registry.get(&entry.entry.path).await?;
+    let Some(resource) = context.registry.tables().named(&name).cloned() else {
+        let error = format!("no resource `{name}` is configured any more");
+        return Ok(bury(context, entry, error).await);
+    };
+    let delivery = Delivery { context, entry, path: &path, resource: &resource };
+    let prepared = path.prepare(name, row, entry.seq).await?;
+    let routes = &resource.routes;
+    let (asked, route, body) = match prepared {
+        Prepared::Superseded => return delivery.settle(Outcome::Superseded).await,
+        Prepared::Create(body) => (Asked::Create, routes.create.as_ref(), Some(body)),
+        Prepared::Update(body) => (Asked::Update, routes.update.as_ref(), Some(body)),
+        Prepared::Delete => (Asked::Delete, routes.delete.as_ref(), None),
+    };
+    let Some(route) = route else {
+        let error = format!("[resource.routes] of `{}` has no route for this write", resource.name);
+        return Ok(bury(context, entry, error).await);
+    };
+    delivery.send(asked, route, body).await
+}
+
+struct Delivery<'a> {
+    context: &'a OutboxContext,
+    entry: &'a OutboxEntry,
+    path: &'a PathHandle,
+    resource: &'a Arc<Resource>,
+}
+
+impl Delivery<'_> {
+    async fn send(
+        &self,
+        asked: Asked,
+        route: &Route,
+        body: Option<Value>,
+    ) -> Result<Delivered, DeliveryError> {
+        let Some(path_and_query) = self.path_of_row(route) else {
+            let error = "the row's id cannot stand in a URL".to_owned();
+            return Ok(bury(self.context, self.entry, error).await);
+        };
+        let now = self.context.clock.now_ms();
+        let assertion = match self.context.on_behalf_of.sign(&self.entry.entry.actor, now) {
+            Ok(assertion) => assertion,
+            Err(error) => return Ok(self.later(&error).await),
+        };
+        let observation = self
+            .context
+            .legacy
+            .ask(LegacyRequest {
+                method: route.method.clone(),
+                path_and_query,
+                body,
+                purpose: Purpose::Deliver,
+                credentials: Credentials::OnBehalfOf(assertion),
+                idempotency_key: Some(format!("crossfade-{}", self.entry.seq.0)),
+            })
+            .await;
+        match observation.outcome {
+            Ok(answer) => self.answered(asked, &answer).await,
+            Err(failure) if asked == Asked::Create && !self.may_repeat_create(&failure) => {
+                let error = "it is not known whether legacy made the row, and it cannot be asked";
+                Ok(bury(self.context, self.entry, error.to_owned()).await)
+            }
+            Err(failure) => Ok(self.later(&failure.to_string()).await),
+        }
+    }
+
+    /// Whether a create whose outcome is unknown may be sent again without making a second row.
+    fn may_repeat_create(&self, failure: &Failure) -> bool {
+        let sent = !matches!(failure, Failure::Shed | Failure::Unavailable(_));
+        !sent || matches!(self.resource.create, CreateMode::ClientId | CreateMode::Key)
+    }
+
+    async fn answered(&self, asked: Asked, answer: &Answer) -> Result<Delivered, DeliveryError> {
+        let meaning = classify(asked, answer.status);
+        metrics::counter!("crossfade_outbox_answers_total", "meaning" => format!("{meaning:?}"))
+            .increment(1);
+        match meaning {
+            Meaning::Taken if asked == Asked::Delete => self.settle(Outcome::Delivered(None)).await,
+            Meaning::Taken => match self.row_of(answer) {
+                Some(now) => self.settle(Outcome::Delivered(Some(now))).await,
+                None => match self.reread().await {
+                    Ok(now) => self.settle(Outcome::Delivered(now)).await,
+                    Err(reason) => Ok(self.later(&reason).await),
+                },
+            },
+            Meaning::Gone => self.settle(Outcome::Delivered(None)).await,
+            Meaning::Refused | Meaning::Conflict => match self.reread().await {
+                Ok(now) => self.refuse(asked, answer.status, now).await,
+                Err(reason) => Ok(self.later(&reason).await),
+            },
+            Meaning::NotAllowedIn => {
+                tracing::error!(
+                    status = answer.status.as_u16(),
+                    "legacy does not accept [legacy] service_token: all deliveries wait"
+                );
+                self.later("the service credential is not accepted").await;
+                Ok(Delivered::Paused)
+            }
+            Meaning::Later => {
+                let error = format!("legacy answered {}", answer.status.as_u16());
+                if self.entry.attempts >= self.context.settings.max_attempts {
+                    return Ok(bury(self.context, self.entry, error).await);
+                }
+                Ok(self.later(&error).await)
+            }
+        }
+    }
+
+    async fn refuse(
+        &self,
+        asked: Asked,
+        status: StatusCode,
+        now: Option<RowCells>,
+    ) -> Result<Delivered, DeliveryError> {
+        // A create that meets its own row: an earlier try got through and its answer was lost.
+        if asked == Asked::Create && classify(asked, status) == Meaning::Conflict && now.is_some() {
+            return self.settle(Outcome::Delivered(now)).await;
+        }
+        tracing::warn!(seq = self.entry.seq.0, status = status.as_u16(), "legacy refused an edit");
+        metrics::counter!("crossfade_outbox_refused_total").increment(1);
+        self.settle(Outcome::Refused(now)).await
+    }
+
+    fn row_of(&self, answer: &Answer) -> Option<RowCells> {
+        let Body::Whole(body) = &answer.body else { return None };
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let item = self.resource.envelope.item(&body)?;
+        match self.resource.schema.row_from_json(item) {
+            Ok(read) => Some(read.cells),
+            Err(problem) => {
+                tracing::warn!(resource = %self.resource.name, %problem, "answer does not fit [resource.cells]");
+                None
+            }
+        }
+    }
+
+    /// What legacy has now; `None` if it has no such row.
+    async fn reread(&self) -> Result<Option<RowCells>, String> {
+        let path_and_query = self
+            .path_of_row(&self.resource.routes.get)
+            .ok_or_else(|| "the row's id cannot stand in a URL".to_owned())?;
+        let observation = self
+            .context
+            .legacy
+            .ask(LegacyRequest {
+                method: Method::GET,
+                path_and_query,
+                body: None,
+                purpose: Purpose::Reread,
+                credentials: Credentials::Service,
+                idempotency_key: None,
+            })
+            .await;
+        let answer = observation.outcome.map_err(|failure| failure.to_string())?;
+        match answer.status.as_u16() {
+            200..=299 => match self.row_of(&answer) {
+                Some(now) => Ok(Some(now)),
+                None => Err("the row read again does not fit [resource.cells]".to_owned()),
+            },
+            404 | 410 => Ok(None),
+            status => Err(format!("the row could not be read again: {status}")),
+        }
+    }
+
+    fn path_of_row(&self, route: &Route) -> Option<String> {
+        route.path.with_id(&self.entry.entry.row)
+    }
+
+    async fn settle(&self, outcome: Outcome) -> Result<Delivered, DeliveryError> {
+        let (name, row) = (self.entry.entry.resource.clone(), self.entry.entry.row.clone());
+        self.path.settle(name, row, self.entry.seq, outcome).await?;
+        Ok(Delivered::Done)
+    }
+
+    async fn later(&self, error: &str) -> Delivered {
+        postpone(self.context, self.entry, error).await
+    }
+}

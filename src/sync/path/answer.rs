@@ -1,0 +1,151 @@
+//! What legacy said about rows, brought into the store (design rule 2).
+//!
+//! An answer is applied as the difference from base to answer. A cell that is owed keeps the store's
+//! value, unless the very request that was answered wrote that cell after the owed edit was made.
+//! Answers about one row are ordered by its version column. What is merged here has origin `legacy`
+//! and is never owed back: only edits of connections are.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mergeable_store::{EditError, Hlc, MergeableStore, Transaction};
+
+use super::owed::{Owed, RowKey};
+use crate::migration::RowId;
+use crate::resource::{Resource, RowCells};
+
+/// What legacy said about one row.
+#[derive(Debug, Clone)]
+pub struct LegacyRow {
+    /// The row.
+    pub row: RowId,
+    /// Its cells; `None` if legacy has no such row.
+    pub now: Option<RowCells>,
+}
+
+/// How an answer came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A user's REST write: these cells are its own (all of them for a create).
+    Request {
+        /// The cells that the request wrote.
+        wrote: Wrote,
+        /// When it was sent, in epoch milliseconds.
+        sent_ms: u64,
+    },
+    /// A page of the backfill, or a row read again.
+    Read {
+        /// When it was asked for, in epoch milliseconds: cells changed since keep their value.
+        asked_ms: u64,
+    },
+    /// The answer to a delivery.
+    Delivery,
+}
+
+/// Which cells a request wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrote {
+    /// All of the row.
+    All,
+    /// These.
+    Cells(BTreeSet<String>),
+}
+
+impl Wrote {
+    fn contains(&self, cell: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Cells(cells) => cells.contains(cell),
+        }
+    }
+}
+
+/// What became of an answer about one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is now the base, and in the store as far as nothing newer is owed.
+    Taken,
+    /// A newer answer was there first.
+    Stale,
+}
+
+/// One answer on its way into the store.
+pub(super) struct Application<'a> {
+    pub(super) resource: &'a Arc<Resource>,
+    pub(super) row: &'a LegacyRow,
+    pub(super) base: Option<&'a RowCells>,
+    pub(super) source: &'a Source,
+    pub(super) owed: &'a Owed,
+}
+
+impl Application<'_> {
+    /// Whether this answer is older than the base, or than what the store knows of the row.
+    pub(super) fn is_stale(&self, store: &MergeableStore) -> bool {
+        let version = |cells: &RowCells| self.resource.version(cells);
+        match (self.base, &self.row.now, self.source) {
+            (Some(base), Some(now), _) => {
+                matches!((version(base), version(now)), (Some(b), Some(n)) if n < b)
+            }
+            // Read before a deletion that is known by now: the row must not come back.
+            (None, Some(_), Source::Read { asked_ms }) => {
+                let changed_since = |hlc: Hlc| hlc.time_ms() >= *asked_ms;
+                !store.has_row(self.table(), self.row.row.as_str())
+                    && self.stamps(store).any(|(_, hlc)| changed_since(hlc))
+            }
+            _ => false,
+        }
+    }
+
+    /// Brings the difference into the store.
+    pub(super) fn write(&self, tx: &mut Transaction<'_>) -> Result<(), EditError> {
+        let (table, row) = (self.table(), self.row.row.as_str());
+        let Some(now) = &self.row.now else { return tx.del_row(table, row) };
+        let key = (self.resource.name.clone(), self.row.row.clone());
+        if self.owed.owes_row(&key) && !tx.store().has_row(table, row) {
+            // A delete is owed: it wins over whatever legacy changed in the row.
+            return Ok(());
+        }
+        let nothing = RowCells::new();
+        let changes = self.base.unwrap_or(&nothing).changes_to(now);
+        for (cell, value) in changes.set.iter() {
+            if self.may_write(tx.store(), &key, cell)
+                && tx.get_cell(table, row, &**cell) != Some(value)
+            {
+                tx.set_cell(table, row, &**cell, value.clone())?;
+            }
+        }
+        for cell in &changes.removed {
+            if self.may_write(tx.store(), &key, cell) && tx.get_cell(table, row, &**cell).is_some()
+            {
+                tx.del_cell(table, row, &**cell)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn may_write(&self, store: &MergeableStore, key: &RowKey, cell: &str) -> bool {
+        let Some((_, hlc)) = store.stamp(self.table(), self.row.row.as_str(), cell) else {
+            return true;
+        };
+        let owed = self.owed.owes(key, cell, hlc);
+        match self.source {
+            Source::Request { wrote, sent_ms } => {
+                !owed || (wrote.contains(cell) && hlc.time_ms() < *sent_ms)
+            }
+            Source::Read { asked_ms } => !owed && hlc.time_ms() < *asked_ms,
+            Source::Delivery => !owed,
+        }
+    }
+
+    fn stamps<'s>(&'s self, store: &'s MergeableStore) -> impl Iterator<Item = (&'s str, Hlc)> {
+        let row = self.row.row.as_str();
+        self.resource.schema.cells().iter().filter_map(move |spec| {
+            let (_, hlc) = store.stamp(self.table(), row, &*spec.id)?;
+            Some((&*spec.id, hlc))
+        })
+    }
+
+    fn table(&self) -> &str {
+        self.resource.table.as_str()
+    }
+}

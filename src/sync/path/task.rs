@@ -1,0 +1,494 @@
+//! The task that owns a path.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use mergeable_store::{
+    CellChange, ClientId, ConnectionId, Effects, Limits, MergeableStore, Outgoing, Star,
+    Writer as By,
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::answer::{Application, Applied, LegacyRow, Source};
+use super::batch::Batch;
+use super::delivery::{self, Outcome, Prepared};
+use super::owed::{Owed, RowKey};
+use super::sink::{ClientSink, CloseReason};
+use super::{Command, PathError, PathHandle, QUEUE, records};
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::migration::{PathId, ResourceName, RowId};
+use crate::resource::{Resource, RowCells};
+use crate::storage::{Base, NewEntry, Op, Seq, SharedStorage, StorageError};
+use crate::sync::mapped::MappedTables;
+use crate::sync::policy::{Judge, Writer};
+use crate::sync::random::StarRandom;
+
+/// Commands that become one commit at most.
+const BATCH: usize = 64;
+
+/// What every path needs from its process.
+#[derive(Debug, Clone)]
+pub(crate) struct PathContext {
+    pub(crate) storage: SharedStorage,
+    pub(crate) tables: Arc<MappedTables>,
+    pub(crate) clock: SharedClock,
+    pub(crate) entropy: SharedEntropy,
+    /// The store's unique id, from which its stamps get their client part.
+    pub(crate) unique_id: Arc<str>,
+    /// Woken when something new is owed.
+    pub(crate) owed: Arc<Notify>,
+}
+
+struct Client {
+    sink: ClientSink,
+    writer: Arc<Writer>,
+}
+
+struct PathTask {
+    path: PathId,
+    context: PathContext,
+    star: Star,
+    owed: Owed,
+    clients: HashMap<ConnectionId, Client>,
+}
+
+/// Loads a path and starts its task.
+pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHandle, StorageError> {
+    let stored = context.storage.load_path(path.clone()).await?;
+    let mut store = MergeableStore::new(ClientId::from_unique_id(&context.unique_id));
+    records::load(&mut store, &stored)?;
+    let mut owed = Owed::default();
+    for entry in stored.owed {
+        let key = (entry.entry.resource, entry.entry.row);
+        let cells = entry.entry.cells.into_iter();
+        let cells = cells.map(|(id, stamp)| Ok((id, records::hlc(&stamp)?)));
+        owed.load(key, entry.seq, cells.collect::<Result<_, StorageError>>()?);
+    }
+    let (commands, queue) = mpsc::channel(QUEUE);
+    let star = Star::new(store, Limits::default());
+    let task = PathTask { path: path.clone(), context, star, owed, clients: HashMap::new() };
+    tokio::spawn(task.run(queue));
+    metrics::gauge!("crossfade_sync_paths").increment(1);
+    Ok(PathHandle { path, commands })
+}
+
+impl PathTask {
+    async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        loop {
+            let first = match self.next_deadline() {
+                None => queue.recv().await.map(Some),
+                Some(wait) => match tokio::time::timeout(wait, queue.recv()).await {
+                    Ok(command) => command.map(Some),
+                    Err(_) => Some(None),
+                },
+            };
+            // All handles are gone: nobody can reach this path any more.
+            let Some(first) = first else { break };
+            let mut batch = Batch::default();
+            match first {
+                Some(command) => self.handle(command, &mut batch).await,
+                None => self.tick(&mut batch),
+            }
+            for _ in 1..BATCH {
+                let Ok(command) = queue.try_recv() else { break };
+                self.handle(command, &mut batch).await;
+            }
+            if let Err(error) = self.finish(batch).await {
+                tracing::error!(path = %self.path, %error, "path dropped: its change was not kept");
+                self.close_all(&CloseReason::not_kept());
+                break;
+            }
+        }
+        metrics::gauge!("crossfade_sync_paths").decrement(1);
+        metrics::gauge!("crossfade_sync_clients").decrement(self.clients.len() as f64);
+    }
+
+    fn now(&self) -> u64 {
+        self.context.clock.now_ms()
+    }
+
+    fn random(&self) -> StarRandom {
+        StarRandom(self.context.entropy.clone())
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let deadline = self.star.next_deadline()?;
+        Some(Duration::from_millis(deadline.saturating_sub(self.now())))
+    }
+
+    fn tick(&mut self, batch: &mut Batch) {
+        let (now, mut random) = (self.now(), self.random());
+        let mut effects = self.star.tick(now, &mut random);
+        self.take(&mut effects, batch);
+    }
+
+    async fn handle(&mut self, command: Command, batch: &mut Batch) {
+        match command {
+            Command::Connect { client, writer, sink, drain } => {
+                self.connect(client, Client { sink, writer }, drain, batch);
+            }
+            Command::Disconnect(client) => self.disconnect(&client),
+            Command::Frame(client, text) => self.frame(&client, &text, batch),
+            Command::Drain => {
+                for client in self.clients.keys().cloned().collect::<Vec<_>>() {
+                    self.drain(&client, batch);
+                }
+            }
+            Command::Close(reason) => self.close_all(&reason),
+            Command::Read(reader) => {
+                // The reader sees edits of this batch: it gets its answer when they are durable, so
+                // that nothing is shown that a kill could take back.
+                let hand_over = reader(self.star.store());
+                batch.afterwards(move |kept| {
+                    if kept.is_ok() {
+                        hand_over();
+                    }
+                });
+            }
+            Command::Apply { resource, rows, source, reply } => {
+                let outcome = self.apply(&resource, &rows, &source, batch).await;
+                reply_after(batch, reply, outcome);
+            }
+            Command::Prepare { resource, row, seq, reply } => {
+                let outcome = self.prepare(&resource, &row, seq, batch).await;
+                reply_after(batch, reply, outcome);
+            }
+            Command::Settle { resource, row, seq, outcome, reply } => {
+                let outcome = self.settle(&resource, &row, seq, &outcome, batch).await;
+                reply_after(batch, reply, outcome);
+            }
+        }
+    }
+
+    fn connect(&mut self, id: ConnectionId, client: Client, drain: bool, batch: &mut Batch) {
+        let (now, mut random) = (self.now(), self.random());
+        if let Some(former) = self.clients.insert(id.clone(), client) {
+            // Two sockets with one key cannot be told apart: the newer one is the client's own.
+            former.sink.close(CloseReason::new(1008, "crossfade:same-key"));
+        } else {
+            metrics::gauge!("crossfade_sync_clients").increment(1);
+        }
+        let mut effects = self.star.connect(now, id.clone(), &mut random);
+        self.take(&mut effects, batch);
+        if drain {
+            self.drain(&id, batch);
+        }
+    }
+
+    fn disconnect(&mut self, client: &ConnectionId) {
+        self.star.disconnect(client);
+        if self.clients.remove(client).is_some() {
+            metrics::gauge!("crossfade_sync_clients").decrement(1);
+        }
+    }
+
+    fn drain(&mut self, client: &ConnectionId, batch: &mut Batch) {
+        let (now, mut random) = (self.now(), self.random());
+        let mut effects = self.star.drain(now, client, &mut random);
+        self.take(&mut effects, batch);
+    }
+
+    fn frame(&mut self, from: &ConnectionId, text: &str, batch: &mut Batch) {
+        let Some(client) = self.clients.get(from) else { return };
+        let writer = client.writer.clone();
+        let (now, mut random) = (self.now(), self.random());
+        let mut judge = Judge { path: &self.path, tables: &self.context.tables, writer: &writer };
+        match self.star.receive(now, from, text, &mut judge, &mut random) {
+            Ok(mut effects) => self.take(&mut effects, batch),
+            Err(close) => {
+                metrics::counter!("crossfade_sync_bad_frames_total").increment(1);
+                batch.closes.push((from.clone(), close.into()));
+            }
+        }
+    }
+
+    /// Keeps and sends what the star did, owes what connections wrote, and completes deletions.
+    fn take(&mut self, effects: &mut Effects, batch: &mut Batch) {
+        batch.take(&self.path, effects);
+        for refusal in &effects.refused {
+            tracing::info!(path = %self.path, reason = %refusal.reason, "edit refused");
+        }
+        let incomplete = self.owe(&effects.changed, batch);
+        if !incomplete.is_empty() {
+            self.delete_incomplete(&incomplete, batch);
+        }
+    }
+
+    /// Owes the cells that connections wrote, one entry a row. Gives the rows that lost a required cell.
+    fn owe(&mut self, changed: &[CellChange], batch: &mut Batch) -> Vec<(Arc<Resource>, RowId)> {
+        let mut rows: Vec<(Arc<Resource>, RowId, Vec<&CellChange>)> = Vec::new();
+        for change in changed {
+            let By::Connection(_) = &change.by else { continue };
+            let Some(resource) = self.context.tables.resource(&change.table) else { continue };
+            let Some(row) = change.row.as_str() else { continue };
+            let same = |known: &&mut (Arc<Resource>, RowId, Vec<&CellChange>)| {
+                Arc::ptr_eq(&known.0, resource) && known.1.as_str() == row
+            };
+            match rows.iter_mut().find(same) {
+                Some((.., changes)) => changes.push(change),
+                None => rows.push((resource.clone(), RowId::new(row), vec![change])),
+            }
+        }
+        let mut incomplete = Vec::new();
+        for (resource, row, changes) in rows {
+            if changes.iter().any(|change| change.new.is_none())
+                && self.is_incomplete(&resource, &row)
+            {
+                incomplete.push((resource.clone(), row.clone()));
+            }
+            self.owe_row(&resource, &row, &changes, batch);
+        }
+        incomplete
+    }
+
+    fn owe_row(
+        &mut self,
+        resource: &Arc<Resource>,
+        row: &RowId,
+        changes: &[&CellChange],
+        batch: &mut Batch,
+    ) {
+        let writer = changes.iter().find_map(|change| match &change.by {
+            By::Connection(client) => self.clients.get(client).map(|c| c.writer.clone()),
+            By::Store => None,
+        });
+        let Some(writer) = writer else { return };
+        let cells: Vec<_> = changes
+            .iter()
+            .filter_map(|change| Some((change.cell.as_str()?.to_owned(), change.hlc)))
+            .collect();
+        batch.keep(Op::Owe(NewEntry {
+            path: self.path.clone(),
+            resource: resource.name.clone(),
+            row: row.clone(),
+            cells: cells.iter().map(|(id, hlc)| (id.clone(), hlc.to_string())).collect(),
+            actor: writer.actor.clone(),
+            accepted_ms: self.now(),
+        }));
+        self.owed.accept((resource.name.clone(), row.clone()), cells);
+    }
+
+    /// Whether a row is there without one of its required cells.
+    fn is_incomplete(&self, resource: &Resource, row: &RowId) -> bool {
+        let (store, table) = (self.star.store(), resource.table.as_str());
+        let mut required = resource.schema.cells().iter().filter(|spec| spec.required);
+        store.has_row(table, row.as_str())
+            && required.any(|spec| store.get_cell(table, row.as_str(), &*spec.id).is_none())
+    }
+
+    /// Delete wins: what is left of a row without its required cells becomes tombstones.
+    fn delete_incomplete(&mut self, rows: &[(Arc<Resource>, RowId)], batch: &mut Batch) {
+        metrics::counter!("crossfade_sync_delete_wins_total").increment(rows.len() as u64);
+        let (now, mut random) = (self.now(), self.random());
+        let written = self.star.write(now, &mut random, |tx| {
+            rows.iter().try_for_each(|(resource, row)| tx.del_row(&resource.table, row.as_str()))
+        });
+        match written {
+            Ok(((), mut effects)) => batch.take(&self.path, &mut effects),
+            Err(error) => tracing::error!(path = %self.path, %error, "incomplete row not deleted"),
+        }
+    }
+
+    async fn apply(
+        &mut self,
+        resource: &ResourceName,
+        rows: &[LegacyRow],
+        source: &Source,
+        batch: &mut Batch,
+    ) -> Result<Vec<Applied>, PathError> {
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let ids = rows.iter().map(|row| row.row.clone()).collect();
+        let mut bases = self.bases(resource, ids, batch).await?;
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let base = bases.get(&row.row);
+            let application = Application { resource, row, base, source, owed: &self.owed };
+            if application.is_stale(self.star.store()) {
+                outcomes.push(Applied::Stale);
+                continue;
+            }
+            let now = self.context.clock.now_ms();
+            let mut random = StarRandom(self.context.entropy.clone());
+            let ((), mut effects) = self
+                .star
+                .write(now, &mut random, |tx| application.write(tx))
+                .map_err(|e| PathError::Refused(e.to_string()))?;
+            batch.take(&self.path, &mut effects);
+            self.keep_base(resource, row, batch);
+            match &row.now {
+                Some(now) => bases.insert(row.row.clone(), now.clone()),
+                None => bases.remove(&row.row),
+            };
+            outcomes.push(Applied::Taken);
+        }
+        Ok(outcomes)
+    }
+
+    fn keep_base(&self, resource: &Arc<Resource>, row: &LegacyRow, batch: &mut Batch) {
+        let (path, resource) = (self.path.clone(), resource.name.clone());
+        batch.set_base((resource.clone(), row.row.clone()), row.now.clone());
+        let row_id = row.row.clone();
+        batch.keep(match &row.now {
+            None => Op::DropBase { path, resource, row: row_id },
+            Some(cells) => {
+                let cells = cells.iter().map(|(id, cell)| (id.to_string(), cell.to_json()));
+                let base = Base { cells: cells.collect() };
+                Op::PutBase { path, resource, row: row_id, base }
+            }
+        });
+    }
+
+    /// Legacy's last known copies, from this batch or from storage.
+    async fn bases(
+        &self,
+        resource: &Arc<Resource>,
+        rows: Vec<RowId>,
+        batch: &mut Batch,
+    ) -> Result<HashMap<RowId, RowCells>, PathError> {
+        let mut found = HashMap::new();
+        let mut missing = Vec::new();
+        for row in rows {
+            match batch.base(&(resource.name.clone(), row.clone())) {
+                Some(Some(base)) => drop(found.insert(row, base.clone())),
+                Some(None) => {}
+                None => missing.push(row),
+            }
+        }
+        let (path, name) = (self.path.clone(), resource.name.clone());
+        for (row, base) in self.context.storage.bases(path, name, missing).await? {
+            let cells = base.cells.iter().map(|(id, value)| {
+                let cell = mergeable_store::Cell::from_json(value);
+                let damaged = |e: mergeable_store::CellError| StorageError::Damaged {
+                    what: "base",
+                    reason: e.to_string(),
+                };
+                Ok((id.clone(), cell.map_err(damaged)?))
+            });
+            found.insert(row, cells.collect::<Result<RowCells, StorageError>>()?);
+        }
+        Ok(found)
+    }
+
+    async fn prepare(
+        &mut self,
+        resource: &ResourceName,
+        row: &RowId,
+        seq: Seq,
+        batch: &mut Batch,
+    ) -> Result<Prepared, PathError> {
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let bases = self.bases(resource, vec![row.clone()], batch).await?;
+        let key: RowKey = (resource.name.clone(), row.clone());
+        let Some(entry) = self.owed.get(&key, seq) else { return Ok(Prepared::Superseded) };
+        Ok(delivery::prepare(resource, row, entry, bases.get(row), self.star.store()))
+    }
+
+    async fn settle(
+        &mut self,
+        resource: &ResourceName,
+        row: &RowId,
+        seq: Seq,
+        outcome: &Outcome,
+        batch: &mut Batch,
+    ) -> Result<(), PathError> {
+        let key: RowKey = (resource.clone(), row.clone());
+        let entry = self.owed.remove(&key, seq);
+        batch.keep(Op::Settle(seq));
+        if let (Some(entry), Outcome::Refused(now)) = (&entry, outcome) {
+            self.take_back(resource, row, entry, now.as_ref(), batch)?;
+        }
+        if let Some(answer) = outcome.answer(row) {
+            self.apply(resource, &[answer], &Source::Delivery, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes what legacy has into the cells that still carry a refused entry's stamps.
+    fn take_back(
+        &mut self,
+        resource: &ResourceName,
+        row: &RowId,
+        entry: &super::owed::Pending,
+        now: Option<&RowCells>,
+        batch: &mut Batch,
+    ) -> Result<(), PathError> {
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let (table, row) = (resource.table.as_str(), row.as_str());
+        let (at, mut random) = (self.now(), self.random());
+        let written = self.star.write(at, &mut random, |tx| {
+            for (cell, hlc) in &entry.cells {
+                let still = tx.store().stamp(table, row, cell.as_str());
+                if still.is_none_or(|(_, stamp)| stamp != *hlc) {
+                    continue;
+                }
+                match now.and_then(|now| now.get(cell)) {
+                    Some(value) => tx.set_cell(table, row, cell.as_str(), value.clone())?,
+                    None => tx.del_cell(table, row, cell.as_str())?,
+                }
+            }
+            Ok::<(), mergeable_store::EditError>(())
+        });
+        let ((), mut effects) = written.map_err(|e| PathError::Refused(e.to_string()))?;
+        batch.take(&self.path, &mut effects);
+        Ok(())
+    }
+
+    async fn finish(&mut self, batch: Batch) -> Result<(), StorageError> {
+        let owes = batch.owes;
+        let (ops, departures) = batch.split();
+        let committed =
+            if ops.is_empty() { Ok(Vec::new()) } else { self.context.storage.commit(ops).await };
+        let outcome = committed.as_ref().map(drop).map_err(Clone::clone);
+        for after in departures.after {
+            after(outcome.clone());
+        }
+        self.owed.number(&committed?);
+        if owes {
+            self.context.owed.notify_one();
+        }
+        for outgoing in departures.sends {
+            self.send(&outgoing);
+        }
+        for (client, reason) in departures.closes {
+            if let Some(client) = self.clients.get(&client) {
+                client.sink.close(reason);
+            }
+            self.disconnect(&client);
+        }
+        Ok(())
+    }
+
+    fn send(&self, outgoing: &Outgoing) {
+        let frame = Utf8Bytes::from(&*outgoing.frame);
+        for to in outgoing.to.iter() {
+            if let Some(client) = self.clients.get(to) {
+                client.sink.send(frame.clone());
+            }
+        }
+    }
+
+    fn close_all(&mut self, reason: &CloseReason) {
+        for client in self.clients.values() {
+            client.sink.close(reason.clone());
+        }
+    }
+}
+
+fn reply_after<T: Send + 'static>(
+    batch: &mut Batch,
+    reply: oneshot::Sender<Result<T, PathError>>,
+    outcome: Result<T, PathError>,
+) {
+    batch.afterwards(move |kept| {
+        // A caller that went away does not want the answer any more.
+        let _ = reply.send(kept.map_err(PathError::NotKept).and(outcome));
+    });
+}

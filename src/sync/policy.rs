@@ -1,0 +1,77 @@
+//! What a client may write: judged cell by cell before anything is merged.
+
+use std::sync::Arc;
+
+use mergeable_store::{Cell, Edit, Policy, Ruling, Target};
+
+use super::mapped::MappedTables;
+use crate::migration::PathId;
+use crate::storage::Actor;
+
+/// Who is behind a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// For whom deliveries are made.
+    pub actor: Actor,
+    /// Whether the role may write at all.
+    pub may_write: bool,
+}
+
+/// The judge of one connection's edits to one path.
+pub(super) struct Judge<'a> {
+    pub(super) path: &'a PathId,
+    pub(super) tables: &'a MappedTables,
+    pub(super) writer: &'a Arc<Writer>,
+}
+
+impl Policy for Judge<'_> {
+    fn judge(&mut self, edit: &Edit<'_>) -> Ruling {
+        match self.reason_against(edit) {
+            None => Ruling::Accept,
+            Some(reason) => {
+                metrics::counter!("crossfade_sync_refused_cells_total", "reason" => reason)
+                    .increment(1);
+                Ruling::Refuse(reason.into())
+            }
+        }
+    }
+}
+
+impl Judge<'_> {
+    fn reason_against(&self, edit: &Edit<'_>) -> Option<&'static str> {
+        if !self.writer.may_write {
+            return Some("role-may-not-write");
+        }
+        let Target::Cell { table, row, cell } = &edit.target else {
+            return Some("values-not-mapped");
+        };
+        let Some(resource) = self.tables.resource(table) else { return Some("table-not-mapped") };
+        let (Some(row), Some(cell)) = (row.as_str(), cell.as_str()) else {
+            return Some("id-not-unicode");
+        };
+        if row.is_empty() {
+            return Some("row-id-empty");
+        }
+        let Some(spec) = resource.schema.cell(cell) else { return Some("cell-not-mapped") };
+        // A tombstone of any cell may be part of deleting the row; a row that is left without a
+        // required cell is deleted whole (delete wins).
+        let new = edit.new?;
+        if spec.read_only {
+            return Some("cell-read-only");
+        }
+        if spec.check(new).is_err() {
+            return Some("cell-type");
+        }
+        if *spec.id == *resource.id && !is_text(new, row) {
+            return Some("id-differs-from-row-id");
+        }
+        if !resource.path.admits(self.path, cell, new) {
+            return Some("row-of-another-path");
+        }
+        None
+    }
+}
+
+fn is_text(cell: &Cell, text: &str) -> bool {
+    matches!(cell, Cell::String(value) if value.as_str() == Some(text))
+}

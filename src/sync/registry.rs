@@ -1,0 +1,100 @@
+//! The paths in memory: loaded at first use, once for however many wait.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, OnceCell};
+
+use super::mapped::MappedTables;
+use super::path::{self, CloseReason, PathContext, PathHandle};
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::migration::PathId;
+use crate::storage::{SharedStorage, StorageError};
+
+/// What a registry is made of.
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    /// Where paths are kept.
+    pub storage: SharedStorage,
+    /// The tables that may be written.
+    pub tables: Arc<MappedTables>,
+    /// Wall time.
+    pub clock: SharedClock,
+    /// Randomness.
+    pub entropy: SharedEntropy,
+    /// The unique id of this database's stores: their stamps carry it.
+    pub unique_id: Arc<str>,
+}
+
+type Slot = Arc<OnceCell<PathHandle>>;
+
+/// All paths that this process has in memory.
+#[derive(Debug, Clone)]
+pub struct PathRegistry {
+    context: PathContext,
+    paths: Arc<Mutex<HashMap<PathId, Slot>>>,
+}
+
+impl PathRegistry {
+    /// A registry with no path in memory.
+    #[must_use]
+    pub fn new(settings: RegistrySettings) -> Self {
+        let RegistrySettings { storage, tables, clock, entropy, unique_id } = settings;
+        let owed = Arc::new(Notify::new());
+        let context = PathContext { storage, tables, clock, entropy, unique_id, owed };
+        Self { context, paths: Arc::default() }
+    }
+
+    /// The tables that belong to resources.
+    #[must_use]
+    pub fn tables(&self) -> &Arc<MappedTables> {
+        &self.context.tables
+    }
+
+    /// Woken when a path owes something new.
+    #[must_use]
+    pub fn owed(&self) -> Arc<Notify> {
+        self.context.owed.clone()
+    }
+
+    /// The path's handle; the first use loads it.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be loaded; the next use tries again.
+    pub async fn get(&self, path: &PathId) -> Result<PathHandle, StorageError> {
+        let slot = self.slot(path);
+        let load = || path::spawn(path.clone(), self.context.clone());
+        slot.get_or_try_init(load).await.cloned()
+    }
+
+    fn slot(&self, path: &PathId) -> Slot {
+        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = paths.entry(path.clone()).or_default();
+        if slot.get().is_some_and(PathHandle::is_gone) {
+            *slot = Slot::default();
+        }
+        slot.clone()
+    }
+
+    /// The paths in memory.
+    #[must_use]
+    pub fn loaded(&self) -> Vec<PathHandle> {
+        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.values().filter_map(|slot| slot.get().cloned()).collect()
+    }
+
+    /// Drains the connections of all loaded paths (design rule 7).
+    pub async fn drain_all(&self) {
+        for path in self.loaded() {
+            // A path that is gone has no connections.
+            let _ = path.drain().await;
+        }
+    }
+
+    /// Closes all connections.
+    pub async fn close_all(&self, reason: CloseReason) {
+        for path in self.loaded() {
+            let _ = path.close(reason.clone()).await;
+        }
+    }
+}

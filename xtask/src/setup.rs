@@ -1,0 +1,111 @@
+//! `cargo xtask setup`: what the tests need, found or installed.
+//!
+//! Order: tools and their versions, system packages, npm packages. Each is checked first, so that
+//! a second run does nothing and needs no network.
+
+mod npm;
+mod system;
+mod version;
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use crate::Outcome;
+use crate::process::{ProcessError, complain, say};
+
+pub(crate) use version::Version;
+
+/// The oldest Node that the packages run on; `packages/package.json` says the same.
+const NODE_MINIMUM: Version = Version { major: 20, minor: 9, patch: 0 };
+
+/// What to set up.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Also install a part that no test of today needs.
+    #[arg(long, value_enum)]
+    with: Vec<Extra>,
+}
+
+/// A part that is installed on request only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Extra {
+    /// Headless Chromium, for actors of kind `browser`.
+    Chromium,
+}
+
+/// What a chore is about to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Node, npm packages and PostgreSQL: the end-to-end tests.
+    pub(crate) node: bool,
+    /// Headless Chromium.
+    pub(crate) chromium: bool,
+}
+
+/// Why the machine is not ready, each with what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SetupError {
+    #[error("`{tool}` is not installed or does not run: {source}; {remedy}")]
+    ToolMissing { tool: &'static str, remedy: &'static str, source: ProcessError },
+    #[error("`{tool} --version` says `{output}`, which is no version; {remedy}")]
+    ToolUnreadable { tool: &'static str, output: String, remedy: &'static str },
+    #[error("{tool} {found} is too old, {minimum} is the oldest that works; {remedy}")]
+    ToolTooOld { tool: &'static str, found: Version, minimum: Version, remedy: &'static str },
+    #[error(
+        "`{binary}` is missing and cannot be installed here ({why}); install the package by hand: `{command}`"
+    )]
+    PackageMissing { binary: &'static str, why: &'static str, command: String },
+    #[error("installed `{package}` and still find no `{binary}`; put it on PATH")]
+    PackageWithoutBinary { package: &'static str, binary: &'static str },
+    #[error(
+        "{0} failed to install: {1}; check the network and the package sources, then run `cargo xtask setup` again"
+    )]
+    Install(String, ProcessError),
+    #[error("cannot read {}: {source}; the lock file belongs to the repository, restore it", path.display())]
+    LockFile { path: PathBuf, source: std::io::Error },
+    #[error("cannot write {}: {source}; make the folder writable", path.display())]
+    Stamp { path: PathBuf, source: std::io::Error },
+}
+
+/// Where the npm workspace is.
+pub(crate) fn packages_dir(root: &Path) -> PathBuf {
+    root.join("packages")
+}
+
+/// Runs the chore.
+pub(crate) fn chore(root: &Path, options: &Options) -> Outcome {
+    let needs = Needs { node: true, chromium: options.with.contains(&Extra::Chromium) };
+    match run(root, &needs) {
+        Ok(()) => {
+            say("setup: everything that the tests need is in place");
+            Outcome::Done
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            Outcome::DependencyMissing
+        }
+    }
+}
+
+/// Checks for everything in `needs` and installs what is missing.
+///
+/// # Errors
+/// [`SetupError`], naming the tool or package and the command that would help.
+pub(crate) fn run(root: &Path, needs: &Needs) -> Result<(), SetupError> {
+    version::check("rustc", version::rust_minimum(), "run `rustup update stable`")?;
+    if needs.node {
+        version::check("node", Some(NODE_MINIMUM), "install Node 20 or newer from nodejs.org")?;
+        version::check("npm", None, "install npm, which comes with Node")?;
+    }
+    let wanted: Vec<_> =
+        [needs.node.then_some(&system::POSTGRESQL), needs.chromium.then_some(&system::CHROMIUM)]
+            .into_iter()
+            .flatten()
+            .collect();
+    system::provide(&wanted, root)?;
+    if needs.node {
+        npm::install(&packages_dir(root))?;
+    }
+    Ok(())
+}
