@@ -50,8 +50,8 @@ impl RowCells {
     }
 
     /// All cells, ordered by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Cell)> {
-        self.0.iter().map(|(id, cell)| (&**id, cell))
+    pub fn iter(&self) -> impl Iterator<Item = (&CellId, &Cell)> {
+        self.0.iter()
     }
 
     /// How many cells there are.
@@ -133,8 +133,8 @@ impl Changes {
     }
 
     /// The ids of all cells that differ.
-    pub fn cells(&self) -> impl Iterator<Item = &str> {
-        self.set.iter().map(|(id, _)| id).chain(self.removed.iter().map(|id| &**id))
+    pub fn cells(&self) -> impl Iterator<Item = &CellId> {
+        self.set.iter().map(|(id, _)| id).chain(&self.removed)
     }
 }
 
@@ -167,7 +167,7 @@ pub(super) mod tests {
         let changes = base.changes_to(&answer);
         assert_eq!(changes.set.get("a"), Some(&Cell::Null));
         assert_eq!(changes.removed, [CellId::from("b")]);
-        assert_eq!(changes.cells().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(changes.cells().map(|id| &**id).collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]
