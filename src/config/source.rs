@@ -52,6 +52,7 @@ impl<'t> Source<'t> {
             let key = Key::from_serde(&track.path());
             problems.push(source.unreadable(&key, error.message()));
             let removed = remove(rest.get_mut(), &key.named().0);
+            unreadable.extend(source.meant(&key, error.message()));
             unreadable.push(key.named());
             if !removed || problems.len() >= MAX_UNREADABLE {
                 return Err(problems);
@@ -87,11 +88,8 @@ impl<'t> Source<'t> {
     }
 
     fn unreadable(&self, key: &Key, message: &str) -> Problem {
-        if let Some(rest) = message.strip_prefix("unknown field") {
-            let name = key.name().unwrap_or_default();
-            // serde tells the known names in backticks, after the unknown one.
-            let known: Vec<_> = rest.split('`').skip(3).step_by(2).collect();
-            let mut problem = self.problem(key, unknown(name, &known));
+        if let Some(known) = known_keys(message) {
+            let mut problem = self.problem(key, unknown(key.name().unwrap_or_default(), &known));
             problem.value = None;
             return problem;
         }
@@ -99,7 +97,14 @@ impl<'t> Source<'t> {
             return self
                 .problem(key, "must be a string: \"env:NAME\", \"file:PATH\" or the secret");
         }
-        self.problem(key, message.trim_end())
+        self.problem(key, in_words_of_toml(message.trim_end()))
+    }
+
+    /// The key that an unknown one seems to mean, if that is not there itself: it counts as told, not as missing.
+    fn meant(&self, key: &Key, message: &str) -> Option<Key> {
+        let known = known_keys(message)?;
+        let meant = key.parent()?.field(nearest(key.name()?, &known)?);
+        self.find(&meant).is_none().then_some(meant)
     }
 
     /// The table's own `name`, for an element of an array of tables.
@@ -158,17 +163,36 @@ impl<'t> Source<'t> {
     }
 }
 
+/// serde's message, with what was expected in TOML's words instead of Rust's.
+fn in_words_of_toml(message: &str) -> String {
+    match message.split_once("expected ") {
+        Some((found, "u64")) => format!("{found}expected a whole number, not negative"),
+        Some((found, "a sequence")) => format!("{found}expected a list"),
+        Some((found, what)) if what == "a map" || what.starts_with("struct ") => {
+            format!("{found}expected a table")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// The keys that are known where an unknown one was found: serde tells them in backticks, after the unknown one.
+fn known_keys(message: &str) -> Option<Vec<&str>> {
+    let rest = message.strip_prefix("unknown field")?;
+    Some(rest.split('`').skip(3).step_by(2).collect())
+}
+
 fn unknown(name: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance);
-    match near {
-        Some((_, candidate)) => format!("unknown key `{name}`; did you mean `{candidate}`?"),
+    match nearest(name, known) {
+        Some(nearest) => format!("unknown key `{name}`; did you mean `{nearest}`?"),
         None if known.is_empty() => format!("unknown key `{name}`: there are no keys here"),
         None => format!("unknown key `{name}`; the keys here are {}", known.join(", ")),
     }
+}
+
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let distances = known.iter().map(|key| (strsim::damerau_levenshtein(name, key), *key));
+    let near = distances.filter(|(distance, key)| *distance <= 1 + key.len() / 4);
+    near.min_by_key(|(distance, _)| *distance).map(|(_, key)| key)
 }
 
 /// Takes what stands at `steps`, the last of them a name, out of the table.

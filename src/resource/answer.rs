@@ -12,12 +12,12 @@ impl Resource {
     ///
     /// Each row comes with its row id; the order in which they come plays no part. Costs a pass over all rows,
     /// and a sort of the rows of the page.
-    pub fn answer_list<'a, V: RowView<'a>>(
+    pub fn answer_list<'a, Id: Ord, V: RowView<'a>>(
         &self,
-        rows: impl IntoIterator<Item = (&'a str, V)>,
+        rows: impl IntoIterator<Item = (Id, V)>,
         query: &ListQuery,
     ) -> Value {
-        let weigh = |(id, row): (&'a str, V)| {
+        let weigh = |(id, row): (Id, V)| {
             let first = query.sort.first().and_then(|key| row.cell(&key.cell));
             Candidate { id, row, first }
         };
@@ -35,21 +35,21 @@ impl Resource {
     }
 }
 
-struct Candidate<'a, V> {
-    id: &'a str,
+struct Candidate<'a, Id, V> {
+    id: Id,
     row: V,
     /// The cell of the first sort key, which decides most comparisons.
     first: Option<&'a Cell>,
 }
 
 /// The rows of the page, sorted; the rest stays unsorted.
-fn page<'s, 'a, V: RowView<'a>>(
-    found: &'s mut [Candidate<'a, V>],
+fn page<'s, 'a, Id: Ord, V: RowView<'a>>(
+    found: &'s mut [Candidate<'a, Id, V>],
     query: &ListQuery,
-) -> &'s [Candidate<'a, V>] {
+) -> &'s [Candidate<'a, Id, V>] {
     let start = query.offset.min(found.len());
     let end = query.limit.map_or(found.len(), |limit| start.saturating_add(limit).min(found.len()));
-    let order = |a: &Candidate<'a, V>, b: &Candidate<'a, V>| order(a, b, query);
+    let order = |a: &Candidate<'a, Id, V>, b: &Candidate<'a, Id, V>| order(a, b, query);
     if start >= end {
         return &[];
     }
@@ -65,17 +65,18 @@ fn page<'s, 'a, V: RowView<'a>>(
     found
 }
 
-fn order<'a, V: RowView<'a>>(
-    a: &Candidate<'a, V>,
-    b: &Candidate<'a, V>,
+fn order<'a, Id: Ord, V: RowView<'a>>(
+    a: &Candidate<'a, Id, V>,
+    b: &Candidate<'a, Id, V>,
     query: &ListQuery,
 ) -> Ordering {
     let keys = query.sort.iter().enumerate().map(|(place, key)| {
-        let of =
-            |one: &Candidate<'a, V>| if place == 0 { one.first } else { one.row.cell(&key.cell) };
-        let ordering = compare(of(a), of(b), query.collation, query.nulls);
+        let of = |one: &Candidate<'a, Id, V>| {
+            if place == 0 { one.first } else { one.row.cell(&key.cell) }
+        };
+        let ordering = compare(of(a), of(b), query.collation(key), query.nulls);
         if key.descending { ordering.reverse() } else { ordering }
     });
     // The tie-breaker is unique in legacy; where it is not in the store, the row id keeps pages disjoint.
-    keys.fold(Ordering::Equal, Ordering::then).then_with(|| a.id.cmp(b.id))
+    keys.fold(Ordering::Equal, Ordering::then).then_with(|| a.id.cmp(&b.id))
 }

@@ -2,8 +2,8 @@
 //! store answers in the legacy API's place. Pure: no I/O.
 
 mod answer;
-mod cell;
 mod decode;
+mod dropped;
 mod envelope;
 mod list_query;
 mod order;
@@ -11,6 +11,7 @@ mod path;
 mod route;
 mod row;
 mod schema;
+mod store;
 mod surface;
 mod table;
 mod version;
@@ -19,14 +20,16 @@ use serde_json::{Map, Value};
 
 use crate::migration::{ResourceName, RowId};
 
-pub use cell::{Cell, Text};
+pub use dropped::DroppedFields;
 pub use envelope::{Envelope, Pointer, PointerProblem};
 pub use list_query::{ListQuery, Unanswerable, parse_get_query};
+pub use mergeable_store::{Cell, Text};
 pub use order::{Collation, Nulls, compare, contains_nocase};
 pub use path::{ClaimName, PathProblem, PathTemplate, TemplateProblem};
 pub use route::{PathPattern, Route, RouteProblem, Routes};
 pub use row::{CellId, Changes, RowCells, RowView};
 pub use schema::{CellSpec, CellType, ReadRow, RowProblem, Schema};
+pub use store::{StoreRow, store_rows};
 pub use surface::{
     FilterSpec, Op, PageSpec, QuerySurface, SortKey, SortSpec, is_sortable, parse_sort,
 };
@@ -154,3 +157,6 @@ impl Resource {
             .find_map(|cell| Some((self.query.eq_filter(&cell.id)?.param.as_str(), cell)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,14 +53,14 @@ impl Nulls {
 }
 
 impl Collation {
-    /// Compares two strings.
+    /// Compares two texts, given as UTF-8.
     #[must_use]
-    pub fn compare(self, a: &str, b: &str) -> Ordering {
+    pub fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
             Self::Binary => a.cmp(b),
             Self::Nocase => {
-                let folded = a.bytes().map(|b| b.to_ascii_lowercase());
-                folded.cmp(b.bytes().map(|b| b.to_ascii_lowercase()))
+                let fold = u8::to_ascii_lowercase;
+                a.iter().map(fold).cmp(b.iter().map(fold))
             }
         }
     }
@@ -69,7 +69,8 @@ impl Collation {
 enum Rank<'a> {
     Null,
     Number(f64),
-    Text(&'a str),
+    /// UTF-8; WTF-8 if a browser sent half a surrogate pair, which no SQLite holds.
+    Text(&'a [u8]),
 }
 
 impl<'a> Rank<'a> {
@@ -78,9 +79,8 @@ impl<'a> Rank<'a> {
             None | Some(Cell::Null) => Self::Null,
             Some(Cell::Number(number)) => Self::Number(*number),
             Some(Cell::Bool(truth)) => Self::Number(f64::from(u8::from(*truth))),
-            // Text that is no Unicode (a lone surrogate from a browser) cannot have come from SQLite.
             Some(Cell::String(text) | Cell::Json(text) | Cell::RawJson(text)) => {
-                text.as_str().map_or(Self::Text("\u{FFFD}"), Self::Text)
+                Self::Text(text.as_wtf8())
             }
         }
     }
@@ -88,8 +88,7 @@ impl<'a> Rank<'a> {
 
 /// Whether `text` contains `needle`, A-Z and a-z being equal (SQLite's `LIKE '%needle%'`, wildcards escaped).
 #[must_use]
-pub fn contains_nocase(text: &str, needle: &str) -> bool {
-    let (text, needle) = (text.as_bytes(), needle.as_bytes());
+pub fn contains_nocase(text: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || text.windows(needle.len()).any(|part| part.eq_ignore_ascii_case(needle))
 }
 
@@ -120,7 +119,7 @@ mod tests {
 
     #[test]
     fn nocase_folds_ascii_only_and_to_lower_case() {
-        let order = |a, b| Collation::Nocase.compare(a, b);
+        let order = |a: &str, b: &str| Collation::Nocase.compare(a.as_bytes(), b.as_bytes());
         assert_eq!(order("ANNA", "anna"), Ordering::Equal);
         assert_eq!(order("Z", "a"), Ordering::Greater);
         assert_eq!(order("Ä", "ä"), Ordering::Less);
@@ -153,6 +152,8 @@ mod tests {
 
     #[test]
     fn contains_knows_ascii_case_and_no_wildcards() {
+        let contains_nocase =
+            |text: &str, needle: &str| contains_nocase(text.as_bytes(), needle.as_bytes());
         assert!(contains_nocase("Ada Lovelace", "LOVE"));
         assert!(contains_nocase("x", ""));
         assert!(!contains_nocase("Äda", "äda"));

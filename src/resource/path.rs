@@ -237,9 +237,7 @@ fn placeholder(segment: &str) -> Result<Option<&str>, TemplateProblem> {
 pub(super) fn key_text(cell: &Cell) -> Option<String> {
     match cell {
         Cell::String(text) => text.as_str().filter(|text| !text.is_empty()).map(str::to_owned),
-        Cell::Number(number)
-            if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 =>
-        {
+        Cell::Number(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
             #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
             let whole = *number as i64;
             Some(whole.to_string())

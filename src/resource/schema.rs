@@ -189,6 +189,12 @@ impl Schema {
         Ok(ReadRow { cells, dropped: unknown.cloned().collect() })
     }
 
+    /// Copies the configured cells of a row, of a store's for example.
+    pub fn copy_row<'a>(&self, row: impl RowView<'a>) -> RowCells {
+        let cells = self.cells.iter();
+        cells.filter_map(|spec| Some((spec.id.clone(), row.cell(&spec.id)?.clone()))).collect()
+    }
+
     /// The row as the legacy API spells it, fields in the order of the configuration.
     ///
     /// A nullable cell that the row does not have is null, as a column without a value is; any other one is left out.

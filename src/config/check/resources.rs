@@ -161,8 +161,9 @@ impl Checker<'_> {
             Ok(template) => template,
             Err(problems) => {
                 // A binding that could not be read is told already.
-                let known = |part| self.unreadable.contains(&key.field(part));
-                if !known("claims") && !known("row") {
+                let parts = [key.field("claims"), key.field("row")];
+                let told = |part: &Key| self.unreadable.iter().any(|key| key.starts_with(part));
+                if !parts.iter().any(told) {
                     problems.iter().for_each(|problem| self.report(&path_key, problem));
                 }
                 return None;

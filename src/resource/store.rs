@@ -1,0 +1,35 @@
+//! Rows of a store, seen as rows of a resource.
+
+use mergeable_store::{MergeableStore, Text};
+
+use super::{Cell, RowView};
+
+/// A live row of a store.
+#[derive(Debug, Clone)]
+pub struct StoreRow<'a> {
+    store: &'a MergeableStore,
+    table: &'a str,
+    row: Text,
+}
+
+impl<'a> StoreRow<'a> {
+    /// The row, if it has live cells.
+    pub fn of(store: &'a MergeableStore, table: &'a str, row: &str) -> Option<Self> {
+        store.has_row(table, row).then(|| Self { store, table, row: row.into() })
+    }
+}
+
+impl<'a> RowView<'a> for StoreRow<'a> {
+    fn cell(&self, id: &str) -> Option<&'a Cell> {
+        self.store.get_cell(self.table, &self.row, id)
+    }
+}
+
+/// All live rows of a table, each with its id.
+pub fn store_rows<'a>(
+    store: &'a MergeableStore,
+    table: &'a str,
+) -> impl Iterator<Item = (Text, StoreRow<'a>)> {
+    let rows = store.row_ids(table).into_iter();
+    rows.map(move |row| (row.clone(), StoreRow { store, table, row }))
+}
