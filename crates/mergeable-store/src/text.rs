@@ -132,6 +132,9 @@ pub(crate) fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
         if rest.is_empty() {
             return None;
         }
+        if rest.is_ascii() {
+            return Some(Chunk::Utf8(std::mem::take(&mut rest)));
+        }
         // In WTF-8 only a surrogate has 0xED followed by 0xA0 or more.
         let next = rest
             .windows(2)
