@@ -128,6 +128,9 @@ pub(crate) fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
         if rest.is_empty() {
             return None;
         }
+        if rest.is_ascii() {
+            return Some(Chunk::Utf8(std::mem::take(&mut rest)));
+        }
         // In WTF-8 only a surrogate has 0xED followed by 0xA0 or more.
         let next = rest.windows(2).position(|pair| pair[0] == 0xED && pair[1] >= 0xA0);
         match next {
