@@ -8,6 +8,7 @@
 //! A path is a star (each client's only peer is the server): no frame goes from client to client, and
 //! nothing reaches anyone before it was judged, merged and committed.
 
+pub mod client;
 mod mapped;
 pub mod outbox;
 mod path;
