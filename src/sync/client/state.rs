@@ -236,8 +236,7 @@ impl Shared {
         let effects = {
             let state = &mut *self.lock();
             let was_live = state.sync.is_live();
-            let mut effects =
-                state.sync.receive(self.clock.now_ms(), frame, &mut self.random())?;
+            let mut effects = state.sync.receive(self.clock.now_ms(), frame, &mut self.random())?;
             self.follow(state, &mut effects, was_live);
             effects
         };
