@@ -102,6 +102,15 @@ impl Document {
     pub fn at(&self, pointer: &str) -> Option<&Node> {
         segments(pointer).try_fold(&self.root, |node, segment| node.child(&segment))
     }
+
+    /// The node that a JSON Pointer names, and whether a rule lets its value be kept in clear.
+    #[must_use]
+    pub fn clear_at(&self, pointer: &str) -> Option<(&Node, bool)> {
+        let start = (&self.root, self.root.marks.clear);
+        segments(pointer).try_fold(start, |(node, clear), segment| {
+            node.child(&segment).map(|child| (child, clear || child.marks.clear))
+        })
+    }
 }
 
 impl Node {

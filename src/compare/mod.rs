@@ -23,6 +23,7 @@ pub use diff::{Difference, JsonType, Kind, RuleHits};
 pub use document::{Document, Json, Marks, Node, Unreadable};
 pub use headers::comparable_header;
 pub use judge::{Comparison, Pair, StatusPair, compare};
+pub(crate) use location::is_name;
 pub use location::{Location, Pointer};
 pub use number::Number;
 pub use rules::{ArrayOrder, ArrayRuleSettings, RuleError, RuleSettings, Rules};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
+use futures_util::future::{BoxFuture, FutureExt as _};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::ApiError;
@@ -19,8 +20,26 @@ pub struct Caller {
     pub role: String,
 }
 
-/// Tells from a request's headers who is signed in; `None` for nobody.
-pub type SessionVerifier = Arc<dyn Fn(&HeaderMap) -> Option<Caller> + Send + Sync>;
+/// Tells from a request's headers who is signed in.
+#[derive(Clone)]
+pub struct SessionCheck(CheckFn);
+
+type CheckFn = Arc<dyn Fn(HeaderMap) -> BoxFuture<'static, Option<Caller>> + Send + Sync>;
+
+impl SessionCheck {
+    /// A check that answers at once; `None` for nobody.
+    pub fn from_fn(check: impl Fn(&HeaderMap) -> Option<Caller> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |headers| std::future::ready(check(&headers)).boxed()))
+    }
+
+    /// A check that may have to wait, for example for keys; `None` for nobody.
+    pub fn from_async<F>(check: impl Fn(HeaderMap) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<Caller>> + Send + 'static,
+    {
+        Self(Arc::new(move |headers| check(headers).boxed()))
+    }
+}
 
 /// Tells from the text of `Crossfade-On-Behalf-Of` whom a delivery is for; `None` if it does not
 /// verify.
@@ -113,17 +132,17 @@ fn may_write(role: &str, action: WriteAction) -> bool {
 
 /// Finds out who a request comes from.
 pub(super) struct Authenticator {
-    sessions: SessionVerifier,
+    sessions: SessionCheck,
     service: Option<ServiceCredential>,
 }
 
 impl Authenticator {
-    pub(super) fn new(sessions: SessionVerifier, service: Option<ServiceCredential>) -> Self {
+    pub(super) fn new(sessions: SessionCheck, service: Option<ServiceCredential>) -> Self {
         Self { sessions, service }
     }
 
     /// The service credential goes first: it is no session.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Identity, ApiError> {
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, ApiError> {
         if let Some(service) = self.service.as_ref().filter(|s| is_token(headers, &s.token)) {
             let Some(on_behalf_of) = headers.get("crossfade-on-behalf-of") else {
                 return Ok(Identity::Service);
@@ -135,7 +154,10 @@ impl Authenticator {
                 .map(Identity::User)
                 .ok_or(ApiError::InvalidOnBehalfOf);
         }
-        (self.sessions)(headers).map(Identity::User).ok_or(ApiError::Unauthenticated)
+        (self.sessions.0)(headers.clone())
+            .await
+            .map(Identity::User)
+            .ok_or(ApiError::Unauthenticated)
     }
 }
 

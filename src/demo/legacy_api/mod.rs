@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use faults::{FaultHandle, Faults};
-pub use identity::{Caller, OnBehalfOfVerifier, ServiceCredential, SessionVerifier};
+pub use identity::{Caller, OnBehalfOfVerifier, ServiceCredential, SessionCheck};
 pub use seed::Seed;
 pub use table::{SampleStorage, TableError};
 pub use user::{User, UserRole};
@@ -51,7 +51,7 @@ pub struct SampleConfig {
     /// Rows to begin with; taken only while the table is empty.
     pub seed: Option<Seed>,
     /// Tells who a session belongs to.
-    pub sessions: SessionVerifier,
+    pub sessions: SessionCheck,
     /// The credential of crossfade's own requests; none is accepted without it.
     pub service: Option<ServiceCredential>,
     /// Makes the ids of users that are created without one.

@@ -116,7 +116,7 @@ fn whole(text: &str, min: u64, max: u64) -> Result<u64, String> {
 }
 
 fn name_part(text: &str) -> Result<String, String> {
-    if text.encode_utf16().count() <= 200 && !text.contains('\0') {
+    if text.chars().count() <= 200 && !text.contains('\0') {
         Ok(text.to_owned())
     } else {
         Err("use at most 200 characters, none of them NUL".to_owned())

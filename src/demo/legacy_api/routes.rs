@@ -36,10 +36,11 @@ type RowPath = Result<Path<String>, PathRejection>;
 
 /// The whole API, without a socket.
 pub(super) fn router(api: Arc<Api>) -> Router {
-    // `/users/me` is fixed text and so goes before `/users/{id}`.
+    // `/users/me` is fixed text and so goes before `/users/{id}`. Nobody has the id `me`: a change of
+    // it finds no such user, as any other id that is not there.
     let users = Router::new()
         .route("/users", get(list).post(create))
-        .route("/users/me", get(me))
+        .route("/users/me", get(me).patch(update).delete(remove))
         .route("/users/{id}", get(one).patch(update).delete(remove))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .route_layer(middleware::from_fn_with_state(api.clone(), guard));
@@ -64,7 +65,7 @@ async fn guard(State(api): Shared, mut request: Request, next: Next) -> Result<R
     if let Some(status) = faults.status {
         return Err(ApiError::Fault(status));
     }
-    let identity = api.authenticator.identify(request.headers())?;
+    let identity = api.authenticator.identify(request.headers()).await?;
     request.extensions_mut().insert(identity);
     Ok(next.run(request).await)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ fn config(storage: SampleStorage, seed: Option<Seed>) -> SampleConfig {
         storage,
         seed,
         // A session here is its caller in plain text.
-        sessions: Arc::new(|headers: &HeaderMap| {
+        sessions: SessionCheck::from_fn(|headers| {
             text_caller(headers.get("x-session")?.to_str().ok()?)
         }),
         service: Some(ServiceCredential {
@@ -284,6 +284,8 @@ async fn what_is_refused_and_how() {
     assert_error(list, StatusCode::UNPROCESSABLE_ENTITY, "validation_failed").await;
     let member = http.as_role("org:member", Method::DELETE, "/users/user_00001");
     assert_error(member, StatusCode::FORBIDDEN, "forbidden").await;
+    let me = http.admin(Method::PATCH, "/users/me").json(&json!({"name": "M"}));
+    assert_error(me, StatusCode::NOT_FOUND, "not_found").await;
     assert_error(http.admin(Method::GET, "/elsewhere"), StatusCode::NOT_FOUND, "not_found").await;
     assert_error(http.admin(Method::PUT, "/users"), StatusCode::NOT_FOUND, "not_found").await;
     assert_error(http.admin(Method::GET, "/users/%ff"), StatusCode::NOT_FOUND, "not_found").await;
@@ -365,6 +367,25 @@ async fn a_file_keeps_its_rows_and_is_not_seeded_again() {
         api.stop().await.unwrap();
         assert!(client.get(format!("{url}/healthz")).send().await.is_err(), "the port is free");
     }
+}
+
+#[tokio::test]
+async fn a_check_may_wait_before_it_answers() {
+    let keys_came = Arc::new(tokio::sync::Notify::new());
+    let waits = keys_came.clone();
+    let sessions = SessionCheck::from_async(move |headers| {
+        let waits = waits.clone();
+        async move {
+            waits.notified().await;
+            text_caller(headers.get("x-session")?.to_str().ok()?)
+        }
+    });
+    let config = SampleConfig { sessions, ..config(SampleStorage::Memory, None) };
+    let clock = Arc::new(StepClock(AtomicU64::new(0)));
+    let api = SampleApi::start(config, clock).await.unwrap();
+    let http = Http { api, client: reqwest::Client::new() };
+    keys_came.notify_one();
+    assert_eq!(http.get("/users/me").await["userId"], "user_x");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ pub struct User {
     pub org_id: String,
     /// Unique over all organisations.
     pub email: String,
-    /// 1 to 200 UTF-16 units.
+    /// 1 to 200 characters (code points).
     pub name: String,
     /// The role in the product.
     pub role: UserRole,
@@ -175,7 +175,7 @@ fn is_id(text: &str) -> bool {
 
 /// SQLite ends a text at NUL in LIKE, so a NUL would make a row that filters cannot see.
 fn is_name(text: &str) -> bool {
-    (1..=200).contains(&text.encode_utf16().count()) && !text.contains('\0')
+    (1..=200).contains(&text.chars().count()) && !text.contains('\0')
 }
 
 /// The usual unquoted form: what sign-up forms accept, not all that RFC 5321 would.
@@ -247,6 +247,9 @@ mod tests {
             let error = read_new_user(body).unwrap_err().to_string();
             assert!(error.contains(field), "{field} = {value}: {error}");
         }
+        let mut emoji = good.clone();
+        emoji["name"] = json!("😀".repeat(200));
+        assert!(read_new_user(emoji).is_ok(), "characters are counted, not bytes or UTF-16 units");
         assert!(read_new_user(json!([])).is_err());
         assert!(read_new_user(json!({"name": "A"})).is_err());
     }

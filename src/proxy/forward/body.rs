@@ -214,8 +214,9 @@ impl http_body::Body for ResponseBody {
 /// Its length is unknown on purpose. Where it were known to be 0, servers would write
 /// `Content-Length: 0` for a resource whose length they do not know.
 pub(super) struct NoBody {
-    /// Whether a server may see that nothing comes before it asks. A server that sees it drops the
-    /// `Content-Length` of a 304, which tells the length of the resource.
+    /// Whether a server may see that nothing comes before it asks. An HTTP/1 server that sees it
+    /// drops the `Content-Length` of a 304, which tells the length of the resource; an HTTP/2
+    /// server that does not see it sends an empty frame, which contradicts that length.
     pub(super) seen_empty: bool,
 }
 

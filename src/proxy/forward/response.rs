@@ -52,8 +52,9 @@ pub(super) fn pass_on(
                 _ => watch.complete(),
             }
         }
-        let tells_length =
-            status == StatusCode::NOT_MODIFIED && parts.headers.contains_key(CONTENT_LENGTH);
+        let tells_length = status == StatusCode::NOT_MODIFIED
+            && asked.version != Version::HTTP_2
+            && parts.headers.contains_key(CONTENT_LENGTH);
         Body::new(NoBody { seen_empty: !tells_length })
     } else {
         ResponseBody::wrap(incoming, watch.take(), gate)

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,43 +11,47 @@ use crossfade::proxy::forward::{ForwardConfig, Forwarder, Tap, Upstream};
 use crossfade::proxy::server::{ServeConfig, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Guards against hanging; no test asserts it.
-pub const HANG: Duration = Duration::from_secs(60);
+pub(super) const HANG: Duration = Duration::from_secs(60);
 
 /// Fails instead of hanging.
-pub async fn soon<F: Future>(what: F) -> F::Output {
+pub(super) async fn soon<F: Future>(what: F) -> F::Output {
     tokio::time::timeout(HANG, what).await.expect("nothing happened")
 }
 
 /// Makes a tap for each request, or none.
-pub type MakeTap = Arc<dyn Fn() -> Option<Tap> + Send + Sync>;
+pub(super) type MakeTap = Arc<dyn Fn() -> Option<Tap> + Send + Sync>;
 
 /// A running proxy; it ends when dropped.
-pub struct Proxy {
-    pub at: SocketAddr,
-    pub forwarder: Forwarder,
-    pub stop: CancellationToken,
-    pub served: tokio::task::JoinHandle<()>,
+pub(super) struct Proxy {
+    pub(super) at: SocketAddr,
+    pub(super) forwarder: Forwarder,
+    pub(super) stop: CancellationToken,
+    pub(super) served: tokio::task::JoinHandle<()>,
     _stop: DropGuard,
 }
 
 impl Proxy {
-    pub async fn before(upstream: SocketAddr) -> Self {
+    pub(super) async fn before(upstream: SocketAddr) -> Self {
         Self::with(upstream, |_| {}).await
     }
 
-    pub async fn with(upstream: SocketAddr, change: impl FnOnce(&mut ForwardConfig)) -> Self {
+    pub(super) async fn with(
+        upstream: SocketAddr,
+        change: impl FnOnce(&mut ForwardConfig),
+    ) -> Self {
         Self::start(&format!("http://{upstream}"), change, Arc::new(|| None)).await
     }
 
-    pub async fn tapped(upstream: SocketAddr, tap: MakeTap) -> Self {
+    pub(super) async fn tapped(upstream: SocketAddr, tap: MakeTap) -> Self {
         Self::start(&format!("http://{upstream}"), |_| {}, tap).await
     }
 
-    pub async fn start(
+    pub(super) async fn start(
         upstream: &str,
         change: impl FnOnce(&mut ForwardConfig),
         tap: MakeTap,
@@ -74,72 +77,95 @@ impl Proxy {
 }
 
 /// An upstream that runs `serve` on each connection; it ends when dropped.
-pub struct RawUpstream {
-    pub at: SocketAddr,
-    /// Connections accepted so far.
-    pub accepted: Arc<AtomicUsize>,
+pub(super) struct RawUpstream {
+    pub(super) at: SocketAddr,
+    /// Connections accepted, connections ended, connections ended by a panic.
+    counts: watch::Receiver<[usize; 3]>,
     task: AbortHandle,
 }
 
 impl RawUpstream {
-    pub async fn start<F, Fut>(serve: F) -> Self
+    pub(super) async fn start<F, Fut>(serve: F) -> Self
     where
         F: Fn(Peer) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(listener, serve)
+    }
+
+    pub(super) fn on<F, Fut>(listener: TcpListener, serve: F) -> Self
+    where
+        F: Fn(Peer) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         let at = listener.local_addr().unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
+        let (count, counts) = watch::channel([0; 3]);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
-                connections.spawn(serve(Peer::new(stream)));
-                while connections.try_join_next().is_some() {}
+                tokio::select! {
+                    accepted = listener.accept() => {
+                        connections.spawn(serve(Peer::new(accepted.unwrap().0)));
+                        count.send_modify(|count| count[0] += 1);
+                    }
+                    Some(ended) = connections.join_next() => count.send_modify(|count| {
+                        count[1] += 1;
+                        count[2] += usize::from(ended.is_err());
+                    }),
+                }
             }
         });
-        Self { at, accepted, task: task.abort_handle() }
+        Self { at, counts, task: task.abort_handle() }
     }
 
-    pub fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
+    pub(super) fn accepted(&self) -> usize {
+        self.counts.borrow()[0]
+    }
+
+    /// Waits until a connection was accepted and none is open.
+    pub(super) async fn all_ended(&self) {
+        let mut counts = self.counts.clone();
+        let ended = counts.wait_for(|[accepted, ended, _]| *accepted > 0 && accepted == ended);
+        soon(ended).await.unwrap();
     }
 }
 
 impl Drop for RawUpstream {
     fn drop(&mut self) {
         self.task.abort();
+        if !std::thread::panicking() {
+            assert_eq!(self.counts.borrow()[2], 0, "an upstream failed, see above");
+        }
     }
 }
 
 /// The start line and headers of a message, as they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    pub line: String,
-    pub headers: Vec<(String, Vec<u8>)>,
+pub(super) struct Head {
+    pub(super) line: String,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
 }
 
 impl Head {
     /// All values of a header, in order.
-    pub fn all(&self, name: &str) -> Vec<String> {
+    pub(super) fn all(&self, name: &str) -> Vec<String> {
         let of_name = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         of_name.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
     }
 
-    pub fn one(&self, name: &str) -> Option<String> {
+    pub(super) fn one(&self, name: &str) -> Option<String> {
         let mut all = self.all(name);
         assert!(all.len() < 2, "{name} is there {} times", all.len());
         all.pop()
     }
 
-    pub fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// Headers that are not of one connection, nor added on purpose; by name, in the order of each.
-    pub fn end_to_end(&self) -> Vec<(String, Vec<u8>)> {
+    pub(super) fn end_to_end(&self) -> Vec<(String, Vec<u8>)> {
         const PASSING: [&str; 11] = [
             "connection",
             "keep-alive",
@@ -162,41 +188,41 @@ impl Head {
 
 /// A whole message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub head: Head,
-    pub body: Vec<u8>,
-    pub trailers: Vec<(String, Vec<u8>)>,
+pub(super) struct Message {
+    pub(super) head: Head,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: Vec<(String, Vec<u8>)>,
     /// Whether the body came to its proper end.
-    pub whole: bool,
+    pub(super) whole: bool,
 }
 
 impl Message {
-    pub fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.head.status()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(super) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 /// One side of a raw HTTP/1 connection.
-pub struct Peer {
-    pub stream: TcpStream,
+pub(super) struct Peer {
+    pub(super) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Peer {
-    pub fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
     }
 
-    pub async fn connect(to: SocketAddr) -> Self {
+    pub(super) async fn connect(to: SocketAddr) -> Self {
         Self::new(TcpStream::connect(to).await.unwrap())
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
@@ -206,7 +232,7 @@ impl Peer {
     }
 
     /// Waits until the other side closed or broke the connection.
-    pub async fn closed(&mut self) {
+    pub(super) async fn closed(&mut self) {
         while self.more().await {
             self.buffer.clear();
         }
@@ -239,20 +265,20 @@ impl Peer {
     }
 
     /// The next head; `None` if the connection ended before it.
-    pub async fn head(&mut self) -> Option<Head> {
+    pub(super) async fn head(&mut self) -> Option<Head> {
         let line = String::from_utf8(self.line().await?).unwrap();
         Some(Head { line, headers: self.fields().await? })
     }
 
     /// Up to `length` bytes; fewer if the connection ended.
-    pub async fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(super) async fn bytes(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length && self.more().await {}
         let taken = length.min(self.buffer.len());
         self.buffer.drain(..taken).collect()
     }
 
     /// The next chunk; empty at the end of the body, `None` if the connection ended.
-    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+    pub(super) async fn chunk(&mut self) -> Option<Vec<u8>> {
         let size = self.line().await?;
         // An extension may follow the size.
         let size = size.split(|byte| *byte == b';').next().unwrap();
@@ -268,7 +294,7 @@ impl Peer {
     }
 
     /// The body that belongs to `head`.
-    pub async fn body(&mut self, head: Head, has_body: bool, until_closed: bool) -> Message {
+    pub(super) async fn body(&mut self, head: Head, has_body: bool, until_closed: bool) -> Message {
         let mut message = Message { head, body: Vec::new(), trailers: Vec::new(), whole: true };
         let length = message.head.one("content-length").map(|text| text.parse().unwrap());
         let chunked = message.head.one("transfer-encoding").is_some();
@@ -302,13 +328,13 @@ impl Peer {
     }
 
     /// The next request; `None` if the connection ended.
-    pub async fn request(&mut self) -> Option<Message> {
+    pub(super) async fn request(&mut self) -> Option<Message> {
         let head = self.head().await?;
         Some(self.body(head, true, false).await)
     }
 
     /// The next final response to a request with `method`.
-    pub async fn response(&mut self, method: &str) -> Option<Message> {
+    pub(super) async fn response(&mut self, method: &str) -> Option<Message> {
         let head = self.head().await?;
         let status = head.status();
         let has_body = method != "HEAD" && !matches!(status, 100..=199 | 204 | 304);
@@ -317,7 +343,7 @@ impl Peer {
 }
 
 /// Sends `request` on a new connection and reads the response.
-pub async fn ask(to: SocketAddr, request: impl AsRef<[u8]>) -> Message {
+pub(super) async fn ask(to: SocketAddr, request: impl AsRef<[u8]>) -> Message {
     let request = request.as_ref();
     let mut peer = Peer::connect(to).await;
     peer.send(request).await;
@@ -326,6 +352,6 @@ pub async fn ask(to: SocketAddr, request: impl AsRef<[u8]>) -> Message {
 }
 
 /// `GET path`, with more header lines.
-pub fn get(path: &str, more: &str) -> String {
+pub(super) fn get(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: app.test\r\n{more}\r\n")
 }

@@ -23,6 +23,9 @@ use crate::{
     MergeableStore, Merged, Message, Millis, Payload, Random, Text, Transaction, Writer,
 };
 
+/// How many requests in a row may stay unanswered before `S` no longer asks anew of its own accord.
+const MAX_UNANSWERED: u8 = 3;
+
 /// What `S` knows of a connection.
 #[derive(Debug, Default)]
 struct Peer {
@@ -34,8 +37,10 @@ struct Peer {
     /// Hashes heard while pulling, to be looked at afterwards; the latest replace earlier ones.
     again: Option<ContentHashes>,
     draining: bool,
-    /// When to ask for hashes again, while draining.
+    /// When to ask for hashes again: while draining, and after a pull that was not answered in time.
     ask_at: Option<Millis>,
+    /// Requests in a row that were not answered in time.
+    unanswered: u8,
 }
 
 impl Peer {
@@ -251,7 +256,7 @@ impl Star {
         if let Some((asked, _)) = &peer.asked
             && request == Some(asked)
         {
-            peer.asked = None;
+            (peer.asked, peer.unanswered) = (None, 0);
             match crate::message::read_content_hashes(body) {
                 Some(hashes) => self.heard(call, from, hashes, None),
                 None => {
@@ -263,6 +268,7 @@ impl Star {
         let Some(pull) = peer.pull.as_mut().filter(|pull| pull.awaits(request)) else {
             return Ok(());
         };
+        peer.unanswered = 0;
         let deadline = call.now + self.limits.request_timeout_ms;
         match pull.answer(&self.store, body, deadline, call.rng) {
             Next::Ask(remainder) => self.send(call, from, remainder),
@@ -353,7 +359,9 @@ impl Star {
         let pull = peer.pull.take_if(|pull| pull.deadline <= call.now).is_some();
         if asked || pull {
             call.effects.timed_out.push(id.clone());
-            if peer.draining && peer.asked.is_none() {
+            peer.unanswered = peer.unanswered.saturating_add(1);
+            let again = peer.draining || peer.unanswered < MAX_UNANSWERED;
+            if again && peer.asked.is_none() {
                 peer.ask_at = Some(call.now);
             }
         }
