@@ -11,6 +11,7 @@
 pub mod backfill;
 mod caught_up;
 mod legacy_rows;
+pub mod client;
 mod mapped;
 pub mod mirror;
 pub mod outbox;

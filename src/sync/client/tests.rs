@@ -1,0 +1,373 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::{Path, State, WebSocketUpgrade};
+use http::{HeaderMap, Uri};
+use mergeable_store::{Cell, EditError};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::identity::Secret;
+use crate::migration::{PathId, ResourceName};
+use crate::resource::{
+    CellSpec, CellType, Collation, CompareRules, CreateMode, Envelope, Nulls, PathTemplate,
+    QuerySurface, Resource, Route, Routes, Schema, SortSpec,
+};
+use crate::storage::{Actor, MemoryStorage};
+use crate::sync::server::{Admission, Admitted, NotAdmitted, SyncServer};
+use crate::sync::{CloseReason, MappedTables, PathRegistry, RegistrySettings, Writer};
+
+/// Bounds a wait that would never end if the code were wrong.
+const GUARD: Duration = Duration::from_secs(20);
+
+fn users() -> Resource {
+    let cell = |id: &str, kind, required| CellSpec {
+        id: id.into(),
+        kind,
+        required,
+        nullable: !required,
+        read_only: false,
+        unique: false,
+        allowed: Vec::new(),
+    };
+    Resource {
+        name: ResourceName::new("users"),
+        table: "users".to_owned(),
+        id: "id".into(),
+        version: None,
+        create: CreateMode::ClientId,
+        path: PathTemplate::new("team", &BTreeMap::new(), &BTreeMap::new()).unwrap(),
+        routes: Routes {
+            list: Route::parse("GET /users", false).unwrap(),
+            get: Route::parse("GET /users/{id}", true).unwrap(),
+            create: None,
+            update: None,
+            delete: None,
+            exclude: Vec::new(),
+        },
+        envelope: Envelope::default(),
+        schema: Schema::new([
+            cell("name", CellType::String, true),
+            cell("age", CellType::Number, false),
+        ]),
+        query: QuerySurface {
+            filters: Vec::new(),
+            sort: SortSpec {
+                param: None,
+                keys: Vec::new(),
+                default: Vec::new(),
+                tie_breaker: "id".into(),
+                collation: Collation::default(),
+                nulls: Nulls::default(),
+            },
+            page: None,
+        },
+        compare: CompareRules::default(),
+    }
+}
+
+/// Admits everyone, after refusing as many as it was told to; notes the subprotocols offered.
+#[derive(Debug, Default)]
+struct Door {
+    refuse: AtomicUsize,
+    offered: Mutex<Vec<Option<String>>>,
+}
+
+impl Admission for Door {
+    fn admit(&self, headers: &HeaderMap, _: &Uri, _: &PathId) -> Result<Admitted, NotAdmitted> {
+        let offered = headers.get("sec-websocket-protocol").map(|v| v.to_str().unwrap().to_owned());
+        let protocol = offered.is_some().then_some("crossfade");
+        self.offered.lock().unwrap().push(offered);
+        let less = |left: usize| left.checked_sub(1);
+        if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            return Err(NotAdmitted::Unauthenticated("not yet".to_owned()));
+        }
+        let actor = Actor { user: "u".to_owned(), org_id: None, org_role: None };
+        let writer = Arc::new(Writer { actor, may_write: true });
+        Ok(Admitted { writer, expires_ms: None, protocol, drain: false })
+    }
+}
+
+struct TestServer {
+    url: Uri,
+    registry: PathRegistry,
+    door: Arc<Door>,
+    task: JoinHandle<()>,
+}
+
+impl TestServer {
+    async fn start() -> Self {
+        let registry = PathRegistry::new(RegistrySettings {
+            storage: Arc::new(MemoryStorage::default()),
+            tables: Arc::new(MappedTables::new(&[Arc::new(users())])),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            unique_id: "server".into(),
+        });
+        let door = Arc::new(Door::default());
+        let sync = SyncServer::new(registry.clone(), door.clone(), Arc::new(SystemClock));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/sync/team", listener.local_addr().unwrap()).parse().unwrap();
+        let upgrade = |State(sync): State<SyncServer>,
+                       Path(path): Path<String>,
+                       headers: HeaderMap,
+                       uri: Uri,
+                       upgrade: WebSocketUpgrade| async move {
+            sync.upgrade(&path, &headers, &uri, upgrade).await
+        };
+        let router = axum::Router::new()
+            .route("/sync/{*path}", axum::routing::get(upgrade))
+            .with_state(sync);
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, registry, door, task }
+    }
+
+    fn settings(&self, id: &str) -> ClientSettings {
+        let clock = Arc::new(SystemClock);
+        let mut settings =
+            ClientSettings::new(self.url.clone(), id, clock, Arc::new(SystemEntropy));
+        settings.backoff.initial = Duration::from_millis(5);
+        settings.confirm_after = Duration::from_millis(5);
+        settings
+    }
+
+    fn client(&self, id: &str) -> SyncClient {
+        SyncClient::connect(self.settings(id))
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn guard<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(GUARD, future).await {
+        Ok(done) => done,
+        Err(_) => panic!("still waiting: {what}"),
+    }
+}
+
+fn set(client: &SyncClient, row: &str, cell: &str, value: impl Into<Cell>) {
+    client.edit(|tx| tx.set_cell("users", row, cell, value)).unwrap();
+}
+
+async fn converged(clients: &[&SyncClient]) {
+    for client in clients {
+        guard("caught up", client.wait_caught_up()).await;
+    }
+    for pair in clients.windows(2) {
+        assert_eq!(pair[0].hashes(), pair[1].hashes());
+        assert_eq!(
+            pair[0].read(|s| s.to_changes().to_json()),
+            pair[1].read(|s| s.to_changes().to_json())
+        );
+    }
+}
+
+fn live(status: &Status) -> bool {
+    *status == Status::Live
+}
+
+#[tokio::test]
+async fn an_edit_reaches_the_other_client_and_is_acknowledged() {
+    let server = TestServer::start().await;
+    let (alice, bob) = (server.client("alice"), server.client("bob"));
+    guard("live", alice.wait_status(live)).await;
+    guard("live", bob.wait_status(live)).await;
+    let mut changes = bob.changes();
+    set(&alice, "r1", "name", "Ada");
+    let seen = guard("seen", changes.recv()).await.unwrap();
+    assert_eq!((seen.change.cell.as_str(), seen.change.new), (Some("name"), Some("Ada".into())));
+    guard("acknowledged", alice.wait_acknowledged()).await;
+    assert_eq!(alice.unacknowledged(), 0);
+    converged(&[&alice, &bob]).await;
+    // By itself, with nobody waiting: the server is asked after a quiet moment.
+    set(&alice, "r1", "age", 36);
+    assert_eq!(alice.unacknowledged(), 1);
+    guard("acknowledged by itself", alice.wait(|| alice.unacknowledged() == 0)).await;
+}
+
+#[tokio::test]
+async fn offline_edits_of_both_meet_when_one_comes_back() {
+    let server = TestServer::start().await;
+    let (alice, bob) = (server.client("alice"), server.client("bob"));
+    set(&alice, "r1", "name", "Ada");
+    guard("first row", bob.wait_until(|s| s.has_row("users", "r1"))).await;
+    bob.go_offline().await;
+    assert_eq!(bob.status(), Status::Offline);
+    set(&alice, "r1", "age", 36);
+    set(&bob, "r1", "name", "Ada Lovelace");
+    set(&bob, "r2", "name", "Charles");
+    guard("acknowledged", alice.wait_acknowledged()).await;
+    assert!(bob.read(|s| s.get_cell("users", "r1", "age").is_none()), "offline hears nothing");
+    assert!(alice.read(|s| !s.has_row("users", "r2")), "offline tells nothing");
+    bob.go_online();
+    guard("the offline row", alice.wait_until(|s| s.has_row("users", "r2"))).await;
+    converged(&[&alice, &bob]).await;
+    alice.read(|s| {
+        assert_eq!(s.get_cell("users", "r1", "name"), Some(&"Ada Lovelace".into()));
+        assert_eq!(s.get_cell("users", "r1", "age"), Some(&36.into()));
+    });
+}
+
+#[tokio::test]
+async fn a_lost_connection_comes_back_by_itself_with_what_was_edited_meanwhile() {
+    let server = TestServer::start().await;
+    let (alice, bob) = (server.client("alice"), server.client("bob"));
+    set(&alice, "r1", "name", "Ada");
+    converged(&[&alice]).await;
+    guard("live", bob.wait_status(live)).await;
+    alice.cut();
+    server.registry.close_all(CloseReason::going_away()).await;
+    set(&alice, "r1", "name", "Ada L.");
+    set(&bob, "r2", "name", "Bob");
+    guard("r2", alice.wait_until(|s| s.has_row("users", "r2"))).await;
+    converged(&[&alice, &bob]).await;
+    assert!(server.door.offered.lock().unwrap().len() >= 4, "both connected anew");
+}
+
+#[tokio::test]
+async fn each_connection_asks_for_a_token_and_a_refusal_is_told() {
+    let server = TestServer::start().await;
+    server.door.refuse.store(1, Ordering::SeqCst);
+    let issued = Arc::new(AtomicUsize::new(0));
+    let mut settings = server.settings("alice");
+    settings.tokens = Arc::new(TokenFn(move || {
+        let number = issued.fetch_add(1, Ordering::SeqCst);
+        std::future::ready(match number {
+            0 => Err(TokenError("the issuer is away".to_owned())),
+            n => Ok(Some(Secret::new(format!("t{n}")))),
+        })
+    }));
+    let alice = SyncClient::connect(settings);
+    let mut lost = Vec::new();
+    let follow = alice.wait_status(|status| {
+        if let Status::Waiting(reason) = status
+            && lost.last() != Some(reason)
+        {
+            lost.push(reason.clone());
+        }
+        live(status)
+    });
+    guard("live", follow).await;
+    assert_eq!(
+        lost,
+        [
+            Lost::NotConnected(ConnectError::Token(TokenError("the issuer is away".to_owned()))),
+            Lost::NotConnected(ConnectError::Refused(http::StatusCode::UNAUTHORIZED)),
+        ]
+    );
+    let offered = server.door.offered.lock().unwrap().clone();
+    assert_eq!(
+        offered,
+        ["t1", "t2"].map(|t| Some(format!("crossfade, crossfade.token.{t}"))).to_vec()
+    );
+    assert!(!format!("{alice:?}").contains("t2"));
+}
+
+#[tokio::test]
+async fn a_refused_edit_goes_back_by_itself() {
+    let server = TestServer::start().await;
+    let alice = server.client("alice");
+    set(&alice, "r1", "name", "Ada");
+    guard("acknowledged", alice.wait_acknowledged()).await;
+    set(&alice, "r1", "age", "not a number");
+    let back = alice.wait_until(|s| s.get_cell("users", "r1", "age").is_none());
+    guard("the refused cell", back).await;
+    converged(&[&alice]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_gives_its_store_back_and_can_resume_it() {
+    let server = TestServer::start().await;
+    let alice = server.client("alice");
+    set(&alice, "r1", "name", "Ada");
+    alice.go_offline().await;
+    set(&alice, "r2", "name", "Offline");
+    let store = guard("closed", alice.close()).await;
+    let alice = SyncClient::resume(server.settings("alice"), store);
+    let bob = server.client("bob");
+    guard("both rows", bob.wait_until(|s| s.row_count("users") == 2)).await;
+    converged(&[&alice, &bob]).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_message_ends_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        use futures_util::{SinkExt as _, StreamExt as _};
+        use tokio_tungstenite::tungstenite::Message;
+        socket.send(Message::text("no newline, so no frame")).await.unwrap();
+        loop {
+            if let Some(Ok(Message::Close(frame))) = socket.next().await {
+                return frame.map(|frame| u16::from(frame.code));
+            }
+        }
+    });
+    let clock = Arc::new(SystemClock);
+    let mut settings = ClientSettings::new(url, "alice", clock, Arc::new(SystemEntropy));
+    settings.backoff.initial = GUARD;
+    settings.backoff.max = GUARD;
+    let alice = SyncClient::connect(settings);
+    let waiting = |status: &Status| *status == Status::Waiting(Lost::NotUnderstood);
+    guard("given up", alice.wait_status(waiting)).await;
+    assert_eq!(guard("closed", server).await.unwrap(), Some(1007));
+    // Going offline does not wait for the backoff.
+    guard("offline", alice.go_offline()).await;
+}
+
+#[tokio::test]
+async fn more_frames_than_may_wait_end_the_connection_and_lose_nothing() {
+    let server = TestServer::start().await;
+    let (alice, bob) = (server.client("alice"), server.client("bob"));
+    guard("live", alice.wait_status(live)).await;
+    // The task cannot send while this one does not yield.
+    for n in 0..5000 {
+        set(&alice, &format!("r{n}"), "name", "x");
+    }
+    guard("all rows", bob.wait_until(|s| s.row_count("users") == 5000)).await;
+    converged(&[&alice, &bob]).await;
+    assert_eq!(server.door.offered.lock().unwrap().len(), 3, "alice connected anew");
+}
+
+#[tokio::test]
+async fn a_failed_edit_writes_nothing() {
+    let server = TestServer::start().await;
+    let alice = server.client("alice");
+    let failed = alice.edit(|tx| {
+        tx.set_cell("users", "r1", "name", "Ada")?;
+        Err::<(), EditError>(EditError::Empty)
+    });
+    assert_eq!(failed, Err(EditError::Empty));
+    assert_eq!(alice.unacknowledged(), 0);
+    assert!(alice.read(|s| !s.has_row("users", "r1")));
+}
+
+#[tokio::test]
+async fn an_address_where_nobody_listens_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/sync/team?user=secret", listener.local_addr().unwrap());
+    drop(listener);
+    let clock = Arc::new(SystemClock);
+    let settings = ClientSettings::new(url.parse().unwrap(), "a", clock, Arc::new(SystemEntropy));
+    let alice = SyncClient::connect(settings);
+    let mut told = String::new();
+    let waiting = alice.wait_status(|status| {
+        if let Status::Waiting(lost) = status {
+            told = lost.to_string();
+        }
+        !told.is_empty()
+    });
+    guard("told", waiting).await;
+    assert!(told.starts_with("the sync server cannot be reached"), "{told}");
+    assert!(!told.contains("secret"));
+}
