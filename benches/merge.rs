@@ -3,10 +3,7 @@
 //! Timed is the call alone; stores and frames are made beforehand. `changes` counts cells, so criterion prints cells per second.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a benchmark that cannot run has to stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mergeable_store::{
@@ -55,13 +52,7 @@ fn users(rows: u32) -> Changes {
             ("tags", Cell::Json("[\"a\",\"b\"]".into())),
         ];
         for (at, (cell, content)) in (0..).zip(cells) {
-            changes.set_cell(
-                "users",
-                &id,
-                cell,
-                Some(content),
-                hlc(row * CELLS_PER_ROW + at),
-            );
+            changes.set_cell("users", &id, cell, Some(content), hlc(row * CELLS_PER_ROW + at));
         }
     }
     changes
@@ -76,13 +67,7 @@ fn store(changes: &Changes) -> MergeableStore {
 /// A ContentDiff as a client sends it after one keystroke.
 fn edit_frame(counter: u32) -> String {
     let mut changes = Changes::new();
-    changes.set_cell(
-        "users",
-        "user_00000042",
-        "name",
-        Some("Someone Else".into()),
-        hlc(counter),
-    );
+    changes.set_cell("users", "user_00000042", "name", Some("Someone Else".into()), hlc(counter));
     format!("\n[\"abcdefghijk\",3,{}]", changes.to_json())
 }
 
@@ -117,23 +102,17 @@ fn merge(c: &mut Criterion) {
         for id in &ids {
             let _greeting = star.connect(NOW, id.clone(), &mut rng);
         }
-        group.bench_function(
-            format!("one edit through a star of {rows} rows"),
-            |bencher| {
-                let frame = || {
-                    counter += 1;
-                    edit_frame(counter)
-                };
-                bencher.iter_batched(
-                    frame,
-                    |frame| {
-                        star.receive(NOW, &ids[0], &frame, &mut AllowAll, &mut rng)
-                            .unwrap()
-                    },
-                    BatchSize::SmallInput,
-                );
-            },
-        );
+        group.bench_function(format!("one edit through a star of {rows} rows"), |bencher| {
+            let frame = || {
+                counter += 1;
+                edit_frame(counter)
+            };
+            bencher.iter_batched(
+                frame,
+                |frame| star.receive(NOW, &ids[0], &frame, &mut AllowAll, &mut rng).unwrap(),
+                BatchSize::SmallInput,
+            );
+        });
     }
     group.finish();
 }
@@ -148,24 +127,17 @@ fn hash(c: &mut Criterion) {
     ];
     for (name, cell) in &cells {
         group.throughput(Throughput::Bytes(cell.encoded().len() as u64 + 17));
-        group.bench_function(*name, |bencher| {
-            bencher.iter(|| hash_stamp(Some(cell), hlc(1)))
-        });
+        group.bench_function(*name, |bencher| bencher.iter(|| hash_stamp(Some(cell), hlc(1))));
     }
     group.finish();
 }
 
 fn frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame");
-    let (one, many) = (
-        edit_frame(1),
-        format!("\n[\"abcdefghijk\",3,{}]", users(1000).to_json()),
-    );
+    let (one, many) = (edit_frame(1), format!("\n[\"abcdefghijk\",3,{}]", users(1000).to_json()));
     for (name, frame) in [("one cell", &one), ("6000 cells", &many)] {
         group.throughput(Throughput::Bytes(frame.len() as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| Frame::parse(frame).unwrap())
-        });
+        group.bench_function(name, |bencher| bencher.iter(|| Frame::parse(frame).unwrap()));
     }
     group.finish();
 }
@@ -177,9 +149,8 @@ fn ladder(c: &mut Criterion) {
     for rows in [100, 10_000] {
         let asker = store(&users(rows));
         let mut answerer = asker.clone();
-        let edit = answerer.transaction(NOW, |tx| {
-            tx.set_cell("users", "user_00000042", "name", "Someone Else")
-        });
+        let edit = answerer
+            .transaction(NOW, |tx| tx.set_cell("users", "user_00000042", "name", "Someone Else"));
         edit.unwrap();
         group.bench_function(format!("one cell of {rows} rows"), |bencher| {
             bencher.iter(|| {

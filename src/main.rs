@@ -1,2 +1,5 @@
-//! crossfade binary
-fn main() {}
+//! The `crossfade` binary.
+
+fn main() -> std::process::ExitCode {
+    crossfade::cli::run()
+}

@@ -1,1 +1,126 @@
-//! (cli)
+//! The command line: one file a subcommand.
+
+mod admin_client;
+mod backfill;
+mod check;
+pub mod exit_code;
+mod outbox;
+mod rollback;
+mod serve;
+mod stage;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use exit_code::ExitCode;
+
+/// Carries a live product from a REST data layer to a local-first one.
+#[derive(Debug, Parser)]
+#[command(name = "crossfade", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The proxy, the sync server and the operators' listener.
+    Serve(serve::ServeArgs),
+    /// Reads the configuration and what it names, and says what is wrong with it.
+    Check(ConfigArgs),
+    /// Copies legacy's rows into the store, through a running crossfade.
+    Backfill(backfill::BackfillArgs),
+    /// Shows each resource's stage, and why it holds.
+    Stage(ConfigArgs),
+    /// Shows what is owed to legacy.
+    Outbox(outbox::OutboxArgs),
+    /// Sends everybody back to legacy, or lifts that.
+    Rollback(rollback::RollbackArgs),
+}
+
+/// Where the configuration is, and how answers are printed.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file.
+    #[arg(short, long, default_value = "crossfade.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// How answers are printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Runs the command line and gives the process's exit code.
+#[must_use]
+pub fn run() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    crate::telemetry::init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::Dependency.into();
+        }
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve::run(args).await,
+            Command::Check(args) => check::run(&args).await,
+            Command::Backfill(args) => backfill::run(args).await,
+            Command::Stage(args) => stage::run(&args).await,
+            Command::Outbox(args) => outbox::run(args).await,
+            Command::Rollback(args) => rollback::run(args).await,
+        }
+    });
+    match code {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            failure.code.into()
+        }
+    }
+}
+
+/// Why a command ended without doing its work.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    code: ExitCode,
+    text: String,
+}
+
+impl CliError {
+    pub(crate) fn usage(error: impl std::fmt::Display) -> Self {
+        Self { code: ExitCode::Usage, text: error.to_string() }
+    }
+
+    pub(crate) fn dependency(error: impl std::fmt::Display) -> Self {
+        Self { code: ExitCode::Dependency, text: error.to_string() }
+    }
+}
+
+impl From<crate::config::ConfigError> for CliError {
+    fn from(error: crate::config::ConfigError) -> Self {
+        Self::usage(error)
+    }
+}
+
+impl From<crate::serve::ServeError> for CliError {
+    fn from(error: crate::serve::ServeError) -> Self {
+        if error.is_dependency() { Self::dependency(error) } else { Self::usage(error) }
+    }
+}
+
+/// Prints an answer on standard output. A reader that went away has seen enough.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}

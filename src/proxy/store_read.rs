@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mergeable_store::{Cell, MergeableStore};
+use mergeable_store::MergeableStore;
 
 use crate::identity::Identity;
 use crate::migration::{Answer, Body, Observation, OperationKind, Origin, RowId};
-use crate::resource::{ClaimName, ListQuery, Resource, RowView, Unanswerable, parse_get_query};
+use crate::resource::{
+    ClaimName, ListQuery, Resource, StoreRow, Unanswerable, parse_get_query, store_rows,
+};
 use crate::sync::{CaughtUp, PathRegistry};
 
 /// A question that a store may answer.
@@ -146,36 +148,10 @@ pub fn claim_of(identity: &Identity, claim: ClaimName) -> Option<&str> {
     }
 }
 
-/// A row of the store, as questions about rows see it.
-struct StoreRow<'a> {
-    store: &'a MergeableStore,
-    table: &'a str,
-    row: &'a str,
-}
-
-impl<'a> RowView<'a> for StoreRow<'a> {
-    fn cell(&self, id: &str) -> Option<&'a Cell> {
-        self.store.get_cell(self.table, self.row, id)
-    }
-}
-
 fn body(store: &MergeableStore, resource: &Resource, ask: &Ask) -> Option<Bytes> {
-    let table = resource.table.as_str();
     let value = match ask {
-        Ask::Get(row) => {
-            let row = row.as_str();
-            if !store.has_row(table, row) {
-                return None;
-            }
-            resource.answer_get(StoreRow { store, table, row })
-        }
-        Ask::List(query) => {
-            let ids = store.row_ids(table);
-            // Rows of mapped tables have Unicode ids: others are refused when they are written.
-            let rows = ids.iter().filter_map(|id| id.as_str());
-            let rows = rows.map(|row| (row, StoreRow { store, table, row }));
-            resource.answer_list(rows, query)
-        }
+        Ask::Get(row) => resource.answer_get(StoreRow::of(store, &resource.table, row.as_str())?),
+        Ask::List(query) => resource.answer_list(store_rows(store, &resource.table), query),
     };
     Some(Bytes::from(value.to_string()))
 }

@@ -96,7 +96,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
             max_concurrent: config.compare.max_concurrent,
             settle: config.compare.settle.clone(),
         },
-        rules: rules(&config.resources)?,
+        rules: compile_rules(&config.resources)?,
         reader: reader.clone(),
         legacy: legacy.clone(),
         authenticator: authenticator.clone(),
@@ -284,7 +284,10 @@ async fn put(storage: &SharedStorage, key: &str, value: &str) -> Result<(), Serv
     Ok(())
 }
 
-fn rules(resources: &[Arc<Resource>]) -> Result<HashMap<ResourceName, Rules>, ServeError> {
+/// Each resource's comparison rules, compiled.
+pub(crate) fn compile_rules(
+    resources: &[Arc<Resource>],
+) -> Result<HashMap<ResourceName, Rules>, ServeError> {
     let compiled = resources.iter().map(|resource| {
         let configured = &resource.compare;
         let mut settings = RuleSettings {

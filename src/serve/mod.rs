@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
-pub(crate) use build::Parts;
+pub(crate) use build::{Parts, compile_rules};
 
 /// What the caller supplies besides the configuration.
 #[derive(Debug, Clone)]

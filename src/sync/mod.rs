@@ -10,8 +10,8 @@
 
 pub mod backfill;
 mod caught_up;
-mod legacy_rows;
 pub mod client;
+mod legacy_rows;
 mod mapped;
 pub mod mirror;
 pub mod outbox;

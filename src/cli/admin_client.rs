@@ -1,0 +1,70 @@
+//! Talks to a running crossfade's operators' listener.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::CliError;
+use crate::config::Config;
+
+/// A client of the operators' listener.
+pub(super) struct AdminClient {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl AdminClient {
+    /// The client of the process that this configuration starts.
+    pub(super) fn of(config: &Config) -> Result<Self, CliError> {
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(10))
+            .build()
+            .map_err(CliError::dependency)?;
+        let mut address = config.admin.listen;
+        if address.ip().is_unspecified() {
+            // "Any address" is where to listen, not whom to call.
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        let token = config.admin.token.resolve()?;
+        Ok(Self { http, base: format!("http://{address}"), token })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Value, CliError> {
+        self.send(self.http.get(format!("{}{path}", self.base))).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Option<&Value>) -> Result<Value, CliError> {
+        let request = self.http.post(format!("{}{path}", self.base));
+        self.send(match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, CliError> {
+        let unreachable = |error: reqwest::Error| {
+            let text = format!(
+                "no crossfade answers at [admin] listen = {} ({}). Is `crossfade serve` running with this configuration?",
+                self.base,
+                error.without_url()
+            );
+            CliError::dependency(text)
+        };
+        let response = request.bearer_auth(&self.token).send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body: Value = response.json().await.unwrap_or(Value::Null);
+        if status.is_success() {
+            return Ok(body);
+        }
+        let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let said = format!("{} {} {}", text("title"), text("detail"), text("remedy"));
+        let error = format!("crossfade answered {status}: {}", said.trim());
+        Err(if status.is_client_error() {
+            CliError::usage(error)
+        } else {
+            CliError::dependency(error)
+        })
+    }
+}
