@@ -108,6 +108,10 @@ impl<V> Entries<V> {
     pub(crate) fn push(&mut self, id: Id, value: V) -> usize {
         let at = self.list.len();
         let order = self.take_order();
+        if at < INDEX_ABOVE && at == self.list.capacity() {
+            // Most rows have a handful of cells and keep them: doubling would leave a third of the memory unused.
+            self.list.reserve_exact(2);
+        }
         self.list.push(Entry { id, order, value });
         match &mut self.index {
             Some(index) => {

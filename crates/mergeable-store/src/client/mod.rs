@@ -1,10 +1,11 @@
 //! A client's end of a connection: TinyBase's WebSocket synchronizer without the socket.
 
+mod exchange;
+
 use crate::fragment::{self, Reassembly};
 use crate::hash::ContentHashes;
-use crate::json::Json;
-use crate::message::{self, Body, Say};
-use crate::pull::{self, Next, Pull};
+use crate::message::{Body, Say};
+use crate::pull::{self, Pull};
 use crate::{
     CellChange, Changes, Close, Frame, MergeableStore, Message, Millis, Payload, Random, Text,
     Transaction, ValueChange,
@@ -53,6 +54,23 @@ struct PullFrom {
     pull: Pull,
     /// Own hashes follow if they still differ afterwards: the peer may lack something.
     announce: bool,
+}
+
+/// A call under way: what every step needs.
+struct Call<'a> {
+    now: Millis,
+    rng: &'a mut dyn Random,
+    effects: ClientEffects,
+}
+
+impl<'a> Call<'a> {
+    fn new(now: Millis, rng: &'a mut dyn Random) -> Self {
+        Self {
+            now,
+            rng,
+            effects: ClientEffects::default(),
+        }
+    }
 }
 
 /// A store kept in step with others over a connection that comes and goes.
@@ -137,17 +155,16 @@ impl Synchronizer {
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Vec<String>), E> {
         let (result, changes) = self.store.transaction(now, edit)?;
-        let mut effects = ClientEffects::default();
+        let mut call = Call::new(now, rng);
         if self.is_live() && !changes.is_empty() {
-            let transaction = pull::transaction_id(rng);
+            let transaction = pull::transaction_id(call.rng);
             self.send(
-                &mut effects,
-                rng,
+                &mut call,
                 "",
                 Say::ContentDiff(&changes).remainder(Some(&transaction)),
             );
         }
-        Ok((result, effects.send))
+        Ok((result, call.effects.send))
     }
 
     /// A connection is there: asks everybody for their hashes.
@@ -155,9 +172,9 @@ impl Synchronizer {
     pub fn connected(&mut self, now: Millis, rng: &mut dyn Random) -> Vec<String> {
         self.disconnected();
         self.state = State::Asking;
-        let mut effects = ClientEffects::default();
-        self.ask(now, rng, None, &mut effects);
-        effects.send
+        let mut call = Call::new(now, rng);
+        self.ask(&mut call, None);
+        call.effects.send
     }
 
     /// The connection is gone.
@@ -170,11 +187,11 @@ impl Synchronizer {
     /// Asks `S` for its hashes anew; nothing while not live. If they differ, what is missing on either side follows.
     #[must_use = "frames have to be sent"]
     pub fn request_hashes(&mut self, now: Millis, rng: &mut dyn Random) -> Vec<String> {
-        let mut effects = ClientEffects::default();
+        let mut call = Call::new(now, rng);
         if self.is_live() {
-            self.ask(now, rng, Some("S"), &mut effects);
+            self.ask(&mut call, Some("S"));
         }
-        effects.send
+        call.effects.send
     }
 
     /// A frame has arrived; ignored while not connected.
@@ -187,9 +204,9 @@ impl Synchronizer {
         frame: &str,
         rng: &mut dyn Random,
     ) -> Result<ClientEffects, Close> {
-        let mut effects = ClientEffects::default();
+        let mut call = Call::new(now, rng);
         if self.state == State::Offline {
-            return Ok(effects);
+            return Ok(call.effects);
         }
         let frame = Frame::parse(frame)?;
         let message = match frame.payload {
@@ -200,33 +217,33 @@ impl Synchronizer {
                     .take(now, TIMEOUT_MS, frame.client, &fragment)?
                 {
                     Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
-                    None => return Ok(effects),
+                    None => return Ok(call.effects),
                 }
             }
         };
-        self.handle(now, rng, frame.client, &message, &mut effects);
-        Ok(effects)
+        self.handle(&mut call, frame.client, &message);
+        Ok(call.effects)
     }
 
     /// Time has passed: goes on without answers that are overdue.
     pub fn tick(&mut self, now: Millis, rng: &mut dyn Random) -> ClientEffects {
-        let mut effects = ClientEffects::default();
+        let mut call = Call::new(now, rng);
         self.fragments.expire(now);
         if self.asked.take_if(|asked| asked.deadline <= now).is_some() {
-            effects.timed_out = true;
+            call.effects.timed_out = true;
             if self.state == State::Asking {
-                self.go_live(now, rng, &mut effects);
+                self.go_live(&mut call);
             }
         }
         if self
             .pull
-            .take_if(|pull| pull.pull.deadline <= now)
-            .is_some()
+            .as_ref()
+            .is_some_and(|pull| pull.pull.deadline <= now)
         {
-            effects.timed_out = true;
-            self.pulled(now, rng, &mut effects);
+            call.effects.timed_out = true;
+            self.pulled(&mut call);
         }
-        effects
+        call.effects
     }
 
     /// When [`Synchronizer::tick`] has something to do.
@@ -240,179 +257,42 @@ impl Synchronizer {
             .min()
     }
 
-    fn handle(
-        &mut self,
-        now: Millis,
-        rng: &mut dyn Random,
-        from: &str,
-        message: &Message,
-        effects: &mut ClientEffects,
-    ) {
+    fn handle(&mut self, call: &mut Call<'_>, from: &str, message: &Message) {
         let request = message.request.as_ref();
         match &message.body {
-            Body::Response(body) => self.answered(now, rng, from, request, body, effects),
+            Body::Response(body) => self.answered(call, from, request, body),
             Body::GetContentHashes => {
-                let remainder = Say::AnswerHashes(self.store.hashes()).remainder(request);
-                self.send(effects, rng, from, remainder);
+                self.send(
+                    call,
+                    from,
+                    Say::AnswerHashes(self.store.hashes()).remainder(request),
+                );
             }
             Body::ContentHashes(hashes) => {
                 self.last_peer_hashes = Some(*hashes);
-                self.heard(now, rng, from, *hashes, request, effects);
+                self.heard(call, from, *hashes, request);
             }
-            Body::ContentDiff(Some(changes)) => self.merge(now, changes, effects),
+            Body::ContentDiff(Some(changes)) => self.merge(call, changes),
             Body::ContentDiff(None) => {}
             body => {
                 if let Some(remainder) = pull::answer_diff(&self.store, request, body) {
-                    self.send(effects, rng, from, remainder);
+                    self.send(call, from, remainder);
                 }
             }
         }
-    }
-
-    fn answered(
-        &mut self,
-        now: Millis,
-        rng: &mut dyn Random,
-        from: &str,
-        request: Option<&Text>,
-        body: &Json,
-        effects: &mut ClientEffects,
-    ) {
-        let is_answer = |asked: &mut Asked| {
-            request == Some(&asked.request) && asked.to.as_ref().is_none_or(|to| to == from)
-        };
-        if let Some(asked) = self.asked.take_if(is_answer) {
-            let hashes = message::read_content_hashes(body);
-            self.last_peer_hashes = hashes.or(self.last_peer_hashes);
-            match (hashes, self.state == State::Asking) {
-                (Some(hashes), _) => {
-                    self.pull_from(now, rng, from, hashes, None, asked.to.is_some(), effects)
-                }
-                (None, true) => self.go_live(now, rng, effects),
-                (None, false) => {}
-            }
-            return;
-        }
-        let awaited = |pull: &&mut PullFrom| pull.peer == from && pull.pull.awaits(request);
-        let Some(pull) = self.pull.as_mut().filter(awaited) else {
-            return;
-        };
-        match pull.pull.answer(&self.store, body, now + TIMEOUT_MS, rng) {
-            Next::Ask(remainder) => self.send(effects, rng, from, remainder),
-            Next::Failed => self.pulled(now, rng, effects),
-            Next::Done(changes) => {
-                self.merge(now, &changes, effects);
-                self.pulled(now, rng, effects);
-            }
-        }
-    }
-
-    /// Somebody has told hashes; they are looked at once nothing else is under way.
-    fn heard(
-        &mut self,
-        now: Millis,
-        rng: &mut dyn Random,
-        from: &str,
-        hashes: ContentHashes,
-        request: Option<&Text>,
-        effects: &mut ClientEffects,
-    ) {
-        if self.is_live() && self.pull.is_none() {
-            self.pull_from(now, rng, from, hashes, request, false, effects);
-        } else {
-            self.again = Some((from.to_owned(), hashes));
-        }
-    }
-
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the state of one exchange, taken apart by its only two callers"
-    )]
-    fn pull_from(
-        &mut self,
-        now: Millis,
-        rng: &mut dyn Random,
-        from: &str,
-        hashes: ContentHashes,
-        request: Option<&Text>,
-        announce: bool,
-        effects: &mut ClientEffects,
-    ) {
-        let transaction = pull::transaction_of(request, rng);
-        if self.state == State::Asking {
-            self.state = State::Loading;
-        }
-        match Pull::start(&self.store, hashes, transaction, now + TIMEOUT_MS, rng) {
-            Some((pull, remainder)) => {
-                self.pull = Some(PullFrom {
-                    peer: from.to_owned(),
-                    pull,
-                    announce,
-                });
-                self.send(effects, rng, from, remainder);
-            }
-            None => self.pulled(now, rng, effects),
-        }
-    }
-
-    /// A pull is over, with or without success.
-    fn pulled(&mut self, now: Millis, rng: &mut dyn Random, effects: &mut ClientEffects) {
-        let pull = self.pull.take();
-        if self.state == State::Loading {
-            return self.go_live(now, rng, effects);
-        }
-        if pull.is_some_and(|pull| pull.announce && pull.pull.announced != self.store.hashes()) {
-            self.announce(rng, effects);
-        }
-        self.look_again(now, rng, effects);
-    }
-
-    fn go_live(&mut self, now: Millis, rng: &mut dyn Random, effects: &mut ClientEffects) {
-        self.state = State::Live;
-        self.announce(rng, effects);
-        self.look_again(now, rng, effects);
-    }
-
-    fn look_again(&mut self, now: Millis, rng: &mut dyn Random, effects: &mut ClientEffects) {
-        if let Some((from, hashes)) = self.again.take() {
-            self.heard(now, rng, &from, hashes, None, effects);
-        }
-    }
-
-    fn announce(&mut self, rng: &mut dyn Random, effects: &mut ClientEffects) {
-        let transaction = pull::transaction_id(rng);
-        let remainder = Say::ContentHashes(self.store.hashes()).remainder(Some(&transaction));
-        self.send(effects, rng, "", remainder);
-    }
-
-    fn ask(
-        &mut self,
-        now: Millis,
-        rng: &mut dyn Random,
-        to: Option<&str>,
-        effects: &mut ClientEffects,
-    ) {
-        let request = pull::request_id(&pull::transaction_id(rng), rng);
-        let remainder = Say::GetContentHashes.remainder(Some(&request));
-        self.asked = Some(Asked {
-            request,
-            to: to.map(str::to_owned),
-            deadline: now + TIMEOUT_MS,
-        });
-        self.send(effects, rng, to.unwrap_or_default(), remainder);
     }
 
     /// Changes that cannot be merged are ignored, as TinyBase does.
-    fn merge(&mut self, now: Millis, changes: &Changes, effects: &mut ClientEffects) {
-        if let Ok(merged) = self.store.merge(now, changes) {
-            effects.changed.extend(merged.cells);
-            effects.changed_values.extend(merged.values);
+    fn merge(&mut self, call: &mut Call<'_>, changes: &Changes) {
+        if let Ok(merged) = self.store.merge(call.now, changes) {
+            call.effects.changed.extend(merged.cells);
+            call.effects.changed_values.extend(merged.values);
         }
     }
 
-    fn send(&self, effects: &mut ClientEffects, rng: &mut dyn Random, to: &str, remainder: String) {
-        let pieces = fragment::split(remainder, self.fragment_bytes, rng);
-        effects
+    fn send(&self, call: &mut Call<'_>, to: &str, remainder: String) {
+        let pieces = fragment::split(remainder, self.fragment_bytes, call.rng);
+        call.effects
             .send
             .extend(pieces.into_iter().map(|piece| format!("{to}\n{piece}")));
     }
