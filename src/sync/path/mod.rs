@@ -229,3 +229,6 @@ impl PathHandle {
         self.ask(|reply| Command::Settle { resource, row, seq, outcome, reply }).await
     }
 }
+
+#[cfg(test)]
+mod tests;
