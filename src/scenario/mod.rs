@@ -1,6 +1,7 @@
 //! Scenarios: files of actors, steps and invariants, run on real sockets.
 
 mod check;
+pub(crate) mod environment;
 mod error;
 mod file;
 mod model;
