@@ -43,7 +43,10 @@ pub(crate) fn store(unique_id: &str) -> MergeableStore {
     MergeableStore::new(ClientId::from_unique_id(unique_id))
 }
 
-#[allow(clippy::disallowed_methods, reason = "vectors are files; only the tests read them")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "vectors are files; only the tests read them"
+)]
 /// A vector file; from the folder that `CROSSFADE_VECTORS` names, if it is set.
 pub(crate) fn vectors(file: &str) -> Json {
     let folder = std::env::var_os("CROSSFADE_VECTORS").map_or_else(
