@@ -19,6 +19,8 @@ mod write;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 pub use agreement::{Agreement, Finding, wilson};
 pub use html::to_html;

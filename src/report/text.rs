@@ -56,7 +56,7 @@ pub(super) fn percent(share: f64) -> String {
         hundredths
     };
     let percent = rounded / 100.0;
-    let text = if percent >= 99.0 || percent < 1.0 {
+    let text = if !(1.0..99.0).contains(&percent) {
         format!("{percent:.2}")
     } else {
         format!("{percent:.1}")
@@ -92,6 +92,17 @@ pub(super) fn percentiles(found: Option<Percentiles>) -> String {
             )
         },
     )
+}
+
+/// A piece of code within a sentence, between backticks; renderers find it there.
+pub(super) fn code(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'"))
+}
+
+/// A sentence's pieces, each with whether it is code.
+pub(super) fn pieces(sentence: &str) -> impl Iterator<Item = (bool, &str)> {
+    let parts = sentence.split('`').enumerate().map(|(at, piece)| (at % 2 == 1, piece));
+    parts.filter(|(_, piece)| !piece.is_empty())
 }
 
 /// A verdict's word for people: `mismatch`, `error: sync only`, `incomparable: not json`.
