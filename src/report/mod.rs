@@ -23,6 +23,7 @@ mod fixture;
 mod tests;
 
 pub use agreement::{Agreement, Finding, wilson};
+pub use chart::ChartError;
 pub use html::to_html;
 pub use json::to_json;
 pub use markdown::to_markdown;

@@ -174,3 +174,92 @@ fn run_names_are_folder_names() {
         assert!(RunId::new(bad).is_err(), "{bad}");
     }
 }
+
+/// A made-up secret goes through comparing, recording and reporting; no file may hold it.
+#[tokio::test]
+async fn no_value_reaches_a_file() {
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use crate::compare::{RuleSettings, Rules, compare};
+    use crate::migration::{
+        Answer, Body, Failure, Observation, Origin, ResourceName, RouteTemplate, Stage,
+    };
+    use crate::record::{
+        Compared, Note, NoteKind, Recorder, RecorderSettings, Recording, Redactor, Sample,
+        TimeRange,
+    };
+
+    const CANARY: &str = "canary7391";
+    let answered = |origin, status: u16, body: String| {
+        let mut headers = HeaderMap::new();
+        headers.insert("set-cookie", HeaderValue::from_str(&format!("s={CANARY}")).unwrap());
+        headers.insert("x-note", HeaderValue::from_str(&format!("{origin}{CANARY}")).unwrap());
+        let status = StatusCode::from_u16(status).unwrap();
+        let answer = Answer { status, headers, body: Body::Whole(body.into()) };
+        Observation { origin, outcome: Ok(answer), latency: Duration::from_millis(2) }
+    };
+    let failed = Observation {
+        origin: Origin::Sync,
+        outcome: Err(Failure::Unreachable(format!("http://{CANARY}/ refused"))),
+        latency: Duration::ZERO,
+    };
+    let row = |n: u64| {
+        format!(
+            r#"{{"data":[{{"id":"{CANARY}{n}","{CANARY}@x.test":{n},"token":"{CANARY}","n":[98765432{n}]}}]}}"#
+        )
+    };
+    let legacy = |body: String| answered(Origin::Legacy, 200, body);
+    let pairs = [
+        (legacy(row(1)), answered(Origin::Sync, 200, row(2))),
+        (legacy(row(1)), answered(Origin::Sync, 404, row(2))),
+        (legacy(format!("<p>{CANARY}")), answered(Origin::Sync, 200, row(2))),
+        (legacy(format!(r#"{{"{CANARY}":1}}"#)), answered(Origin::Sync, 200, "{}".to_owned())),
+        (legacy(row(1)), failed),
+    ];
+    let headers = ["content-type", "set-cookie", "x-note"].map(str::to_owned).to_vec();
+    let rules = Rules::compile(&RuleSettings { headers, ..RuleSettings::default() }).unwrap();
+    let redactor = Redactor::random(&crate::clock::SystemEntropy);
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recordings.db");
+    let recorder = Recorder::open(&path, &RecorderSettings::default()).await.unwrap();
+    let (resource, route) = (ResourceName::new("users"), RouteTemplate::new("GET /users"));
+    for (legacy, sync) in &pairs {
+        let comparison = compare(legacy, sync, &rules);
+        let signature = comparison.signature(&resource, &route);
+        assert!(signature.is_some(), "{comparison:?}");
+        recorder.record(Compared {
+            at_ms: super::fixture::START,
+            resource: resource.clone(),
+            route: route.clone(),
+            stage: Stage::Shadow,
+            verdict: comparison.verdict,
+            legacy_latency_us: Some(1),
+            sync_latency_us: Some(1),
+            signature,
+            sample: Some(Sample::of(&redactor, &rules, legacy, sync, &comparison)),
+            ignored: comparison.ignored,
+            unsafe_integers: 0,
+        });
+    }
+    recorder.record(Note {
+        at_ms: super::fixture::START,
+        kind: NoteKind::Fault,
+        text: format!("asked by {CANARY}@x.test with Bearer {CANARY}"),
+    });
+    recorder.close().await.unwrap();
+
+    let recorded = Recording::open_read(&path).await.unwrap().load(TimeRange::default()).await;
+    let recorded = recorded.unwrap();
+    assert_eq!(recorded.signatures.len(), 5);
+    let paths = write_report(folder.path(), &Report::of(&recorded, &meta())).unwrap();
+    for file in [&path, &paths.html, &paths.json, &paths.markdown] {
+        let bytes = std::fs::read(file).unwrap();
+        for secret in [CANARY, "987654321", "987654322"] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret} in {}", file.display());
+        }
+    }
+}
