@@ -56,7 +56,7 @@ pub(super) fn percent(share: f64) -> String {
         hundredths
     };
     let percent = rounded / 100.0;
-    let text = if percent >= 99.0 || percent < 1.0 {
+    let text = if !(1.0..99.0).contains(&percent) {
         format!("{percent:.2}")
     } else {
         format!("{percent:.1}")

@@ -93,9 +93,40 @@ impl Server {
         self.admin
     }
 
-    /// The parts, for whoever runs a crossfade inside its own process.
-    pub(crate) fn parts(&self) -> &Parts {
-        &self.parts
+    /// The stages in force, for whoever runs a crossfade inside its own process.
+    #[must_use]
+    pub fn stages(&self) -> &Arc<crate::flags::StageDecider> {
+        &self.parts.stages
+    }
+
+    /// The paths in memory.
+    #[must_use]
+    pub fn registry(&self) -> &crate::sync::PathRegistry {
+        &self.parts.registry
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn storage(&self) -> &crate::storage::SharedStorage {
+        &self.parts.storage
+    }
+
+    /// What happened, kept.
+    #[must_use]
+    pub fn recorder(&self) -> &crate::record::Recorder {
+        &self.parts.recorder
+    }
+
+    /// The copier of legacy's rows.
+    #[must_use]
+    pub fn backfill(&self) -> &crate::sync::backfill::Backfill {
+        &self.parts.backfill
+    }
+
+    /// Waits until no mirror and no comparison is under way. New ones may start meanwhile.
+    pub async fn idle(&self) {
+        self.parts.mirror.idle().await;
+        self.parts.shadow.idle().await;
     }
 
     /// Stops: accepts no more, lets requests under way end, closes sockets with a code of their own,

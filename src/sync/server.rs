@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
-use super::path::{ClientSource, CloseReason, Outbound, PathHandle, client_channel};
+use super::path::{CloseReason, Outbound, PathHandle, client_channel};
 use super::policy::Writer;
 use super::registry::PathRegistry;
 use crate::migration::PathId;
@@ -166,7 +166,7 @@ async fn run(
                 }
             }
             outbound = source.next() => {
-                if !send(&mut socket, outbound, &mut source).await {
+                if !send(&mut socket, outbound).await {
                     break;
                 }
             }
@@ -177,11 +177,7 @@ async fn run(
 }
 
 /// Sends what the path has for the client; `false` when the connection has ended.
-async fn send(
-    socket: &mut WebSocket,
-    outbound: Option<Outbound>,
-    _source: &mut ClientSource,
-) -> bool {
+async fn send(socket: &mut WebSocket, outbound: Option<Outbound>) -> bool {
     match outbound {
         Some(Outbound::Frame(frame)) => socket.send(Message::Text(frame)).await.is_ok(),
         Some(Outbound::Close(reason)) => {

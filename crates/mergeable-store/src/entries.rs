@@ -67,7 +67,12 @@ pub(crate) struct Entries<V> {
 
 impl<V> Default for Entries<V> {
     fn default() -> Self {
-        Self { list: Vec::new(), index: None, next_order: 0, reordered: false }
+        Self {
+            list: Vec::new(),
+            index: None,
+            next_order: 0,
+            reordered: false,
+        }
     }
 }
 
@@ -103,14 +108,19 @@ impl<V> Entries<V> {
     pub(crate) fn push(&mut self, id: Id, value: V) -> usize {
         let at = self.list.len();
         let order = self.take_order();
+        if at < INDEX_ABOVE && at == self.list.capacity() {
+            // Most rows have a handful of cells and keep them: doubling would leave a third of the memory unused.
+            self.list.reserve_exact(2);
+        }
         self.list.push(Entry { id, order, value });
         match &mut self.index {
             Some(index) => {
                 index.insert(id, at as u32);
             }
             None if at >= INDEX_ABOVE => {
-                self.index =
-                    Some(Box::new(self.list.iter().map(|entry| entry.id).zip(0..).collect()));
+                self.index = Some(Box::new(
+                    self.list.iter().map(|entry| entry.id).zip(0..).collect(),
+                ));
             }
             None => {}
         }
@@ -166,7 +176,10 @@ mod tests {
             assert_eq!(entries.find(id * 7), Some(&id));
         }
         entries.pop();
-        assert_eq!((entries.find(98 * 7), entries.find(99 * 7)), (Some(&98), None));
+        assert_eq!(
+            (entries.find(98 * 7), entries.find(99 * 7)),
+            (Some(&98), None)
+        );
         entries.push(1, 5);
         assert_eq!(entries.find(1), Some(&5));
     }

@@ -70,6 +70,7 @@ mod fragment;
 mod hash;
 mod hlc;
 mod json;
+mod load;
 mod merge;
 mod message;
 mod pull;

@@ -20,7 +20,11 @@ impl MergeableStore {
     /// An empty store that writes as `client`.
     #[must_use]
     pub fn new(client: ClientId) -> Self {
-        Self { ids: Ids::default(), content: Content::default(), clock: Clock::new(client) }
+        Self {
+            ids: Ids::default(),
+            content: Content::default(),
+            clock: Clock::new(client),
+        }
     }
 
     /// The client id in the stamps of this store's own writes.
@@ -55,7 +59,10 @@ impl MergeableStore {
         row: impl AsText,
         cell: impl AsText,
     ) -> Option<&Cell> {
-        self.content.cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?.thing.as_ref()
+        self.content
+            .cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?
+            .thing
+            .as_ref()
     }
 
     /// A live value.
@@ -72,7 +79,9 @@ impl MergeableStore {
         row: impl AsText,
         cell: impl AsText,
     ) -> Option<(Option<Cell>, Hlc)> {
-        let stamped = self.content.cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?;
+        let stamped = self
+            .content
+            .cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?;
         Some((stamped.thing.clone(), stamped.hlc))
     }
 
@@ -94,7 +103,9 @@ impl MergeableStore {
     pub fn row_ids(&self, table: impl AsText) -> Vec<Text> {
         self.content
             .table(&self.ids, table.wtf8())
-            .map_or_else(Vec::new, |table| self.live(&table.entries, |row| row.live > 0))
+            .map_or_else(Vec::new, |table| {
+                self.live(&table.entries, |row| row.live > 0)
+            })
     }
 
     /// Ids of a row's live cells, as they came to life.
@@ -102,7 +113,9 @@ impl MergeableStore {
     pub fn cell_ids(&self, table: impl AsText, row: impl AsText) -> Vec<Text> {
         self.content
             .row(&self.ids, table.wtf8(), row.wtf8())
-            .map_or_else(Vec::new, |row| self.live(&row.entries, |cell| cell.thing.is_some()))
+            .map_or_else(Vec::new, |row| {
+                self.live(&row.entries, |cell| cell.thing.is_some())
+            })
     }
 
     /// Ids of the live values, as they came to life.
@@ -125,24 +138,31 @@ impl MergeableStore {
         table: impl AsText,
         row: impl AsText,
     ) -> impl Iterator<Item = (Text, Cell)> + '_ {
-        self.content.row(&self.ids, table.wtf8(), row.wtf8()).into_iter().flat_map(|row: &Row| {
-            row.entries.positions().into_iter().filter_map(|at| {
-                let entry = row.entries.get(at);
-                Some((self.ids.text(entry.id).clone(), entry.value.thing.clone()?))
+        self.content
+            .row(&self.ids, table.wtf8(), row.wtf8())
+            .into_iter()
+            .flat_map(|row: &Row| {
+                row.entries.positions().into_iter().filter_map(|at| {
+                    let entry = row.entries.get(at);
+                    Some((self.ids.text(entry.id).clone(), entry.value.thing.clone()?))
+                })
             })
-        })
     }
 
     /// Whether a row has live cells.
     #[must_use]
     pub fn has_row(&self, table: impl AsText, row: impl AsText) -> bool {
-        self.content.row(&self.ids, table.wtf8(), row.wtf8()).is_some_and(|row| row.live > 0)
+        self.content
+            .row(&self.ids, table.wtf8(), row.wtf8())
+            .is_some_and(|row| row.live > 0)
     }
 
     /// How many live rows a table has; kept at every write.
     #[must_use]
     pub fn row_count(&self, table: impl AsText) -> usize {
-        self.content.table(&self.ids, table.wtf8()).map_or(0, |table| table.live as usize)
+        self.content
+            .table(&self.ids, table.wtf8())
+            .map_or(0, |table| table.live as usize)
     }
 
     /// All cell stamps, tombstones included, in the order of their first arrival: for a full export.
@@ -176,9 +196,10 @@ impl MergeableStore {
         match container {
             Container::Tables => self.content.tables.hlc,
             Container::Values => self.content.values.hlc,
-            Container::Table(table) => {
-                self.content.table(&self.ids, table.as_wtf8()).map_or(Hlc::EMPTY, |table| table.hlc)
-            }
+            Container::Table(table) => self
+                .content
+                .table(&self.ids, table.as_wtf8())
+                .map_or(Hlc::EMPTY, |table| table.hlc),
             Container::Row(table, row) => self
                 .content
                 .row(&self.ids, table.as_wtf8(), row.as_wtf8())
@@ -200,12 +221,17 @@ impl MergeableStore {
         }
         for table in self.content.tables.entries.iter() {
             if !table.value.hlc.is_empty() || table.value.entries.len() == 0 {
-                stamps.push((Container::Table(self.ids.text(table.id).clone()), table.value.hlc));
+                stamps.push((
+                    Container::Table(self.ids.text(table.id).clone()),
+                    table.value.hlc,
+                ));
             }
             for row in table.value.entries.iter() {
                 if !row.value.hlc.is_empty() || row.value.entries.len() == 0 {
-                    let (table, row_id) =
-                        (self.ids.text(table.id).clone(), self.ids.text(row.id).clone());
+                    let (table, row_id) = (
+                        self.ids.text(table.id).clone(),
+                        self.ids.text(row.id).clone(),
+                    );
                     stamps.push((Container::Row(table, row_id), row.value.hlc));
                 }
             }
@@ -227,67 +253,6 @@ impl MergeableStore {
             changes.set_value(value, stamp.thing, stamp.hlc);
         }
         changes
-    }
-
-    /// Puts back a cell from storage. Of several stamps of one cell the greatest HLC stays. The clock moves to the
-    /// greatest HLC seen, and the hashes become those computed from scratch.
-    pub fn load_cell(
-        &mut self,
-        table: impl AsText,
-        row: impl AsText,
-        cell: impl AsText,
-        thing: Option<Cell>,
-        hlc: Hlc,
-    ) {
-        self.clock.restore(hlc);
-        let ids = [self.ids.intern(table), self.ids.intern(row), self.ids.intern(cell)];
-        let there =
-            self.content.tables.entries.find(ids[0]).and_then(|table| table.entries.find(ids[1]));
-        if there.is_none_or(|row| row.wins(row.entries.position(ids[2]), hlc)) {
-            self.put_cell(ids, Stamped::new(thing, hlc), ChildRule::Exact);
-        }
-    }
-
-    /// Puts back a value from storage, as [`MergeableStore::load_cell`].
-    pub fn load_value(&mut self, value: impl AsText, thing: Option<Cell>, hlc: Hlc) {
-        self.clock.restore(hlc);
-        let id = self.ids.intern(value);
-        if self.content.values.wins(self.content.values.entries.position(id), hlc) {
-            self.content.values.put(&self.ids, id, Stamped::new(thing, hlc));
-        }
-    }
-
-    /// Puts back a container from storage, with its HLC, which may be empty.
-    pub fn load_container(&mut self, container: &Container, hlc: Hlc) {
-        self.clock.restore(hlc);
-        match container {
-            Container::Tables => {
-                self.content.tables.raise(hlc);
-            }
-            Container::Values => {
-                self.content.values.raise(hlc);
-            }
-            Container::Table(table) => {
-                let table = self.ids.intern(table);
-                let tables = &mut self.content.tables;
-                let (at, made) = tables.child(table);
-                let was = tables.before(at, made, ChildRule::Exact);
-                tables.entries.get_mut(at).raise(hlc);
-                tables.child_changed(&self.ids, at, was);
-            }
-            Container::Row(table, row) => {
-                let (table, row) = (self.ids.intern(table), self.ids.intern(row));
-                let tables = &mut self.content.tables;
-                let (table_at, made) = tables.child(table);
-                let table_was = tables.before(table_at, made, ChildRule::Exact);
-                let table = tables.entries.get_mut(table_at);
-                let (at, made) = table.child(row);
-                let was = table.before(at, made, ChildRule::Exact);
-                table.entries.get_mut(at).raise(hlc);
-                table.child_changed(&self.ids, at, was);
-                tables.child_changed(&self.ids, table_at, table_was);
-            }
-        }
     }
 
     /// Puts a cell's stamp in place, with everything that depends on it.
@@ -332,5 +297,8 @@ pub(crate) struct Put {
 }
 
 pub(crate) fn stamp_of(stamped: &Stamped) -> Stamp {
-    Stamp { thing: stamped.thing.clone(), hlc: stamped.hlc }
+    Stamp {
+        thing: stamped.thing.clone(),
+        hlc: stamped.hlc,
+    }
 }

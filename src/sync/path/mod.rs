@@ -14,7 +14,8 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared};
-pub use sink::{ClientSink, ClientSource, CloseReason, Outbound, client_channel};
+pub use sink::CloseReason;
+pub(super) use sink::{ClientSink, ClientSource, Outbound, client_channel};
 pub(super) use task::{PathContext, spawn};
 
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl PathHandle {
     ///
     /// # Errors
     /// [`PathError::Gone`] if the path was just dropped.
-    pub async fn connect(
+    pub(super) async fn connect(
         &self,
         client: ConnectionId,
         writer: Arc<Writer>,

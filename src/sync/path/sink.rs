@@ -65,7 +65,7 @@ impl CloseReason {
 
 /// The sending half, held by the path's task.
 #[derive(Debug, Clone)]
-pub struct ClientSink {
+pub(in crate::sync) struct ClientSink {
     frames: mpsc::Sender<Utf8Bytes>,
     waiting_bytes: Arc<AtomicUsize>,
     close: watch::Sender<Option<CloseReason>>,
@@ -73,7 +73,7 @@ pub struct ClientSink {
 
 /// The receiving half, held by the connection.
 #[derive(Debug)]
-pub struct ClientSource {
+pub(in crate::sync) struct ClientSource {
     frames: mpsc::Receiver<Utf8Bytes>,
     waiting_bytes: Arc<AtomicUsize>,
     close: watch::Receiver<Option<CloseReason>>,
@@ -81,7 +81,7 @@ pub struct ClientSource {
 
 /// What the connection has to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outbound {
+pub(in crate::sync) enum Outbound {
     /// Send this frame.
     Frame(Utf8Bytes),
     /// Close.
@@ -90,7 +90,7 @@ pub enum Outbound {
 
 /// A way out for one connection.
 #[must_use]
-pub fn client_channel() -> (ClientSink, ClientSource) {
+pub(in crate::sync) fn client_channel() -> (ClientSink, ClientSource) {
     let (frames, frames_out) = mpsc::channel(MAX_FRAMES);
     let (close, close_out) = watch::channel(None);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -101,7 +101,7 @@ pub fn client_channel() -> (ClientSink, ClientSource) {
 impl ClientSink {
     /// Queues a frame. At the bound the connection is closed as too slow, and counted: its client
     /// comes back and catches up from the hashes.
-    pub fn send(&self, frame: Utf8Bytes) {
+    pub(in crate::sync) fn send(&self, frame: Utf8Bytes) {
         let bytes = frame.len();
         let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if waiting > MAX_BYTES || self.frames.try_send(frame).is_err() {
@@ -111,7 +111,7 @@ impl ClientSink {
     }
 
     /// Closes the connection after what is queued; the first reason given is the one told.
-    pub fn close(&self, reason: CloseReason) {
+    pub(in crate::sync) fn close(&self, reason: CloseReason) {
         self.close.send_if_modified(|told| {
             let first = told.is_none();
             if first {
@@ -124,7 +124,7 @@ impl ClientSink {
 
 impl ClientSource {
     /// The next thing to do; `None` when the path's task is gone.
-    pub async fn next(&mut self) -> Option<Outbound> {
+    pub(in crate::sync) async fn next(&mut self) -> Option<Outbound> {
         let frame = tokio::select! {
             biased;
             frame = self.frames.recv() => frame?,

@@ -1,0 +1,159 @@
+//! Single writes: checked, stamped, logged.
+
+use indexmap::IndexMap;
+
+use super::log::Write;
+use super::{EditError, Transaction};
+use crate::content::{ChildRule, Stamped};
+use crate::{AsText, Cell, Text};
+
+impl Transaction<'_> {
+    pub(super) fn write_row(
+        &mut self,
+        table: &impl AsText,
+        row: &impl AsText,
+        cells: IndexMap<Text, Cell>,
+    ) -> Result<(), EditError> {
+        let others = self
+            .store
+            .cell_ids(table, row)
+            .into_iter()
+            .filter(|cell| !cells.contains_key(cell));
+        let others: Vec<Text> = others.collect();
+        for (cell, content) in cells {
+            self.write_cell(table, row, &cell, Some(content))?;
+        }
+        others
+            .iter()
+            .try_for_each(|cell| self.write_cell(table, row, cell, None))
+    }
+
+    /// Writes a cell unless it reads like that already.
+    pub(super) fn write_cell(
+        &mut self,
+        table: &impl AsText,
+        row: &impl AsText,
+        cell: &impl AsText,
+        thing: Option<Cell>,
+    ) -> Result<(), EditError> {
+        if same(self.store.get_cell(table, row, cell), thing.as_ref()) {
+            return Ok(());
+        }
+        self.stamp_cell(table, row, cell, thing)
+    }
+
+    pub(super) fn stamp_cell(
+        &mut self,
+        table: &impl AsText,
+        row: &impl AsText,
+        cell: &impl AsText,
+        thing: Option<Cell>,
+    ) -> Result<(), EditError> {
+        let hlc = self.store.clock.next(self.now);
+        if self
+            .store
+            .stamp(table, row, cell)
+            .is_some_and(|(_, there)| !there.is_empty() && there >= hlc)
+        {
+            return Err(EditError::Overtaken);
+        }
+        let ids = &mut self.store.ids;
+        let ids = [ids.intern(table), ids.intern(row), ids.intern(cell)];
+        let put = self
+            .store
+            .put_cell(ids, Stamped::new(thing, hlc), ChildRule::TinyBase);
+        self.log.push(Write::Cell(put));
+        Ok(())
+    }
+
+    pub(super) fn write_value(
+        &mut self,
+        value: &impl AsText,
+        thing: Option<Cell>,
+    ) -> Result<(), EditError> {
+        if same(self.store.get_value(value), thing.as_ref()) {
+            return Ok(());
+        }
+        self.stamp_value(value, thing)
+    }
+
+    pub(super) fn stamp_value(
+        &mut self,
+        value: &impl AsText,
+        thing: Option<Cell>,
+    ) -> Result<(), EditError> {
+        let hlc = self.store.clock.next(self.now);
+        let id = self.store.ids.intern(value);
+        let values = &mut self.store.content.values;
+        if !values.wins(values.entries.position(id), hlc) {
+            return Err(EditError::Overtaken);
+        }
+        let hash = values.hash;
+        let (at, old) = values.put(&self.store.ids, id, Stamped::new(thing, hlc));
+        self.log.push(Write::Value { at, old, hash });
+        Ok(())
+    }
+}
+
+pub(super) fn same(one: Option<&Cell>, other: Option<&Cell>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.reads_like(other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+pub(super) fn check_cell(
+    table: &impl AsText,
+    row: &impl AsText,
+    cell: &impl AsText,
+    content: &Cell,
+) -> Result<(), EditError> {
+    content.check().map_err(|source| EditError::Cell {
+        table: table.to_text(),
+        row: row.to_text(),
+        cell: cell.to_text(),
+        source,
+    })
+}
+
+pub(super) fn check_value(value: &impl AsText, content: &Cell) -> Result<(), EditError> {
+    content.check().map_err(|source| EditError::Value {
+        value: value.to_text(),
+        source,
+    })
+}
+
+pub(super) fn checked_row<I: AsText, C: Into<Cell>>(
+    table: &impl AsText,
+    row: &impl AsText,
+    cells: impl IntoIterator<Item = (I, C)>,
+) -> Result<IndexMap<Text, Cell>, EditError> {
+    let mut checked = IndexMap::new();
+    for (cell, content) in cells {
+        let content = content.into();
+        check_cell(table, row, &cell, &content)?;
+        checked.insert(cell.to_text(), content);
+    }
+    if checked.is_empty() {
+        Err(EditError::Empty)
+    } else {
+        Ok(checked)
+    }
+}
+
+pub(super) fn checked_values<I: AsText, C: Into<Cell>>(
+    values: impl IntoIterator<Item = (I, C)>,
+) -> Result<IndexMap<Text, Cell>, EditError> {
+    let mut checked = IndexMap::new();
+    for (value, content) in values {
+        let content = content.into();
+        check_value(&value, &content)?;
+        checked.insert(value.to_text(), content);
+    }
+    if checked.is_empty() {
+        Err(EditError::Empty)
+    } else {
+        Ok(checked)
+    }
+}
