@@ -22,7 +22,7 @@ use crate::proxy::forward::{ForwardConfig, Forwarder, Upstream};
 use crate::proxy::{
     Authenticator, Edge, EdgeParts, Shadow, ShadowParts, ShadowSettings, StoreReader,
 };
-use crate::record::{Recorder, RecorderSettings, Redactor};
+use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
 use crate::storage::{LibsqlStorage, Op, SharedStorage};
 use crate::sync::backfill::Backfill;
@@ -61,12 +61,12 @@ pub(crate) struct Parts {
 
 /// Puts the parts together.
 pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts, ServeError> {
-    let Surroundings { clock, entropy, toggles: given, .. } = around;
+    let Surroundings { clock, entropy, toggles: given, recorder, .. } = around;
     let metrics = metrics_handle()?;
     let admin_token = Secret::new(config.admin.token.resolve()?);
     let service_token = Secret::new(config.legacy.service_token.resolve()?);
     let storage = open_storage(&config.storage.control).await?;
-    let recorder = Recorder::open(&config.storage.recordings, &RecorderSettings::default())
+    let recorder = Recorder::open(&config.storage.recordings, &recorder)
         .await
         .map_err(ServeError::Record)?;
     let legacy = legacy_client(&config, &service_token)?;

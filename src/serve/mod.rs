@@ -38,6 +38,8 @@ pub struct Surroundings {
     pub grace: Duration,
     /// Toggles set by the caller instead of those that the configuration names.
     pub toggles: Option<Arc<crate::flags::Toggles>>,
+    /// How the recorder is bounded, and how fine its spans of time are.
+    pub recorder: crate::record::RecorderSettings,
 }
 
 impl Default for Surroundings {
@@ -47,6 +49,7 @@ impl Default for Surroundings {
             entropy: Arc::new(SystemEntropy),
             grace: Duration::from_secs(10),
             toggles: None,
+            recorder: crate::record::RecorderSettings::default(),
         }
     }
 }
