@@ -104,6 +104,7 @@ impl Environment {
             entropy: entropy.clone(),
             grace: Duration::from_secs(2),
             toggles: Some(toggles.toggles()),
+            ..Surroundings::default()
         };
         let server =
             Server::start(config, surroundings).await.map_err(|e| told("crossfade", e))?;
