@@ -25,6 +25,7 @@ use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
 pub(crate) use build::{Parts, compile_rules};
+pub(crate) use keeper::ROLLBACK_KEY;
 
 /// What the caller supplies besides the configuration.
 #[derive(Debug, Clone)]
