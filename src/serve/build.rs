@@ -12,7 +12,7 @@ use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
 use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys};
-use crate::flags::{Evaluation, RollbackState, RollbackSwitch, StageDecider};
+use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
 use crate::identity::{
     KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
 };
@@ -22,7 +22,7 @@ use crate::proxy::forward::{ForwardConfig, Forwarder, Upstream};
 use crate::proxy::{
     Authenticator, Edge, EdgeParts, Shadow, ShadowParts, ShadowSettings, StoreReader,
 };
-use crate::record::{Recorder, RecorderSettings, Redactor};
+use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
 use crate::storage::{LibsqlStorage, Op, SharedStorage};
 use crate::sync::backfill::Backfill;
@@ -61,12 +61,12 @@ pub(crate) struct Parts {
 
 /// Puts the parts together.
 pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts, ServeError> {
-    let Surroundings { clock, entropy, toggles: given, .. } = around;
+    let Surroundings { clock, entropy, toggles: given, recorder, .. } = around;
     let metrics = metrics_handle()?;
     let admin_token = Secret::new(config.admin.token.resolve()?);
     let service_token = Secret::new(config.legacy.service_token.resolve()?);
     let storage = open_storage(&config.storage.control).await?;
-    let recorder = Recorder::open(&config.storage.recordings, &RecorderSettings::default())
+    let recorder = Recorder::open(&config.storage.recordings, &recorder)
         .await
         .map_err(ServeError::Record)?;
     let legacy = legacy_client(&config, &service_token)?;
@@ -254,13 +254,7 @@ async fn stage_decider(
         let name = key.strip_prefix(super::keeper::STAGE_KEY)?.to_owned();
         Some((ResourceName::new(name), stage.parse::<Stage>().ok()?))
     });
-    let rollback = match storage.control(super::keeper::ROLLBACK_KEY.to_owned()).await? {
-        Some(text) => serde_json::from_str(&text).map_err(|e| {
-            let reason = e.to_string();
-            ServeError::Storage(crate::storage::StorageError::Damaged { what: "rollback", reason })
-        })?,
-        None => RollbackState::default(),
-    };
+    let rollback = super::switch::read(&**storage).await?;
     let switch = Arc::new(RollbackSwitch::new(rollback));
     Ok(StageDecider::new(evaluation, switch, Arc::new(UpToLive), known.collect::<Vec<_>>()))
 }

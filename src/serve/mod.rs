@@ -7,6 +7,7 @@ mod error;
 mod flags;
 mod keeper;
 mod own;
+pub(crate) mod switch;
 
 pub use admin::{BackfillState, StageView, StagesView};
 pub use error::ServeError;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
-pub(crate) use build::{Parts, compile_rules};
+pub(crate) use build::{Parts, compile_rules, open_storage};
 
 /// What the caller supplies besides the configuration.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Surroundings {
     pub grace: Duration,
     /// Toggles set by the caller instead of those that the configuration names.
     pub toggles: Option<Arc<crate::flags::Toggles>>,
+    /// How the recorder is bounded, and how fine its spans of time are.
+    pub recorder: crate::record::RecorderSettings,
 }
 
 impl Default for Surroundings {
@@ -46,6 +49,7 @@ impl Default for Surroundings {
             entropy: Arc::new(SystemEntropy),
             grace: Duration::from_secs(10),
             toggles: None,
+            recorder: crate::record::RecorderSettings::default(),
         }
     }
 }
