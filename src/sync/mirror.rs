@@ -70,6 +70,13 @@ impl Mirror {
     /// Takes an answered write; returns at once. As many mirrors are under way as callers had writes
     /// under way, which the server's bound on connections bounds.
     pub fn take(&self, job: MirrorJob) {
+        if let (WriteKind::Delete(row), Some(head)) = (&job.write, &job.tapped.head)
+            && head.status.is_success()
+        {
+            // Before the caller's next request: answers that are older than this are not believed.
+            let now = self.clock.now_ms();
+            self.rows.traffic.deleted(&job.resource.name, row, now);
+        }
         let mirror = self.clone();
         self.under_way.spawn(async move {
             if let Err(error) = mirror.run(&job).await {
@@ -120,7 +127,9 @@ impl Mirror {
             Told::Row(value) => match read_row(&job.resource, &value) {
                 Ok(found) => {
                     let source = self.source(job);
-                    retry(|| self.rows.apply_one(&job.resource, found.clone(), &source)).await
+                    let now = || self.clock.now_ms();
+                    retry(|| self.rows.apply_one(&job.resource, found.clone(), &source, now()))
+                        .await
                 }
                 // A part of the row, or another shape: what legacy gives for a read is the row.
                 Err(problem) => match known_row(job, &value) {

@@ -42,6 +42,17 @@ pub enum Source {
     Delivery,
 }
 
+impl Source {
+    /// When the request was sent, in epoch milliseconds. A delivery's answer is looked at by its sender.
+    pub(crate) const fn sent_ms(&self) -> u64 {
+        match self {
+            Self::Request { sent_ms, .. } => *sent_ms,
+            Self::Read { asked_ms } => *asked_ms,
+            Self::Delivery => u64::MAX,
+        }
+    }
+}
+
 /// Which cells a request wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrote {
