@@ -24,6 +24,7 @@ use crate::migration::{
 };
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
+use crate::sync::CaughtUp;
 use crate::sync::mirror::{Mirror, MirrorJob};
 
 /// Says who answered a mapped route.
@@ -46,6 +47,8 @@ pub struct EdgeParts {
     pub shadow: Shadow,
     /// REST writes into the store.
     pub mirror: Mirror,
+    /// Told of writes that pass the store by.
+    pub caught_up: CaughtUp,
     /// What happened, kept.
     pub recorder: Recorder,
     /// Wall time.
@@ -90,6 +93,7 @@ impl Edge {
             Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
                 let stage = self.0.stages.decide(&resource.name).effective;
                 if !stage.writes_both() {
+                    self.0.caught_up.missed(&resource.name);
                     return self.pass(request, peer, "unmapped-write").await;
                 }
                 count_unmapped("unmapped-write");
@@ -242,6 +246,9 @@ impl Edge {
             return self.0.forwarder.forward(request, peer, None).await;
         };
         let mirrored = plan != WritePlan::Legacy;
+        if !mirrored {
+            self.0.caught_up.missed(&mapped.resource.name);
+        }
         let limit = if mirrored { self.0.max_body_bytes } else { 0 };
         let sent_ms = self.0.clock.now_ms();
         let edge = self.clone();
@@ -251,6 +258,9 @@ impl Edge {
             if mirrored {
                 let resource = mapped.resource.clone();
                 edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped });
+            } else {
+                // Once more, now that legacy has done it: a backfill may have begun in between.
+                edge.0.caught_up.missed(&mapped.resource.name);
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };

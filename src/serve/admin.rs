@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 
 use super::build::Parts;
 use crate::flags::{EffectiveStage, Scope};
-use crate::migration::ResourceName;
+use crate::migration::{ResourceName, Stage};
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind, Recording};
+use crate::sync::LegacyRowError;
 use crate::sync::backfill::BackfillProgress;
 
 /// Entries of the outbox that one answer lists at most.
@@ -327,7 +328,12 @@ async fn run_backfill(parts: &Parts, resource: &Arc<crate::resource::Resource>) 
             }
         });
     };
-    let outcome = parts.backfill.run(resource, told).await;
+    let outcome = if parts.stages.decide(&name).effective == Stage::Off {
+        // What is written meanwhile would pass the store by.
+        Err(LegacyRowError::PassedBy)
+    } else {
+        parts.backfill.run(resource, told).await
+    };
     if let Err(error) = &outcome {
         tracing::error!(resource = %name, %error, "backfill stopped");
     }

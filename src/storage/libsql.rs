@@ -303,6 +303,15 @@ impl Storage for LibsqlStorage {
         Box::pin(self.read(|conn| Box::pin(read::path_of_row(conn, resource, row))))
     }
 
+    fn known_rows(
+        &self,
+        resource: ResourceName,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RowId>, StorageError>> {
+        Box::pin(self.read(move |conn| Box::pin(read::known_rows(conn, resource, after, limit))))
+    }
+
     fn due_entries(
         &self,
         now_ms: u64,

@@ -104,6 +104,15 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         row: RowId,
     ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>>;
 
+    /// Rows of a resource that legacy is known to have had, in the order of their ids: those behind
+    /// `after`, at most `limit`.
+    fn known_rows(
+        &self,
+        resource: ResourceName,
+        after: Option<RowId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RowId>, StorageError>>;
+
     /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, oldest first.
     fn due_entries(
         &self,

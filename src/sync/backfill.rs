@@ -1,5 +1,7 @@
-//! Copies what legacy has into the store, page by page through its own list.
+//! Copies what legacy has into the store, page by page through its own list, and takes out of the
+//! store what legacy no longer has.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::caught_up::CaughtUp;
@@ -7,11 +9,15 @@ use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
 use super::path::Source;
 use crate::clock::SharedClock;
 use crate::legacy::Purpose;
+use crate::migration::RowId;
 use crate::resource::Resource;
 
 /// Passes over the list at most. Pages by offset can skip a row when one before it is deleted
 /// meanwhile, so a pass during which the total changed is followed by another.
 const MAX_PASSES: u32 = 5;
+
+/// Known rows that are looked at in one go for whether the list still had them.
+const SWEPT_PAGE: usize = 1000;
 
 /// What a backfill has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -22,6 +28,9 @@ pub struct BackfillProgress {
     pub total: Option<u64>,
     /// Rows that were older than what the store already knew.
     pub stale: u64,
+    /// Rows that the store knew and the list did not have, read again one by one.
+    #[serde(default)]
+    pub swept: u64,
     /// Passes over the list, this one included.
     pub passes: u32,
     /// Whether it is through.
@@ -40,8 +49,11 @@ pub struct Backfill {
 }
 
 impl Backfill {
-    /// Copies all rows of a resource, telling its progress after each page. Writes may go on
-    /// meanwhile: a page never overwrites what is newer. Running it again is safe.
+    /// Copies all rows of a resource, telling its progress after each page, and reads again the rows
+    /// that the list no longer had: those that were deleted while nobody told the store go. Writes may
+    /// go on meanwhile: a page never overwrites what is newer. Running it again is safe.
+    ///
+    /// Holds the ids of all rows in memory while it runs, as the paths hold the rows themselves.
     ///
     /// # Errors
     /// [`LegacyRowError`]; what was copied stays, and the resource is not taken as caught up.
@@ -50,15 +62,20 @@ impl Backfill {
         resource: &Arc<Resource>,
         mut progress: impl FnMut(BackfillProgress),
     ) -> Result<BackfillProgress, LegacyRowError> {
+        let begun = self.caught_up.begin(&resource.name);
         let mut done = BackfillProgress::default();
+        let mut listed = HashSet::new();
         loop {
             done.passes += 1;
-            let before = self.pass(resource, &mut done, &mut progress).await?;
+            let before = self.pass(resource, &mut done, &mut listed, &mut progress).await?;
             if before == done.total || done.passes >= MAX_PASSES {
                 break;
             }
         }
-        self.caught_up.finish(&resource.name).await?;
+        self.sweep(resource, &listed, &mut done).await?;
+        if !self.caught_up.finish(&resource.name, begun).await? {
+            return Err(LegacyRowError::PassedBy);
+        }
         done.finished = true;
         progress(done);
         Ok(done)
@@ -69,6 +86,7 @@ impl Backfill {
         &self,
         resource: &Arc<Resource>,
         done: &mut BackfillProgress,
+        listed: &mut HashSet<RowId>,
         progress: &mut impl FnMut(BackfillProgress),
     ) -> Result<Option<u64>, LegacyRowError> {
         let mut offset = 0_usize;
@@ -90,6 +108,7 @@ impl Backfill {
             let found = page.iter().map(|row| read_row(resource, row));
             let found = found.collect::<Result<Vec<_>, _>>()?;
             let count = found.len();
+            listed.extend(found.iter().map(|found| found.row.clone()));
             let source = Source::Read { asked_ms };
             let (_, stale) = self.rows.apply(resource, found, &source).await?;
             done.read += count as u64;
@@ -100,6 +119,27 @@ impl Backfill {
             if count == 0 || through || resource.query.page.is_none() {
                 return Ok(first_total);
             }
+        }
+    }
+
+    /// Reads again what the store knows and the list did not have.
+    async fn sweep(
+        &self,
+        resource: &Arc<Resource>,
+        listed: &HashSet<RowId>,
+        done: &mut BackfillProgress,
+    ) -> Result<(), LegacyRowError> {
+        let storage = &self.rows.storage;
+        let mut after = None;
+        loop {
+            let name = resource.name.clone();
+            let known = storage.known_rows(name, after.take(), SWEPT_PAGE).await?;
+            let Some(last) = known.last().cloned() else { return Ok(()) };
+            for row in known.into_iter().filter(|row| !listed.contains(row)) {
+                self.rows.reread(resource, row, self.clock.now_ms()).await?;
+                done.swept += 1;
+            }
+            after = Some(last);
         }
     }
 }

@@ -31,6 +31,11 @@ pub enum LegacyRowError {
     /// The row belongs to no path.
     #[error("a row belongs to no path: {0}")]
     Path(#[from] PathProblem),
+    /// What was copied may lack writes that were made meanwhile.
+    #[error(
+        "writes passed the store by meanwhile, because the resource is in stage `off` or was: move it to `dualwrite`, then run the backfill again"
+    )]
+    PassedBy,
     /// Its URL cannot be built.
     #[error("the row's id cannot stand in a URL")]
     Url,
