@@ -93,6 +93,7 @@ impl Edge {
             Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
                 let stage = self.0.stages.decide(&resource.name).effective;
                 if !stage.writes_both() {
+                    self.0.caught_up.lose(&resource.name);
                     return self.pass(request, peer, "unmapped-write").await;
                 }
                 count_unmapped("unmapped-write");
@@ -262,6 +263,9 @@ impl Edge {
             if let Some(open) = open {
                 let resource = mapped.resource.clone();
                 edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
+            } else {
+                // Once more, now that legacy has done it: a backfill may have begun in between.
+                edge.0.caught_up.lose(&mapped.resource.name);
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };

@@ -38,11 +38,6 @@ pub(super) fn paths_of(resources: &[Arc<Resource>], identity: &Identity) -> Vec<
 }
 
 impl TokenAdmission {
-    /// Sync is on as long as one resource is: a path may hold rows of several.
-    fn sync_is_off(&self) -> bool {
-        self.resources.iter().all(|r| self.stages.decide(&r.name).effective == Stage::Off)
-    }
-
     fn by_token(&self, token: &str, path: &PathId) -> Result<(Actor, u64), NotAdmitted> {
         let claims = self
             .tokens
@@ -101,8 +96,13 @@ impl Admission for TokenAdmission {
         };
         // Legacy judges each write by the role when it is delivered, and what it refuses is taken back.
         let writer = Arc::new(Writer { actor, may_write: true });
-        let drain = self.sync_is_off();
+        let drain = self.is_off();
         Ok(Admitted { writer, expires_ms, protocol: offer.select, drain })
+    }
+
+    /// Sync is on as long as one resource is: a path may hold rows of several.
+    fn is_off(&self) -> bool {
+        self.resources.iter().all(|r| self.stages.decide(&r.name).effective == Stage::Off)
     }
 }
 

@@ -69,6 +69,10 @@ async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
     let mut changed = false;
     for resource in &parts.config.resources {
         let stage = parts.stages.decide(&resource.name);
+        if !stage.effective.writes_both() && stage.effective != Stage::Complete {
+            // Whatever is written now reaches legacy alone.
+            parts.backfill.caught_up.lose(&resource.name);
+        }
         let before = seen.insert(resource.name.clone(), stage.effective);
         if before == Some(stage.effective) {
             continue;

@@ -50,6 +50,10 @@ pub trait Admission: Send + Sync + std::fmt::Debug {
     /// [`NotAdmitted`] says why not; it never holds the token.
     fn admit(&self, headers: &HeaderMap, uri: &Uri, path: &PathId)
     -> Result<Admitted, NotAdmitted>;
+
+    /// Whether sync is switched off by now: asked once more when a connection stands, because a
+    /// rollback in between has drained only those that stood before.
+    fn is_off(&self) -> bool;
 }
 
 /// Serves WebSocket connections.
@@ -104,7 +108,7 @@ impl SyncServer {
                 return refuse(StatusCode::SERVICE_UNAVAILABLE, "sync-path-unavailable", text);
             }
         };
-        let clock = self.clock.clone();
+        let (clock, admission) = (self.clock.clone(), self.admission.clone());
         let upgrade = upgrade.max_message_size(MAX_FRAME_BYTES).max_frame_size(MAX_FRAME_BYTES);
         let upgrade = match admitted.protocol {
             Some(protocol) => upgrade.protocols([protocol]),
@@ -114,7 +118,7 @@ impl SyncServer {
             let expires_in = admitted
                 .expires_ms
                 .map(|at| Duration::from_millis(at.saturating_sub(clock.now_ms())));
-            run(socket, client, handle, admitted, expires_in).await;
+            run(socket, client, handle, admitted, &*admission, expires_in).await;
         })
     }
 }
@@ -130,6 +134,7 @@ async fn run(
     client: ConnectionId,
     path: PathHandle,
     admitted: Admitted,
+    admission: &dyn Admission,
     expires_in: Option<Duration>,
 ) {
     let (sink, mut source) = client_channel();
@@ -137,6 +142,10 @@ async fn run(
     if path.connect(client.clone(), admitted.writer, sink, admitted.drain).await.is_err() {
         close(&mut socket, CloseReason::not_kept()).await;
         return;
+    }
+    if !admitted.drain && admission.is_off() {
+        // A path that is gone has no connection left to drain.
+        let _ = path.drain().await;
     }
     let expiry = async {
         match expires_in {

@@ -90,6 +90,10 @@ impl Admission for Door {
         let writer = Arc::new(Writer { actor, may_write: true });
         Ok(Admitted { writer, expires_ms: None, protocol, drain: false })
     }
+
+    fn is_off(&self) -> bool {
+        false
+    }
 }
 
 struct TestServer {

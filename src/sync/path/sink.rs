@@ -44,6 +44,13 @@ impl CloseReason {
         Self::new(4001, "crossfade:drained")
     }
 
+    /// Sync is switched off, and the client did not come to rest in time: what it still has is safe
+    /// with it, and comes with its next visit.
+    #[must_use]
+    pub fn not_drained() -> Self {
+        Self::new(4003, "crossfade:not-drained")
+    }
+
     /// The sync token ran out; renew it and come back.
     #[must_use]
     pub fn token_expired() -> Self {

@@ -28,6 +28,10 @@ use crate::sync::random::StarRandom;
 /// Commands that become one commit at most.
 const BATCH: usize = 64;
 
+/// How long a drain may take, in milliseconds. A client that never stops writing, or never answers,
+/// has equal hashes at no time that anybody could see; it is closed then, and keeps what it has.
+const DRAIN_LIMIT_MS: u64 = 10_000;
+
 /// What every path needs from its process.
 #[derive(Debug, Clone)]
 pub(crate) struct PathContext {
@@ -44,6 +48,8 @@ pub(crate) struct PathContext {
 struct Client {
     sink: ClientSink,
     writer: Arc<Writer>,
+    /// While draining: when it is closed even if it is not drained, in epoch milliseconds.
+    drained_by: Option<u64>,
 }
 
 struct PathTask {
@@ -95,6 +101,7 @@ impl PathTask {
                 let Ok(command) = queue.try_recv() else { break };
                 self.handle(command, &mut batch).await;
             }
+            self.end_drains(&mut batch);
             if let Err(error) = self.finish(batch).await {
                 tracing::error!(path = %self.path, %error, "path dropped: its change was not kept");
                 self.close_all(&CloseReason::not_kept());
@@ -114,7 +121,8 @@ impl PathTask {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let deadline = self.star.next_deadline()?;
+        let drains = self.clients.values().filter_map(|client| client.drained_by);
+        let deadline = self.star.next_deadline().into_iter().chain(drains).min()?;
         Some(Duration::from_millis(deadline.saturating_sub(self.now())))
     }
 
@@ -124,10 +132,21 @@ impl PathTask {
         self.take(&mut effects, batch);
     }
 
+    /// Closes connections whose drain has taken too long.
+    fn end_drains(&self, batch: &mut Batch) {
+        let now = self.now();
+        let overdue = |client: &Client| client.drained_by.is_some_and(|by| by <= now);
+        for (id, _) in self.clients.iter().filter(|(_, client)| overdue(client)) {
+            metrics::counter!("crossfade_sync_not_drained_total").increment(1);
+            tracing::warn!(path = %self.path, "a client is not drained in time; it keeps what it has");
+            batch.closes.push((id.clone(), CloseReason::not_drained()));
+        }
+    }
+
     async fn handle(&mut self, command: Command, batch: &mut Batch) {
         match command {
             Command::Connect { client, writer, sink, drain } => {
-                self.connect(client, Client { sink, writer }, drain, batch);
+                self.connect(client, Client { sink, writer, drained_by: None }, drain, batch);
             }
             Command::Disconnect(client) => self.disconnect(&client),
             Command::Frame(client, text) => self.frame(&client, &text, batch),
@@ -186,6 +205,9 @@ impl PathTask {
 
     fn drain(&mut self, client: &ConnectionId, batch: &mut Batch) {
         let (now, mut random) = (self.now(), self.random());
+        if let Some(client) = self.clients.get_mut(client) {
+            client.drained_by.get_or_insert(now.saturating_add(DRAIN_LIMIT_MS));
+        }
         let mut effects = self.star.drain(now, client, &mut random);
         self.take(&mut effects, batch);
     }

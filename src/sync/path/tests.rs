@@ -35,8 +35,11 @@ impl World {
 
     /// A process that starts on what another one has committed.
     fn on(storage: MemoryStorage) -> Self {
+        Self::with(storage, Arc::new(SystemClock))
+    }
+
+    fn with(storage: MemoryStorage, clock: SharedClock) -> Self {
         let users = resource();
-        let clock: SharedClock = Arc::new(SystemClock);
         let registry = PathRegistry::new(RegistrySettings {
             storage: Arc::new(storage.clone()),
             tables: Arc::new(MappedTables::new(std::slice::from_ref(&users))),
@@ -374,6 +377,42 @@ async fn a_drained_client_hands_over_what_it_has_and_is_closed() {
     assert_eq!(reason, CloseReason::drained());
     assert_eq!(world.cell("name").await, Some("late".into()));
     assert_eq!(world.pending().await.len(), 1);
+}
+
+/// Goes with the runtime's clock, which a test can pause.
+#[derive(Debug)]
+struct RuntimeClock(tokio::time::Instant);
+
+impl crate::clock::Clock for RuntimeClock {
+    fn now_ms(&self) -> u64 {
+        1_700_000_000_000 + u64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_comes_to_rest_is_closed_all_the_same() {
+    let start = tokio::time::Instant::now();
+    let world = World::with(MemoryStorage::default(), Arc::new(RuntimeClock(start)));
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let path = world.path().await;
+    let (sink, mut source) = client_channel();
+    let actor = Actor { user: "mute".to_owned(), org_id: None, org_role: None };
+    let writer = Arc::new(Writer { actor, may_write: true });
+    path.connect(ConnectionId::from("mute"), writer, sink, true).await.unwrap();
+    // Being told to drain once more does not prolong it.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    path.drain().await.unwrap();
+    let mut frames = 0;
+    let reason = loop {
+        match source.next().await {
+            Some(Outbound::Frame(_)) => frames += 1,
+            Some(Outbound::Close(reason)) => break reason,
+            None => panic!("the path is gone"),
+        }
+    };
+    assert_eq!(reason, CloseReason::not_drained());
+    assert!(frames > 2, "it was asked again and again");
+    assert_eq!(start.elapsed().as_secs(), 10);
 }
 
 #[tokio::test]
