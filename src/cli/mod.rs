@@ -112,6 +112,14 @@ impl CliError {
         Self { code: ExitCode::Usage, text: error.to_string() }
     }
 
+    pub(crate) const fn is_dependency(&self) -> bool {
+        matches!(self.code, ExitCode::Dependency)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn dependency(error: impl std::fmt::Display) -> Self {
         Self { code: ExitCode::Dependency, text: error.to_string() }
     }

@@ -1,11 +1,17 @@
 //! `crossfade rollback`: the switch.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::admin_client::AdminClient;
 use super::exit_code::ExitCode;
 use super::{CliError, ConfigArgs, Format, print};
-use crate::config::Config;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Database};
+use crate::flags::{RollbackSwitch, Scope};
+use crate::serve::switch;
+use crate::storage::{LibsqlStorage, SharedStorage};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RollbackArgs {
@@ -34,7 +40,15 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
     let scope = args.resource.as_deref().unwrap_or("all");
     let order = json!({ "scope": scope, "reason": args.reason, "actor": args.actor });
     let path = if args.lift { "/rollback/lift" } else { "/rollback" };
-    let answer = AdminClient::of(&config)?.post(path, Some(&order)).await?;
+    let answer = match AdminClient::of(&config)?.post(path, Some(&order)).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_dependency() => {
+            eprintln!("{}", error.text());
+            eprintln!("writing to the database instead");
+            beside(&config, &args, scope).await?
+        }
+        Err(error) => return Err(error),
+    };
     if args.config.format == Format::Json {
         print(&answer.to_string());
     } else if args.lift {
@@ -54,4 +68,37 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
         ));
     }
     Ok(ExitCode::Done)
+}
+
+/// Throws the switch in the database, beside a process that does not answer or does not run.
+async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Value, CliError> {
+    let scope = match scope {
+        "all" => Scope::All,
+        name => match config.resources.iter().find(|r| r.name.as_str() == name) {
+            Some(resource) => Scope::Resource(resource.name.clone()),
+            None => return Err(CliError::usage(format!("no resource `{name}` is configured"))),
+        },
+    };
+    let storage: SharedStorage = match &config.storage.control {
+        Database::File(path) => {
+            Arc::new(LibsqlStorage::open_beside(path).await.map_err(CliError::dependency)?)
+        }
+        remote @ Database::Remote { .. } => crate::serve::open_storage(remote).await?,
+    };
+    let kept = switch::read(&*storage).await.map_err(CliError::dependency)?;
+    let now_ms = SystemClock.now_ms();
+    let rollback = RollbackSwitch::new(kept);
+    if args.lift {
+        if rollback.lift(&scope, &args.actor, &args.reason).is_none() {
+            return Err(CliError::usage("this scope is not rolled back"));
+        }
+    } else {
+        rollback.trip(&scope, &args.actor, &args.reason, now_ms, false);
+    }
+    switch::keep(&*storage, &rollback).await.map_err(CliError::dependency)?;
+    let owed = storage.outbox_summary(0).await.map_err(CliError::dependency)?;
+    Ok(json!({
+        "tripped": !args.lift, "replicated": true, "through": "database",
+        "owed": { "pending": owed.pending, "dead": owed.dead },
+    }))
 }

@@ -40,11 +40,11 @@ pub struct ServeConfig {
 }
 
 impl Default for ServeConfig {
-    /// 75 s for headers, 512 of them, 16,384 connections, 30 s of grace.
+    /// 75 s for headers, 256 of them, 16,384 connections, 30 s of grace.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(75),
-            max_headers: 512,
+            max_headers: 256,
             max_connections: 16_384,
             grace: Duration::from_secs(30),
         }

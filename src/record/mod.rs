@@ -20,6 +20,7 @@
 //! | `rule` | route and ignore rule: what it located and hid |
 
 mod batch;
+mod cells;
 mod error;
 mod event;
 mod latencies;

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use libsql::{Row, Rows};
+use libsql::Rows;
 
+use super::cells::Cells;
 use super::schema::{Database, doing};
 use super::{
-    Answered, ComparedSlot, Counter, ExchangeKind, Fallback, Latencies, Measure, NoteKind,
-    NoteRecord, RecordError, Recorded, RouteLatency, RuleRecord, SampleRecord, SignatureRecord,
-    VerdictCount,
+    Answered, ComparedSlot, Counter, ExchangeKind, Fallback, Measure, NoteKind, NoteRecord,
+    RecordError, Recorded, RouteLatency, RuleRecord, SampleRecord, SignatureRecord, VerdictCount,
 };
 use crate::compare::{Signature, Verdict};
 use crate::migration::{Origin, Stage};
@@ -115,63 +115,6 @@ impl Bounds {
 
 struct Reader(Database);
 
-/// One row, with errors that name the file.
-struct Cells<'a> {
-    row: &'a Row,
-    path: &'a Path,
-}
-
-impl Cells<'_> {
-    fn text(&self, at: i32) -> Result<String, RecordError> {
-        self.row.get(at).map_err(doing(self.path, "read a text"))
-    }
-
-    fn count(&self, at: i32) -> Result<u64, RecordError> {
-        let number: i64 = self.row.get(at).map_err(doing(self.path, "read a number"))?;
-        u64::try_from(number).map_err(|error| self.damaged("a number", error.to_string()))
-    }
-
-    fn optional_count(&self, at: i32) -> Result<Option<u64>, RecordError> {
-        let number: Option<i64> = self.row.get(at).map_err(doing(self.path, "read a number"))?;
-        Ok(number.and_then(|number| u64::try_from(number).ok()))
-    }
-
-    fn word<T: std::str::FromStr<Err: std::fmt::Display>>(
-        &self,
-        at: i32,
-        what: &'static str,
-    ) -> Result<T, RecordError> {
-        self.text(at)?.parse().map_err(|error: T::Err| self.damaged(what, error.to_string()))
-    }
-
-    fn json<T: serde::de::DeserializeOwned>(
-        &self,
-        at: i32,
-        what: &'static str,
-    ) -> Result<T, RecordError> {
-        serde_json::from_str(&self.text(at)?).map_err(|error| self.damaged(what, error.to_string()))
-    }
-
-    /// A word that `serde` knows.
-    fn named<T: serde::de::DeserializeOwned>(
-        &self,
-        at: i32,
-        what: &'static str,
-    ) -> Result<T, RecordError> {
-        serde_json::from_value(self.text(at)?.into())
-            .map_err(|error| self.damaged(what, error.to_string()))
-    }
-
-    fn latencies(&self, at: i32) -> Result<Latencies, RecordError> {
-        Latencies::from_base64(&self.text(at)?)
-            .map_err(|reason| self.damaged("a histogram", reason))
-    }
-
-    fn damaged(&self, what: &'static str, reason: String) -> RecordError {
-        RecordError::Damaged { path: self.path.to_owned(), what, reason }
-    }
-}
-
 impl Reader {
     async fn rows(
         &self,
@@ -190,7 +133,7 @@ impl Reader {
         let path = &self.0.path;
         let mut rows = self.rows(query, params).await?;
         while let Some(row) = rows.next().await.map_err(doing(path, "read"))? {
-            take(&Cells { row: &row, path })?;
+            take(&Cells::of(&row, path))?;
         }
         Ok(())
     }

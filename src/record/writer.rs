@@ -45,7 +45,8 @@ impl Default for RecorderSettings {
     }
 }
 
-/// Takes events; cheap to clone. Recording never waits: at the bound events are dropped, counted,
+/// Takes events; cheap to clone. A process that ends without [`Recorder::close`] or a kill loses
+/// at most what came in the last tenth of a second. Recording never waits: at the bound events are dropped, counted,
 /// and the count is recorded as `events_dropped` with the next ones that fit.
 #[derive(Debug, Clone)]
 pub struct Recorder {

@@ -149,7 +149,10 @@ pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
     let middle = p + z2 / (2.0 * n);
     let margin = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
-    Some((((middle - margin) / scale).max(0.0), ((middle + margin) / scale).min(1.0)))
+    // The ends are exact where the formula's are, up to rounding.
+    let low = if successes == 0 { 0.0 } else { ((middle - margin) / scale).max(0.0) };
+    let high = if successes == trials { 1.0 } else { ((middle + margin) / scale).min(1.0) };
+    Some((low, high))
 }
 
 #[cfg(test)]
@@ -169,6 +172,7 @@ mod tests {
         // 381 of 381: the smallest number for "under 1 % disagree" (field.md §5.2).
         assert!(wilson(381, 381).unwrap().0 > 0.99 && wilson(380, 380).unwrap().0 < 0.99);
         assert!(close(wilson(8, 10).unwrap(), (0.4902, 0.9433)));
+        assert_eq!(wilson(8_341, 8_341).unwrap().1, 1.0);
         assert!(close(wilson(0, 10).unwrap(), (0.0, 0.2775)));
     }
 

@@ -17,13 +17,12 @@ impl Report {
     /// Makes a report of what was recorded. Pure: the same recording gives the same report.
     #[must_use]
     pub fn of(recorded: &Recorded, meta: &ReportMeta) -> Self {
-        let resources: Vec<_> =
+        let mut resources: Vec<_> =
             names(recorded).into_iter().map(|name| resource(recorded, name)).collect();
-        let finding = resources
-            .iter()
-            .map(|resource| resource.agreement.finding)
-            .min()
-            .unwrap_or(Finding::NotMeasured);
+        // The worst finding first, what was not measured last; by name among equals.
+        resources.sort_by_key(|resource| resource.agreement.finding);
+        let finding =
+            resources.first().map_or(Finding::NotMeasured, |resource| resource.agreement.finding);
         let timeline = recorded
             .notes
             .iter()

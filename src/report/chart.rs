@@ -33,7 +33,8 @@ const LAG: RGBColor = RGBColor(0x8c, 0xcf, 0xb4);
 const DISAGREED: RGBColor = RGBColor(0xc9, 0x2a, 0x4b);
 const UNDECIDED: RGBColor = RGBColor(0xb6, 0xbd, 0xc9);
 
-const WIDTH: u32 = 760;
+/// About the width at which the page shows it, so that texts keep their size.
+const WIDTH: u32 = 520;
 const FONT: &str = "system-ui, sans-serif";
 
 fn label<'a>(size: i32, color: &'a RGBColor, h: HPos, v: VPos) -> TextStyle<'a> {
@@ -44,9 +45,9 @@ fn label<'a>(size: i32, color: &'a RGBColor, h: HPos, v: VPos) -> TextStyle<'a> 
 /// ticks at p95 and p99, on a logarithmic scale. None if nothing was measured.
 pub(super) fn latencies(resource: &ResourceReport) -> Result<Option<String>, ChartError> {
     let rows: Vec<Row<'_>> = resource.routes.iter().filter_map(Row::of).collect();
-    let measured = || rows.iter().flat_map(|row| row.lanes().into_iter().flatten());
-    let low = measured().map(|(_, p)| p.p50_ms).fold(f64::INFINITY, f64::min);
-    let high = measured().map(|(_, p)| p.p99_ms).fold(0.0, f64::max);
+    let measured = || rows.iter().flat_map(|row| row.lanes()).filter_map(|(_, found)| found);
+    let low = measured().map(|found| found.p50_ms).fold(f64::INFINITY, f64::min);
+    let high = measured().map(|found| found.p99_ms).fold(0.0, f64::max);
     if rows.is_empty() || !low.is_finite() {
         return Ok(None);
     }
@@ -59,12 +60,13 @@ pub(super) fn latencies(resource: &ResourceReport) -> Result<Option<String>, Cha
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin(6)
+            .margin_left(16)
             .margin_right(110)
             .x_label_area_size(22)
             .build_cartesian_2d(
-            (from..to).log_scale().with_key_points(ticks),
-            f64::from(count)..0.0,
-        )?;
+                (from..to).log_scale().with_key_points(ticks),
+                f64::from(count)..0.0,
+            )?;
         let tick = |ms: &f64| {
             if *ms >= 1_000.0 { format!("{} s", ms / 1_000.0) } else { format!("{ms} ms") }
         };
@@ -83,8 +85,9 @@ pub(super) fn latencies(resource: &ResourceReport) -> Result<Option<String>, Cha
             let title = Text::new(row.title(), (4, 0), label(13, &INK, HPos::Left, VPos::Center));
             chart.draw_series([EmptyElement::at((from, top + 0.2)) + title])?;
             for (y, found) in [top + 0.5, top + 0.76].into_iter().zip(row.lanes()) {
-                if let Some((color, found)) = found {
-                    draw_lane(&mut chart, y, color, &found)?;
+                match found {
+                    (color, Some(found)) => draw_lane(&mut chart, y, color, &found)?,
+                    (color, None) => draw_absence(&mut chart, (from, y), color)?,
                 }
             }
         }
@@ -111,6 +114,18 @@ fn draw_lane(
     let name = format!("{} · {}", text::ms(p50), text::ms(p99));
     let name = Text::new(name, (9, 0), label(12, &MUTED, HPos::Left, VPos::Center));
     chart.draw_series([EmptyElement::at((p99, y)) + name])?;
+    Ok(())
+}
+
+fn draw_absence(
+    chart: &mut Lanes<'_, '_>,
+    at: (f64, f64),
+    color: RGBColor,
+) -> Result<(), ChartError> {
+    let path = if color == LEGACY { "legacy" } else { "sync" };
+    let name = format!("{path} {}", text::NOT_MEASURED);
+    let name = Text::new(name, (4, 0), label(12, &MUTED, HPos::Left, VPos::Center));
+    chart.draw_series([EmptyElement::at(at) + name])?;
     Ok(())
 }
 
@@ -144,17 +159,17 @@ impl<'a> Row<'a> {
         let count = self.legacy.or(self.sync).map_or(0, |found| found.count);
         match (self.legacy, self.sync) {
             (Some(legacy), Some(sync)) if legacy.count != sync.count => format!(
-                "{}   {how}, n = {} legacy, {} sync",
+                "{} · {how}, n = {} legacy, {} sync",
                 self.route,
                 text::count(legacy.count),
                 text::count(sync.count)
             ),
-            _ => format!("{}   {how}, n = {}", self.route, text::count(count)),
+            _ => format!("{} · {how}, n = {}", self.route, text::count(count)),
         }
     }
 
-    fn lanes(&self) -> [Option<(RGBColor, Percentiles)>; 2] {
-        [self.legacy.map(|found| (LEGACY, found)), self.sync.map(|found| (SYNC, found))]
+    fn lanes(&self) -> [(RGBColor, Option<Percentiles>); 2] {
+        [(LEGACY, self.legacy), (SYNC, self.sync)]
     }
 }
 
@@ -177,7 +192,7 @@ pub(super) fn verdicts(series: &VerdictSeries) -> Result<Option<String>, ChartEr
     if highest == 0 {
         return Ok(None);
     }
-    let height = 190;
+    let height = 210;
     let steps = i32::try_from(series.buckets.len()).unwrap_or(i32::MAX);
     #[expect(clippy::cast_precision_loss, reason = "counts of a chart")]
     let highest = highest as f64;
@@ -189,7 +204,8 @@ pub(super) fn verdicts(series: &VerdictSeries) -> Result<Option<String>, ChartEr
             .margin_right(6)
             .x_label_area_size(24)
             .y_label_area_size(48)
-            .build_cartesian_2d(0.0..f64::from(steps), 0.0..highest * 1.06)?;
+            // A short run gets slim bars, not one that fills the chart.
+            .build_cartesian_2d(0.0..f64::from(steps.max(6)), 0.0..highest * 1.06)?;
         let name = |at: &f64| {
             // A label only where a step begins.
             #[expect(

@@ -25,7 +25,7 @@ pub fn to_markdown(report: &Report) -> String {
     timeline(&mut out, report);
     line(&mut out, "## What this run could not have seen".to_owned());
     for spot in &report.blind_spots {
-        let _ = writeln!(out, "- {}", escaped(&spot.text));
+        let _ = writeln!(out, "- {}", prose(&spot.text));
     }
     let _ = write!(
         out,
@@ -92,11 +92,8 @@ pub(super) fn headline(agreement: &Agreement) -> String {
 fn routes_row(route: &RouteReport) -> Vec<String> {
     let answered =
         format!("{} / {}", count(route.answered_by.legacy), count(route.answered_by.sync));
-    let mut row = vec![
-        format!("`{}`", route.route.replace('|', "\\|").replace('`', "'")),
-        count(route.requests),
-        answered,
-    ];
+    let mut row =
+        vec![text::code(&route.route).replace('|', "\\|"), count(route.requests), answered];
     match &route.agreement {
         None => {
             row.extend(["–".to_owned(), NOT_MEASURED.to_owned(), "–".to_owned(), "–".to_owned()])
@@ -135,7 +132,7 @@ fn latencies(out: &mut String, resource: &ResourceReport) {
     line(out, "### Latency".to_owned());
     out.push_str("| route | path | measured | p50, p95, p99 |\n| --- | --- | --- | --- |\n");
     for route in &resource.routes {
-        let name = escaped(&route.route);
+        let name = text::code(&route.route).replace('|', "\\|");
         let LatencyTable { paired_legacy, paired_sync, answered_legacy, answered_sync } =
             route.latency;
         let rows = [
@@ -175,10 +172,10 @@ fn signature(out: &mut String, signature: &SignatureReport) {
     line(
         out,
         format!(
-            "**{}× {}** on `{}`, status {} (`{}`), first seen {}, last seen {} UTC",
+            "**{}× {}** on {}, status {} (`{}`), first seen {}, last seen {} UTC",
             count(signature.count),
             text::verdict(&signature.verdict),
-            signature.route.replace('`', "'"),
+            text::code(&signature.route),
             statuses(signature),
             signature.id,
             moment(&signature.first_seen),
@@ -186,14 +183,15 @@ fn signature(out: &mut String, signature: &SignatureReport) {
         ),
     );
     for shape in &signature.shapes {
-        let _ = writeln!(out, "- `{}`: {}", text::place(&shape.path), text::change(shape));
+        let _ =
+            writeln!(out, "- {}: {}", text::code(text::place(&shape.path)), text::change(shape));
     }
     if let Some(folded) = &signature.folded {
         let _ = writeln!(out, "- {}", escaped(&text::folded(folded)));
     }
     out.push('\n');
     if let Some(excerpt) = signature.samples.iter().find(|one| !one.sample.diff.is_empty()) {
-        // A fence longer than any run of backticks inside cannot be closed from inside.
+        // JSON starts its lines with spaces, signs or braces, but be sure that no line ends the fence.
         let _ = write!(out, "~~~~diff\n{}~~~~\n\n", excerpt.sample.diff.replace("~~~", "~ ~ ~"));
     }
 }
@@ -221,11 +219,19 @@ fn timeline(out: &mut String, report: &Report) {
     out.push('\n');
 }
 
+/// A sentence with code in it.
+fn prose(sentence: &str) -> String {
+    let piece = |(is_code, piece): (bool, &str)| {
+        if is_code { format!("`{piece}`") } else { escaped(piece) }
+    };
+    text::pieces(sentence).map(piece).collect()
+}
+
 /// Text that Markdown must not read as markup or as table cells.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(c, '\\' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#') {
+        if matches!(c, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#') {
             out.push('\\');
         }
         out.push(if c.is_control() { ' ' } else { c });

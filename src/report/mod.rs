@@ -19,8 +19,11 @@ mod write;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;
 
 pub use agreement::{Agreement, Finding, wilson};
+pub use chart::ChartError;
 pub use html::to_html;
 pub use json::to_json;
 pub use markdown::to_markdown;

@@ -72,7 +72,7 @@ pub struct Report {
     pub finding: Finding,
     /// All requests to mapped routes.
     pub requests: u64,
-    /// Each resource, by name.
+    /// Each resource, the worst finding first.
     pub resources: Vec<ResourceReport>,
     /// Stage changes, rollbacks, faults; oldest first.
     pub timeline: Vec<TimelineEntry>,

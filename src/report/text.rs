@@ -94,6 +94,17 @@ pub(super) fn percentiles(found: Option<Percentiles>) -> String {
     )
 }
 
+/// A piece of code within a sentence, between backticks; renderers find it there.
+pub(super) fn code(text: &str) -> String {
+    format!("`{}`", text.replace('`', "'"))
+}
+
+/// A sentence's pieces, each with whether it is code.
+pub(super) fn pieces(sentence: &str) -> impl Iterator<Item = (bool, &str)> {
+    let parts = sentence.split('`').enumerate().map(|(at, piece)| (at % 2 == 1, piece));
+    parts.filter(|(_, piece)| !piece.is_empty())
+}
+
 /// A verdict's word for people: `mismatch`, `error: sync only`, `incomparable: not json`.
 pub(super) fn verdict(word: &str) -> String {
     for family in ["error", "incomparable", "timeout"] {

@@ -2,7 +2,7 @@
 
 use super::agreement::share;
 use super::model::{BlindSpot, ResourceReport};
-use super::text::{count, percent, plural};
+use super::text::{code, count, percent, plural};
 use crate::record::Recorded;
 
 /// All blind spots, the most telling first.
@@ -51,7 +51,7 @@ fn uncompared_routes(resources: &[ResourceReport]) -> Option<BlindSpot> {
         .iter()
         .flat_map(|resource| &resource.routes)
         .filter(|route| route.kind == Some("read") && route.agreement.is_none())
-        .map(|route| format!("`{}`", route.route))
+        .map(|route| code(&route.route))
         .collect();
     let number = u64::try_from(routes.len()).ok()?;
     (number > 0).then(|| {
@@ -84,9 +84,9 @@ fn undecided(resources: &[ResourceReport]) -> Vec<BlindSpot> {
             )
         });
         let text = format!(
-            "{} of `{}` could not be decided ({}).{coverage}",
+            "{} of {} could not be decided ({}).{coverage}",
             plural(lost, "comparison", "comparisons"),
-            route.route,
+            code(&route.route),
             why.join(", ")
         );
         spots.push(spot(if agreement.thin { "low_coverage" } else { "undecided" }, lost, text));
@@ -119,14 +119,15 @@ fn rules(resources: &[ResourceReport]) -> Vec<BlindSpot> {
         for rule in &resource.ignore_rules {
             if rule.located == 0 {
                 let text = format!(
-                    "The ignore rule `{}` of {} never matched anything: is its path right?",
-                    rule.rule, resource.name
+                    "The ignore rule {} of {} never matched anything: is its path right?",
+                    code(&rule.rule),
+                    resource.name
                 );
                 spots.push(spot("rule_never_matched", 0, text));
             } else if rule.hidden > 0 {
                 let text = format!(
-                    "The ignore rule `{}` of {} hid {} in {}.",
-                    rule.rule,
+                    "The ignore rule {} of {} hid {} in {}.",
+                    code(&rule.rule),
                     resource.name,
                     plural(rule.hidden, "difference", "differences"),
                     plural(rule.compared, "comparison", "comparisons")

@@ -251,7 +251,7 @@ async fn rollback(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
     // It holds from here on, in memory; the database makes it last.
-    let replicated = super::keeper::store_rollback(&parts).await;
+    let replicated = super::switch::keep(&*parts.storage, parts.stages.rollback()).await;
     if let Err(error) = &replicated {
         tracing::error!(%error, "rolled back in memory only: not replicated");
     }
@@ -275,7 +275,7 @@ async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     let at_ms = parts.clock.now_ms();
     let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
-    let replicated = super::keeper::store_rollback(&parts).await.is_ok();
+    let replicated = super::switch::keep(&*parts.storage, parts.stages.rollback()).await.is_ok();
     Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
 }
 

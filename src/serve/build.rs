@@ -12,7 +12,7 @@ use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
 use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys};
-use crate::flags::{Evaluation, RollbackState, RollbackSwitch, StageDecider};
+use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
 use crate::identity::{
     KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
 };
@@ -253,13 +253,7 @@ async fn stage_decider(
         let name = key.strip_prefix(super::keeper::STAGE_KEY)?.to_owned();
         Some((ResourceName::new(name), stage.parse::<Stage>().ok()?))
     });
-    let rollback = match storage.control(super::keeper::ROLLBACK_KEY.to_owned()).await? {
-        Some(text) => serde_json::from_str(&text).map_err(|e| {
-            let reason = e.to_string();
-            ServeError::Storage(crate::storage::StorageError::Damaged { what: "rollback", reason })
-        })?,
-        None => RollbackState::default(),
-    };
+    let rollback = super::switch::read(&**storage).await?;
     let switch = Arc::new(RollbackSwitch::new(rollback));
     Ok(StageDecider::new(evaluation, switch, Arc::new(UpToLive), known.collect::<Vec<_>>()))
 }

@@ -7,15 +7,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::build::Parts;
-use crate::flags::RollbackState;
+use super::switch;
 use crate::migration::{ResourceName, Stage};
 use crate::record::{Event, Note, NoteKind};
-use crate::storage::{Op, StorageError};
+use crate::storage::Op;
 
 /// Control keys of last known stages begin with this.
 pub(super) const STAGE_KEY: &str = "stage.";
-/// Control key of the rollback switch.
-pub(crate) const ROLLBACK_KEY: &str = "rollback";
 
 /// How often the database is asked for a rollback that another process has thrown.
 const ROLLBACK_POLL: Duration = Duration::from_millis(250);
@@ -26,7 +24,6 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     let mut documents = parts.stages.evaluation().toggles().subscribe();
     let mut trips = parts.stages.rollback().subscribe();
     let mut seen: HashMap<ResourceName, Stage> = HashMap::new();
-    let mut kept = RollbackState::default();
     let mut poll = tokio::time::interval(ROLLBACK_POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -35,51 +32,21 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
                 parts.stages.obey_kill_switch(parts.clock.now_ms());
             }
             _ = trips.changed() => {}
-            _ = poll.tick() => merge_rollback(&parts).await,
+            _ = poll.tick() => {}
             () = &mut stop => return,
         }
-        keep_rollback(&parts, &mut kept).await;
+        keep_rollback(&parts).await;
         keep_stages(&parts).await;
         follow(&parts, &mut seen).await;
     }
 }
 
-async fn merge_rollback(parts: &Parts) {
-    match parts.storage.control(ROLLBACK_KEY.to_owned()).await {
-        Ok(Some(text)) => match serde_json::from_str::<RollbackState>(&text) {
-            Ok(state) => {
-                parts.stages.rollback().merge(&state);
-            }
-            Err(error) => tracing::error!(%error, "the kept rollback switch cannot be read"),
-        },
-        Ok(None) => {}
-        Err(error) => {
-            tracing::warn!(%error, "the rollback switch cannot be read; it holds as it is")
-        }
+/// Keeps the switch in step with the database, where other processes throw it too.
+async fn keep_rollback(parts: &Parts) {
+    if let Err(error) = switch::keep(&*parts.storage, parts.stages.rollback()).await {
+        metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
+        tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
     }
-}
-
-/// Keeps the switch as it is now, if it changed.
-async fn keep_rollback(parts: &Parts, kept: &mut RollbackState) {
-    let state = parts.stages.rollback().state();
-    if *state == *kept {
-        return;
-    }
-    match store_rollback(parts).await {
-        Ok(()) => *kept = (*state).clone(),
-        Err(error) => {
-            tracing::error!(%error, "the rollback switch is not replicated: the database cannot be written");
-        }
-    }
-}
-
-/// Keeps the switch in the database.
-pub(super) async fn store_rollback(parts: &Parts) -> Result<(), StorageError> {
-    let state = parts.stages.rollback().state();
-    let value = serde_json::to_string(&*state)
-        .map_err(|e| StorageError::Failed(format!("rollback switch: {e}")))?;
-    let op = Op::PutControl { key: ROLLBACK_KEY.to_owned(), value };
-    parts.storage.commit(vec![op]).await.map(drop)
 }
 
 async fn keep_stages(parts: &Parts) {

@@ -7,6 +7,7 @@ mod error;
 mod flags;
 mod keeper;
 mod own;
+pub(crate) mod switch;
 
 pub use admin::{BackfillState, StageView, StagesView};
 pub use error::ServeError;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
-pub(crate) use build::{Parts, compile_rules};
+pub(crate) use build::{Parts, compile_rules, open_storage};
 pub(crate) use keeper::ROLLBACK_KEY;
 
 /// What the caller supplies besides the configuration.

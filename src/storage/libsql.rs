@@ -56,6 +56,15 @@ impl LibsqlStorage {
         Self::open(Location::File(path.to_owned()), url, Some(lock)).await
     }
 
+    /// Opens a local file beside the process that has it, for a single control value. What that
+    /// process keeps in memory must not be written through this.
+    ///
+    /// # Errors
+    /// As [`LibsqlStorage::open_file`], but never [`StorageError::InUse`].
+    pub async fn open_beside(path: &Path) -> Result<Self, StorageError> {
+        Self::open(Location::File(path.to_owned()), path.display().to_string(), None).await
+    }
+
     /// Opens Turso or sqld over the network (`libsql://`, `https://`, `http://`).
     ///
     /// # Errors

@@ -42,6 +42,15 @@ impl MemoryStorage {
 }
 
 impl Tables {
+    fn changed(&self, transaction: &Transaction) -> Option<String> {
+        transaction.iter().find_map(|op| match op {
+            Op::SwapControl { key, from, .. } => {
+                (self.control.get(key) != from.as_ref()).then(|| key.clone())
+            }
+            _ => None,
+        })
+    }
+
     fn apply(&mut self, op: Op) -> Option<Seq> {
         match op {
             Op::PutCell(path, r) => {
@@ -85,6 +94,9 @@ impl Tables {
             Op::DropBase { path, resource, row } => {
                 self.bases.remove(&(path, resource, row));
             }
+            Op::SwapControl { key, to, .. } => {
+                self.control.insert(key, to);
+            }
             Op::PutControl { key, value } => {
                 self.control.insert(key, value);
             }
@@ -126,6 +138,9 @@ impl Storage for MemoryStorage {
             if tables.fail_next > 0 {
                 tables.fail_next -= 1;
                 return Err(StorageError::Failed("told to fail".to_owned()));
+            }
+            if let Some(key) = tables.changed(&transaction) {
+                return Err(StorageError::Changed(key));
             }
             Ok(transaction.into_iter().filter_map(|op| tables.apply(op)).collect())
         })

@@ -73,6 +73,9 @@ pub enum StorageError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A control value is no longer what its writer read; the whole transaction was rolled back.
+    #[error("the database's `{0}` was changed meanwhile; read it again")]
+    Changed(String),
     /// The database thread is gone; the process is shutting down.
     #[error("the database is closed")]
     Closed,

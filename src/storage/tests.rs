@@ -67,6 +67,21 @@ async fn answers_questions(storage: &dyn Storage) {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].1.cells["name"], "Ada");
 
+    let swap = |from: Option<&str>, to: &str| {
+        vec![Op::SwapControl {
+            key: "switch".to_owned(),
+            from: from.map(str::to_owned),
+            to: to.to_owned(),
+        }]
+    };
+    storage.commit(swap(None, "1")).await.unwrap();
+    storage.commit(swap(Some("1"), "2")).await.unwrap();
+    for stale in [swap(Some("1"), "3"), swap(None, "3")] {
+        let refused = storage.commit(stale).await.unwrap_err();
+        assert!(matches!(refused, StorageError::Changed(_)), "{refused}");
+    }
+    assert_eq!(storage.control("switch".to_owned()).await.unwrap().as_deref(), Some("2"));
+
     let put = |key: &str| Op::PutControl { key: key.to_owned(), value: "live".to_owned() };
     storage.commit(vec![put("stage.users"), put("stage_x")]).await.unwrap();
     assert_eq!(storage.controls("stage.".to_owned()).await.unwrap().len(), 1);

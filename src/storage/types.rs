@@ -63,6 +63,16 @@ pub enum Op {
         /// The row.
         row: RowId,
     },
+    /// Sets a control value, if it still is what the writer read; else the whole transaction fails
+    /// with [`StorageError::Changed`](super::StorageError::Changed).
+    SwapControl {
+        /// Its key.
+        key: String,
+        /// What the writer read.
+        from: Option<String>,
+        /// Its new value.
+        to: String,
+    },
     /// Sets a control value.
     PutControl {
         /// Its key.

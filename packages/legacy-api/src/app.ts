@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Client } from "@libsql/client";
+import type { Context, Next } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { getCookie } from "hono/cookie";
 import { HTTPException } from "hono/http-exception";
@@ -13,6 +14,8 @@ import { usersRoutes, type ApiEnv } from "./users-routes.js";
 import { UsersTable } from "./users-table.js";
 
 const MAX_BODY_BYTES = 64 * 1024;
+/** `application/json`, and what is built on it (RFC 6839), with or without parameters. */
+const JSON_TYPE = /^application\/([a-z.-]+\+)?json\s*(;|$)/i;
 
 export interface AppParts {
   readonly settings: Settings;
@@ -44,6 +47,7 @@ export function createApp({ settings, database, now, reportError }: AppParts): O
   if (settings.faultsAllowed) misbehave(app);
   authenticate(app, new Authenticator(settings));
   app.use("/users/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }));
+  app.on(["POST", "PATCH"], ["/users", "/users/:id"], jsonOnly);
   usersRoutes(app, { users: new UsersTable(database), idempotency: new IdempotencyTable(database), now });
   publish(app);
   return app;
@@ -105,6 +109,15 @@ interface Issue {
 function invalid(issues: readonly Issue[]): ApiError {
   const details = issues.map(({ path, message }) => (path.length === 0 ? message : `${path.join(".")}: ${message}`));
   return new ApiError("validation_failed", details.join("; "));
+}
+
+/** A body of another kind is not read, and a handler would find no fields where it expects them. */
+async function jsonOnly(c: Context<ApiEnv>, next: Next): Promise<void> {
+  const type = c.req.header("content-type") ?? "";
+  if (!JSON_TYPE.test(type)) {
+    throw new ApiError("unsupported_media_type", "send the body as application/json");
+  }
+  await next();
 }
 
 function tooLarge(): never {

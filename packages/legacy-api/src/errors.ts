@@ -9,6 +9,7 @@ const STATUS = {
   email_taken: 409,
   id_taken: 409,
   body_too_large: 413,
+  unsupported_media_type: 415,
   validation_failed: 422,
   idempotency_key_reused: 422,
   internal: 500,

@@ -26,7 +26,11 @@ const errors = {
 };
 const notFound = { 404: json(ErrorAnswer, "No such user in the caller's organisation") };
 const conflict = { 409: json(ErrorAnswer, "The email or the id is taken") };
-const badJson = { 400: json(ErrorAnswer, "The body is not JSON") };
+const badBody = {
+  400: json(ErrorAnswer, "The body is not JSON"),
+  413: json(ErrorAnswer, "The body is too large"),
+  415: json(ErrorAnswer, "The body is not sent as JSON"),
+};
 // Any text is looked up, so that an impossible id is "not found" and not an error of its own.
 const params = z.object({ id: z.string() });
 const body = <T extends z.ZodType>(schema: T) => ({
@@ -61,14 +65,14 @@ const createUserRoute = createRoute({
   path: "/users",
   security,
   request: { body: body(NewUser), headers: z.object({ "idempotency-key": z.string().optional() }) },
-  responses: { 201: json(User, "The new user"), ...badJson, ...errors, ...conflict },
+  responses: { 201: json(User, "The new user"), ...badBody, ...errors, ...conflict },
 });
 const updateRoute = createRoute({
   method: "patch",
   path: "/users/{id}",
   security,
   request: { params, body: body(UserChange) },
-  responses: { 200: json(User, "The changed user"), ...badJson, ...errors, ...notFound, ...conflict },
+  responses: { 200: json(User, "The changed user"), ...badBody, ...errors, ...notFound, ...conflict },
 });
 const deleteRoute = createRoute({
   method: "delete",

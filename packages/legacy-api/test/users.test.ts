@@ -117,6 +117,28 @@ describe("one user", () => {
     assert.deepEqual([large.status, errorCode(large)], [413, "body_too_large"]);
   });
 
+  it("answers 415 to a body that is not sent as JSON, and does nothing", async (t) => {
+    const api = await startApi(t);
+    const before = await api.create({ id: "u1" });
+    const raw = '{"email":"n@example.test","name":"N"}';
+    const types = ["text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "application/jsonp"];
+    for (const [method, path] of [["POST", "/users"], ["PATCH", "/users/u1"]] as const) {
+      for (const type of types) {
+        const answer = await api.call(method, path, { raw, headers: { "content-type": type } });
+        assert.deepEqual([answer.status, errorCode(answer)], [415, "unsupported_media_type"], `${method} ${type}`);
+      }
+      const nothing = await api.call(method, path);
+      assert.deepEqual([nothing.status, errorCode(nothing)], [415, "unsupported_media_type"], `${method} without a body`);
+    }
+    assert.deepEqual((await api.call("GET", "/users/u1")).body, before);
+    assert.equal((await api.call<{ total: number }>("GET", "/users")).body.total, 1);
+    const json = await api.call("PATCH", "/users/u1", {
+      raw: '{"name":"Sent as JSON"}',
+      headers: { "content-type": "Application/JSON; charset=utf-8" },
+    });
+    assert.equal(json.status, 200);
+  });
+
   it("creates in the caller's organisation only", async (t) => {
     const api = await startApi(t);
     const answer = await api.call("POST", "/users", { json: { email: "n@example.test", name: "N", orgId: "org_2" } });

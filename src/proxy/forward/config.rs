@@ -179,7 +179,7 @@ pub struct ForwardConfig {
 
 impl ForwardConfig {
     /// The defaults: 5 s to connect, 60 s to answer, 1 s to agree to a body, idle connections kept
-    /// 4 s and 256 at most, 512 response headers, 16,384 tunnels, the client's `Host`, client
+    /// 4 s and 256 at most, 256 response headers, 16,384 tunnels, the client's `Host`, client
     /// appended to `Forwarded`, no `Via`, a sampled trace context where there is none: without a
     /// context, the usual samplers record, and with an unsampled one they would stop.
     #[must_use]
@@ -191,7 +191,7 @@ impl ForwardConfig {
             continue_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(4),
             max_idle_connections: 256,
-            max_response_headers: 512,
+            max_response_headers: 256,
             max_tunnels: 16_384,
             host: HostPolicy::default(),
             forwarded: ForwardedPolicy::default(),

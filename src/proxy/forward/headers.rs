@@ -49,7 +49,7 @@ pub(super) struct Hop {
 /// and without them the next hop reads another message than this one.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
     let mut hop = Hop {
-        trailers: lists(headers, &TE, b"trailers"),
+        trailers: accepts_trailers(headers),
         framed: headers.contains_key(TRANSFER_ENCODING),
         ..Hop::default()
     };
@@ -57,7 +57,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) -> Hop {
         && tokens(headers, &TRANSFER_ENCODING)
             .any(|coding| !coding.eq_ignore_ascii_case(b"chunked"));
     if headers.contains_key(CONNECTION) {
-        if lists(headers, &CONNECTION, b"upgrade") {
+        // A connection option has no parameters: `upgrade;q=1` is none.
+        if tokens(headers, &CONNECTION).any(|option| option.eq_ignore_ascii_case(b"upgrade")) {
             hop.upgrade = upgrade_without_h2c(headers);
         }
         let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
@@ -93,11 +94,11 @@ fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item =
         .filter(|token| !token.is_empty())
 }
 
-fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &[u8]) -> bool {
-    tokens(headers, name).any(|token| {
-        // A member of `TE` may carry a weight (`trailers;q=0.5`).
+/// Whether `TE` lists `trailers`, which may carry a weight (`trailers;q=0.5`).
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    tokens(headers, &TE).any(|token| {
         let word = token.split(|byte| *byte == b';').next().unwrap_or(token);
-        word.trim_ascii().eq_ignore_ascii_case(wanted)
+        word.trim_ascii().eq_ignore_ascii_case(b"trailers")
     })
 }
 

@@ -51,8 +51,8 @@ fn top(report: &Report) -> Markup {
         header.top {
             div.brand {
                 svg viewBox="0 0 24 24" fill="none" stroke-width="2.4" stroke-linecap="round" aria-hidden="true" {
-                    path style="stroke:var(--legacy)" d="M2 6h5c5 0 5 12 10 12h5";
-                    path style="stroke:var(--sync)" d="M2 18h5c5 0 5-12 10-12h5";
+                    path style="stroke:var(--legacy)" d="M2 6h5c5 0 5 12 10 12h5" {}
+                    path style="stroke:var(--sync)" d="M2 18h5c5 0 5-12 10-12h5" {}
                 }
                 "crossfade"
             }
@@ -179,7 +179,11 @@ fn blind_spots(report: &Report) -> Markup {
     html! {
         h2 { "What this run could not have seen" }
         div.card {
-            ul.blind { @for spot in &report.blind_spots { li { (spot.text) } } }
+            ul.blind { @for spot in &report.blind_spots { li {
+                @for (is_code, piece) in super::text::pieces(&spot.text) {
+                    @if is_code { code { (piece) } } @else { (piece) }
+                }
+            } } }
         }
     }
 }

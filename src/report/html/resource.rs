@@ -43,7 +43,7 @@ fn facts(resource: &ResourceReport) -> Markup {
                 div {
                     dt { "Match rate" }
                     dd {
-                        (agreement.match_rate.map_or_else(|| NOT_MEASURED.to_owned(), percent))
+                        (or_none(agreement.match_rate.map(percent)))
                         @if let (Some(low), Some(high)) = (agreement.match_rate_low, agreement.match_rate_high) {
                             small { "95 %: " (percent(low)) " to " (percent(high)) }
                         }
@@ -52,7 +52,7 @@ fn facts(resource: &ResourceReport) -> Markup {
                 div {
                     dt { "Coverage" }
                     dd {
-                        (agreement.coverage.map_or_else(|| NOT_MEASURED.to_owned(), percent))
+                        (or_none(agreement.coverage.map(percent)))
                         small {
                             (count(agreement.compared)) " of " (count(agreement.eligible)) " decided"
                             @if agreement.thin { ", under 50 %" }
@@ -62,7 +62,7 @@ fn facts(resource: &ResourceReport) -> Markup {
                 div {
                     dt { "Lag, median" }
                     dd {
-                        (resource.lag.map_or_else(|| NOT_MEASURED.to_owned(), |lag| ms(lag.p50_ms)))
+                        (or_none(resource.lag.map(|lag| ms(lag.p50_ms))))
                         @if let Some(lag) = resource.lag { small { "p99 " (ms(lag.p99_ms)) ", n = " (count(lag.count)) } }
                     }
                 }
@@ -71,6 +71,15 @@ fn facts(resource: &ResourceReport) -> Markup {
                     dd { (count(fallbacks)) small { "reads that were the store's turn" } }
                 }
             }
+        }
+    }
+}
+
+fn or_none(number: Option<String>) -> Markup {
+    html! {
+        @match number {
+            Some(number) => (number),
+            None => span.none { (NOT_MEASURED) },
         }
     }
 }

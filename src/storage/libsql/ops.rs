@@ -68,6 +68,7 @@ async fn apply(conn: &Connection, op: &Op) -> Result<Option<Seq>, StorageError> 
             )
             .await?;
         }
+        Op::SwapControl { key, from, to } => swap_control(conn, key, from.as_deref(), to).await?,
         Op::PutControl { key, value } => {
             conn.execute(
                 "INSERT INTO crossfade_control (key, value) VALUES (?1, ?2)
@@ -78,6 +79,26 @@ async fn apply(conn: &Connection, op: &Op) -> Result<Option<Seq>, StorageError> 
         }
     }
     Ok(None)
+}
+
+async fn swap_control(
+    conn: &Connection,
+    key: &str,
+    from: Option<&str>,
+    to: &str,
+) -> Result<(), StorageError> {
+    let changed = match from {
+        Some(from) => {
+            let sql = "UPDATE crossfade_control SET value = ?3 WHERE key = ?1 AND value = ?2";
+            conn.execute(sql, [key, from, to]).await?
+        }
+        None => {
+            let sql = "INSERT INTO crossfade_control (key, value) VALUES (?1, ?2)
+                       ON CONFLICT (key) DO NOTHING";
+            conn.execute(sql, [key, to]).await?
+        }
+    };
+    if changed == 0 { Err(StorageError::Changed(key.to_owned())) } else { Ok(()) }
 }
 
 /// SQL integers are signed; a time beyond year 292 million stands for "never".

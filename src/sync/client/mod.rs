@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use mergeable_store::{CellChange, ContentHashes, MergeableStore, Transaction};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -160,10 +160,23 @@ impl SyncClient {
         state.sync.is_live() && state.sync.caught_up()
     }
 
-    /// How many edits the server is not known to have.
+    /// How many edits were made, whether the server has them or not.
+    #[must_use]
+    pub fn edits(&self) -> u64 {
+        self.shared.edits()
+    }
+
+    /// How many edits, the latest ones, the server is not known to have.
     #[must_use]
     pub fn unacknowledged(&self) -> u64 {
         self.shared.unacknowledged()
+    }
+
+    /// A number that changes with everything that changes here: store, status, what is known of the
+    /// server. For waiting on several clients at once.
+    #[must_use]
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.shared.watch()
     }
 
     /// Changes that others make from now on, in order. A receiver that falls behind by more than
@@ -200,11 +213,12 @@ impl SyncClient {
         self.wait(|| holds(&self.status())).await;
     }
 
-    /// Returns once the server has told hashes that equal the store's, after this call was made or
-    /// before with nothing changed since. Asks the server as often as it takes.
+    /// Returns once the server, asked after this call, has told hashes that equal the store's. Asks as
+    /// often as it takes.
     pub async fn wait_caught_up(&self) {
+        let before = self.shared.proofs();
         let _demand = self.shared.demand_proof();
-        self.wait(|| self.caught_up()).await;
+        self.wait(|| self.shared.proofs() > before && self.caught_up()).await;
     }
 
     /// Returns once the server is known to have every edit made before this call.

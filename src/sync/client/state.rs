@@ -44,8 +44,10 @@ pub(super) struct State {
     /// When to ask, or to ask again.
     ask_at: Option<Instant>,
     pause: Duration,
-    /// Callers that wait until the client is caught up.
+    /// Callers that wait for proof.
     waiting: usize,
+    /// Answers to questions for hashes at which the client was caught up.
+    proofs: u64,
 }
 
 impl State {
@@ -77,9 +79,8 @@ impl State {
     }
 
     fn wants_proof(&self) -> bool {
-        self.sync.is_live()
-            && (self.acknowledged < self.edits || self.waiting > 0)
-            && !self.sync.caught_up()
+        let unsure = self.acknowledged < self.edits && !self.sync.caught_up();
+        self.sync.is_live() && (unsure || self.waiting > 0)
     }
 }
 
@@ -125,6 +126,7 @@ impl Shared {
                 ask_at: None,
                 pause: FIRST_PAUSE,
                 waiting: 0,
+                proofs: 0,
             }),
             clock: settings.clock.clone(),
             entropy: settings.entropy.clone(),
@@ -235,9 +237,12 @@ impl Shared {
     pub(super) fn received(&self, frame: &str) -> Result<(), Close> {
         let effects = {
             let state = &mut *self.lock();
-            let was_live = state.sync.is_live();
+            let (was_live, was_asking) = (state.sync.is_live(), state.sync.is_asking());
             let mut effects = state.sync.receive(self.clock.now_ms(), frame, &mut self.random())?;
             self.follow(state, &mut effects, was_live);
+            if was_asking && !state.sync.is_asking() && state.sync.caught_up() {
+                state.proofs += 1;
+            }
             effects
         };
         self.tell(effects);
@@ -315,6 +320,10 @@ impl Shared {
     pub(super) fn unacknowledged(&self) -> u64 {
         let state = self.lock();
         state.edits - state.acknowledged
+    }
+
+    pub(super) fn proofs(&self) -> u64 {
+        self.lock().proofs
     }
 
     pub(super) fn edits(&self) -> u64 {

@@ -15,7 +15,7 @@ mod task;
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared};
 pub use sink::CloseReason;
-pub(super) use sink::{ClientSink, ClientSource, Outbound, client_channel};
+pub(super) use sink::{ClientSink, Outbound, client_channel};
 pub(super) use task::{PathContext, spawn};
 
 use std::sync::Arc;
@@ -229,3 +229,6 @@ impl PathHandle {
         self.ask(|reply| Command::Settle { resource, row, seq, outcome, reply }).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,10 +127,14 @@ impl ClientSource {
     pub(in crate::sync) async fn next(&mut self) -> Option<Outbound> {
         let frame = tokio::select! {
             biased;
-            frame = self.frames.recv() => frame?,
+            frame = self.frames.recv() => frame,
             Ok(reason) = self.close.wait_for(Option::is_some) => {
                 return reason.clone().map(Outbound::Close);
             }
+        };
+        // Without a frame the path has let go of the connection; it may have said why.
+        let Some(frame) = frame else {
+            return self.close.borrow().clone().map(Outbound::Close);
         };
         self.waiting_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
         if self.overflowed() {
@@ -166,6 +170,17 @@ mod tests {
             sink.send("a".into());
         }
         assert_eq!(source.next().await, Some(Outbound::Close(CloseReason::too_slow())));
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_told_after_the_path_has_let_go() {
+        let (sink, mut source) = client_channel();
+        sink.close(CloseReason::drained());
+        drop(sink);
+        assert_eq!(source.next().await, Some(Outbound::Close(CloseReason::drained())));
+        let (sink, mut source) = client_channel();
+        drop(sink);
+        assert_eq!(source.next().await, None);
     }
 
     #[tokio::test]

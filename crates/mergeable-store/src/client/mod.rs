@@ -127,6 +127,12 @@ impl Synchronizer {
         self.state == State::Live
     }
 
+    /// Whether an answer to a request for hashes is awaited.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// The hashes that a peer told last, in this connection.
     #[must_use]
     pub fn last_peer_hashes(&self) -> Option<ContentHashes> {

@@ -9,6 +9,8 @@ export interface ConfigParts {
   /** 0 at first; after a restart the ports that clients already know. */
   readonly listenPort: number;
   readonly adminPort: number;
+  /** How long a request waits for legacy's answer; crossfade's own default without it. */
+  readonly responseTimeoutMs?: number | undefined;
 }
 
 /** The users resource of the legacy API, as an operator would describe it to crossfade. */
@@ -29,6 +31,7 @@ get = "GET /users/{id}"
 create = "POST /users"
 update = "PATCH /users/{id}"
 delete = "DELETE /users/{id}"
+exclude = ["/users/me"]
 
 [resource.envelope]
 list = "/data"
@@ -104,6 +107,7 @@ token = "env:CROSSFADE_ADMIN_TOKEN"
 [legacy]
 url = ${text(parts.legacyUrl)}
 service_token = "env:CROSSFADE_SERVICE_TOKEN"
+${parts.responseTimeoutMs === undefined ? "" : `response_timeout_ms = ${parts.responseTimeoutMs}`}
 
 [storage]
 url = ${text(`file:${join(parts.directory, "crossfade.db")}`)}

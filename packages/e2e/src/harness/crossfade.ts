@@ -1,20 +1,34 @@
-import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { ADMIN_TOKEN, commandLine } from "./binary.js";
 import { Child } from "./child.js";
 import { configToml, type ConfigParts } from "./config.js";
 import type { FlagProvider, Stage } from "./flags.js";
 import type { Issuer } from "./issuer.js";
 import { waitFor } from "./wait.js";
 
-const BUILT_BINARY = fileURLToPath(new URL("../../../../target/debug/crossfade", import.meta.url));
-const ADMIN_TOKEN = "crossfade-e2e-admin-token";
-
 export interface ResourceStage {
   readonly resource: string;
   readonly requested: string;
   readonly effective: string;
+  readonly because: { readonly reason: string };
+  /** Whether its backfill is finished. */
+  readonly caught_up: boolean;
+}
+
+/** What `/stages` tells besides the resources' stages. */
+export interface StagesView {
+  readonly resources: readonly ResourceStage[];
+  readonly flags: { readonly last_error: string | null; readonly failures: number };
+  /** By scope; `*` is all resources. */
+  readonly rollback: Readonly<Record<string, { readonly state: string; readonly reason?: string; readonly actor?: string }>>;
+}
+
+/** How a command of the binary ended. */
+export interface Ended {
+  readonly code: number | NodeJS.Signals;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 export interface OutboxEntry {
@@ -52,6 +66,7 @@ export interface CrossfadeOptions {
   readonly issuer: Issuer;
   readonly serviceToken: string;
   readonly flags: FlagProvider;
+  readonly responseTimeoutMs?: number | undefined;
 }
 
 interface Addresses {
@@ -117,15 +132,53 @@ export class Crossfade {
   }
 
   /** Runs another command of the binary with the same configuration; fails unless it exits 0. */
-  async run(command: string, ...args: string[]): Promise<string> {
-    const child = new Child(commandLine(this.#options, command, ["-c", this.#configPath, ...args]));
+  async run(name: string, ...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.tryRun(name, ...args);
+    if (code !== 0) throw new Error(`crossfade ${name} exited ${code}:\n${stdout}\n${stderr}`);
+    return stdout;
+  }
+
+  /** The same, whatever it exits with. */
+  async tryRun(name: string, ...args: string[]): Promise<Ended> {
+    const child = command(this.#options, name, ["-c", this.#configPath, ...args]);
     const code = await child.exited();
-    if (code !== 0) throw new Error(`crossfade ${command} exited ${code}:\n${child.stdout()}\n${child.log()}`);
-    return child.stdout();
+    return { code, stdout: child.stdout(), stderr: child.log() };
+  }
+
+  /** Starts one with a changed configuration where that must fail; gives how it ended and what it was told. */
+  async failToServe(change: (toml: string) => string = (toml) => toml): Promise<Ended & { readonly toml: string }> {
+    const toml = change(await readFile(this.#configPath, "utf8"));
+    const configPath = join(this.#options.directory, "changed.toml");
+    await writeFile(configPath, toml);
+    const child = command(this.#options, "serve", ["-c", configPath, "--format", "json"]);
+    const served = await child.ready().then(() => true, () => false);
+    if (served) {
+      await child.kill();
+      throw new Error(`crossfade serves, which was not expected:\n${toml}`);
+    }
+    return { toml, code: await child.exited(), stdout: child.stdout(), stderr: child.log() };
   }
 
   async stages(): Promise<readonly ResourceStage[]> {
-    return (await this.#admin<{ resources: ResourceStage[] }>("/stages")).resources;
+    return (await this.status()).resources;
+  }
+
+  async status(): Promise<StagesView> {
+    return await this.#admin<StagesView>("/stages");
+  }
+
+  /** Waits until users are in this stage. */
+  async untilIn(stage: Stage): Promise<void> {
+    let last: unknown;
+    await waitFor(
+      `users to be in stage ${stage}`,
+      async () => {
+        const stages = await this.stages();
+        last = stages;
+        return stages.some(({ resource, effective }) => resource === "users" && effective === stage);
+      },
+      () => last,
+    );
   }
 
   async outbox(): Promise<Outbox> {
@@ -139,15 +192,7 @@ export class Crossfade {
   /** Asks the flag provider for a stage and waits until crossfade says that it holds. */
   async moveTo(stage: Stage): Promise<void> {
     await this.#options.flags.set({ stage });
-    let last: unknown;
-    await waitFor(
-      `users to be in stage ${stage}`,
-      async () => {
-        last = await this.stages();
-        return (last as ResourceStage[]).some(({ resource, effective }) => resource === "users" && effective === stage);
-      },
-      () => last,
-    );
+    await this.untilIn(stage);
   }
 
   async #admin<T>(path: string): Promise<T> {
@@ -159,30 +204,12 @@ export class Crossfade {
 }
 
 async function serve(options: CrossfadeOptions, configPath: string): Promise<{ child: Child; addresses: Addresses }> {
-  const child = new Child(commandLine(options, "serve", ["-c", configPath, "--format", "json"]));
+  const child = command(options, "serve", ["-c", configPath, "--format", "json"]);
   return { child, addresses: await child.ready<Addresses & { ready: true }>() };
 }
 
-function commandLine(options: CrossfadeOptions, command: string, args: readonly string[]) {
-  const binary = process.env.CROSSFADE_BIN ?? BUILT_BINARY;
-  if (!existsSync(binary)) {
-    throw new Error(`no crossfade binary at ${binary}: run \`cargo build\`, or set CROSSFADE_BIN to one`);
-  }
-  return {
-    name: `crossfade ${command}`,
-    command: binary,
-    args: [command, ...args],
-    cwd: options.directory,
-    env: {
-      ...options.flags.env,
-      CROSSFADE_ADMIN_TOKEN: ADMIN_TOKEN,
-      CROSSFADE_SERVICE_TOKEN: options.serviceToken,
-      RUST_LOG: process.env.RUST_LOG ?? "info",
-      RUST_BACKTRACE: "1",
-      // Otherwise each failed flag poll logs a backtrace.
-      RUST_LIB_BACKTRACE: "0",
-    },
-  };
+function command(options: CrossfadeOptions, name: string, args: readonly string[]): Child {
+  return new Child(commandLine({ ...options, env: options.flags.env }, name, args));
 }
 
 function withPorts(parts: ConfigParts, { listen, admin }: Addresses): ConfigParts {

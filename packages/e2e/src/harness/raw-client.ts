@@ -1,6 +1,8 @@
 import { once } from "node:events";
 import type { WebSocket } from "ws";
+import type { Closed } from "./sync-client.js";
 import { openSocket, type OpeningSocket } from "./sync-session.js";
+import { waitFor } from "./wait.js";
 
 /** Numbers of TinyBase's messages that tests write by hand. */
 export const MESSAGE = { response: 0, getContentHashes: 1, contentHashes: 2, contentDiff: 3, getTableDiff: 4, getRowDiff: 5, getCellDiff: 6 } as const;
@@ -8,11 +10,13 @@ export const MESSAGE = { response: 0, getContentHashes: 1, contentHashes: 2, con
 /** A client that sends whatever frame it is told to: no store, no synchronizer, no manners. */
 export class RawClient {
   readonly received: string[] = [];
+  #closed: Closed | undefined;
   readonly #opening: OpeningSocket;
 
   private constructor(opening: OpeningSocket) {
     this.#opening = opening;
     opening.socket.on("message", (data) => this.received.push(String(data)));
+    opening.socket.on("close", (code, reason) => (this.#closed = { code, reason: String(reason) }));
     opening.socket.on("error", () => {}); // a refusal is seen by `once(…, "open")`
   }
 
@@ -29,6 +33,15 @@ export class RawClient {
   /** `to` is a client id, "S" for the server, or "" for everybody. */
   send(to: string, requestId: string | null, message: number, body: unknown): void {
     this.#socket.send(`${to}\n${JSON.stringify([requestId, message, body])}`);
+  }
+
+  /** Sends a frame that need not be a message. */
+  sendRaw(frame: string | Uint8Array): void {
+    this.#socket.send(frame);
+  }
+
+  async untilClosed(): Promise<Closed> {
+    return await waitFor("the server to close the connection", () => this.#closed);
   }
 
   close(): void {

@@ -6,6 +6,8 @@ import type { OpeningSocket } from "./sync-session.js";
 import { waitFor } from "./wait.js";
 
 const RETRY_MS = 50;
+/** The server has all that this client had, and sync is switched off: there is nothing to come back for. */
+const DRAINED_CODE = 4001;
 
 export interface SyncClientOptions {
   /** Begins a connection; called again, with whatever has to be renewed, each time one was lost. */
@@ -22,11 +24,19 @@ export interface SentMessage {
   readonly body: unknown;
 }
 
+/** How a connection ended, as the client's socket tells it. */
+export interface Closed {
+  readonly code: number;
+  readonly reason: string;
+}
+
 /** A browser's worth of TinyBase: the real store and synchronizer, and a loop that reconnects. */
 export class SyncClient {
   readonly store: MergeableStore = createMergeableStore();
   /** Every frame that came in, over all connections. */
   readonly received: string[] = [];
+  /** How each connection so far ended. */
+  readonly closes: Closed[] = [];
   readonly #options: SyncClientOptions;
   #socket: WebSocket | undefined;
   #connected = false;
@@ -75,11 +85,22 @@ export class SyncClient {
     this.store.delRow("users", id);
   }
 
-  /** Connects and synchronizes; from then on, until `disconnect`, a lost connection is made again. */
+  /**
+   * Connects and synchronizes; from then on a lost connection is made again, until `disconnect` or until
+   * the server has drained this client.
+   */
   async connect(): Promise<void> {
     this.#wanted = true;
     this.#loop = this.#keepConnected();
     await this.untilConnected();
+  }
+
+  /** Comes back while sync is switched off: connects, hands over what it has, and is sent away. */
+  async visit(): Promise<Closed> {
+    const before = this.closes.length;
+    this.#wanted = true;
+    this.#loop = this.#keepConnected();
+    return await waitFor("the server to close the connection", () => this.closes[before], () => this.#lastFailure);
   }
 
   async untilConnected(): Promise<void> {
@@ -110,7 +131,13 @@ export class SyncClient {
     const { socket, clientId } = await this.#options.open();
     this.#socket = socket;
     this.#clientId = clientId;
-    const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+    const closed = new Promise<void>((resolve) => {
+      socket.once("close", (code, reason) => {
+        this.closes.push({ code, reason: String(reason) });
+        if (code === DRAINED_CODE) this.#wanted = false;
+        resolve();
+      });
+    });
     socket.on("message", (data) => this.received.push(String(data)));
     socket.on("error", (error) => (this.#lastFailure = error));
     const synchronizer = await createWsSynchronizer(this.store, socket, 1, (to, requestId, message, body) =>

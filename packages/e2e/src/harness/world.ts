@@ -2,12 +2,14 @@ import { randomBytes } from "node:crypto";
 import type { TestContext } from "node:test";
 import { Disposer, tempDirectory } from "./cleanup.js";
 import { Crossfade } from "./crossfade.js";
+import { equal } from "./equal.js";
 import { FlagsFile, type FlagProvider } from "./flags.js";
 import { Issuer, type Person } from "./issuer.js";
 import { LegacyApi, type NewUser } from "./legacy-api.js";
 import { RestClient } from "./rest-client.js";
 import { openSocket, syncToken, type OpeningSocket } from "./sync-session.js";
 import { SyncClient, type SyncClientOptions } from "./sync-client.js";
+import { waitFor } from "./wait.js";
 
 /** People of two organisations; the first two work side by side. */
 export const ADA: Person = { userId: "user_ada", orgId: "org_1", role: "admin" };
@@ -24,6 +26,8 @@ export const SEED: readonly NewUser[] = [
 
 /** Everything that runs during one test, and what it takes to reach it. */
 export class World {
+  /** Where databases and configuration are. */
+  readonly directory: string;
   readonly issuer: Issuer;
   readonly legacy: LegacyApi;
   readonly flags: FlagProvider;
@@ -31,12 +35,14 @@ export class World {
   readonly #cleanup: Disposer;
 
   private constructor(parts: {
+    directory: string;
     issuer: Issuer;
     legacy: LegacyApi;
     flags: FlagProvider;
     crossfade: Crossfade;
     cleanup: Disposer;
   }) {
+    this.directory = parts.directory;
     this.issuer = parts.issuer;
     this.legacy = parts.legacy;
     this.flags = parts.flags;
@@ -46,8 +52,7 @@ export class World {
 
   static async start(
     cleanup: Disposer,
-    startFlags: (directory: string) => Promise<FlagProvider>,
-    seed: readonly NewUser[],
+    { flags: startFlags, seed = SEED, responseTimeoutMs }: WorldOptions,
   ): Promise<World> {
     const directory = tempDirectory("world");
     cleanup.add(() => directory.remove());
@@ -57,7 +62,7 @@ export class World {
     cleanup.add(() => legacy.stop());
     for (const user of seed) await legacy.create(ADA, user);
     await legacy.create(EVE, { id: "x1", email: "eve@example.test", name: "Eve" });
-    const flags = await startFlags(directory.path);
+    const flags = await (startFlags ?? FlagsFile.create)(directory.path);
     cleanup.add(() => flags.stop());
     const crossfade = await Crossfade.start({
       directory: directory.path,
@@ -65,9 +70,10 @@ export class World {
       issuer,
       serviceToken,
       flags,
+      responseTimeoutMs,
     });
     cleanup.add(() => crossfade.stop());
-    return new World({ issuer, legacy, flags, crossfade, cleanup });
+    return new World({ directory: directory.path, issuer, legacy, flags, crossfade, cleanup });
   }
 
   /** A React Query client through crossfade. */
@@ -96,6 +102,21 @@ export class World {
     this.#cleanup.add(undo);
   }
 
+  /** Waits until nothing is owed, and these clients of one organisation hold exactly legacy's rows. */
+  async untilSettled(clients: readonly SyncClient[], person: Person = ADA): Promise<void> {
+    let last: unknown;
+    await waitFor(
+      "legacy and the clients to agree",
+      async () => {
+        const { pending } = await this.crossfade.outbox();
+        const rows = await this.legacy.rows(person);
+        last = { pending, rows, clients: clients.map((client) => client.users()) };
+        return pending === 0 && clients.every((client) => equal(client.users(), rows));
+      },
+      () => last,
+    );
+  }
+
   /** The way from a fresh installation to a store that holds what legacy holds. */
   async fillStore(): Promise<void> {
     await this.crossfade.moveTo("dualwrite");
@@ -106,14 +127,15 @@ export class World {
 export interface WorldOptions {
   readonly flags?: (directory: string) => Promise<FlagProvider>;
   readonly seed?: readonly NewUser[];
+  /** `[legacy] response_timeout_ms`. */
+  readonly responseTimeoutMs?: number;
 }
 
 /** Builds a world, runs `body` in it, takes it down; a failure comes with the servers' last words. */
 export async function withWorld(options: WorldOptions, body: (world: World) => Promise<void>): Promise<void> {
-  const { flags = (directory) => FlagsFile.create(directory), seed = SEED } = options;
   const cleanup = new Disposer();
   try {
-    const world = await World.start(cleanup, flags, seed);
+    const world = await World.start(cleanup, options);
     try {
       await body(world);
     } catch (error) {

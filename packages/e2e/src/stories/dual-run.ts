@@ -62,6 +62,13 @@ async function legacyAnswers(world: World, rest: RestClient): Promise<void> {
   await assert.rejects(rest.get("nobody"), (error: HttpError) => error.status === 404);
   const unmapped = await fetch(`${world.crossfade.url}/healthz`);
   assert.deepEqual([unmapped.status, await unmapped.json()], [200, { status: "ok" }]);
+  await excludedPathPasses(rest);
+}
+
+/** `/users/me` looks like a row's path and is none: it passes through in every stage. */
+async function excludedPathPasses(rest: RestClient): Promise<void> {
+  const me = await rest.request<unknown>("GET", "/users/me");
+  assert.deepEqual(me, { origin: undefined, body: { userId: ADA.userId, orgId: ADA.orgId, role: "org:admin" } });
 }
 
 async function rowsAreThere({ world, ada, bob }: Cast): Promise<void> {
@@ -140,6 +147,7 @@ async function storeAnswers({ world, rest }: Cast): Promise<void> {
   assert.deepEqual([one.origin, one.body], ["sync", await world.legacy.row(ADA, "u2")]);
   const unmapped = await rest.request<UserPage>("GET", "/users?somethingElse=1");
   assert.equal(unmapped.origin, "legacy", "a query that is not mapped goes to legacy");
+  await excludedPathPasses(rest);
 
   const written = (await rest.update("u2", { age: 44 })).body;
   await waitFor("a REST write to be read from the store", async () => {

@@ -1,0 +1,148 @@
+use std::path::Path;
+
+use super::*;
+
+const OFFLINE: &str = include_str!("../../scenarios/offline/edit-while-offline.toml");
+
+fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+    check::parse(text, Path::new("s.toml"))
+}
+
+/// A small file that is right, with `from` replaced.
+fn edited(from: &str, to: &str) -> String {
+    let text = r#"
+version = 1
+name = "small"
+summary = "Small."
+
+[[actors]]
+name = "alice"
+kind = "native"
+
+[[actors]]
+name = "carol"
+kind = "rest"
+
+[[steps]]
+connect = { actor = "alice" }
+
+[[steps]]
+edit = { actor = "alice", row = "r1", cells = { name = "Ada" } }
+
+[[steps]]
+rest = { actor = "carol", method = "GET", path = "/users" }
+
+[[steps]]
+wait_until = { actor = "alice", row = "r1" }
+
+[[expect]]
+converged = {}
+"#
+    .trim_start();
+    assert_eq!(text.matches(from).count(), 1, "{from:?} must be in the file once");
+    text.replace(from, to)
+}
+
+fn told(from: &str, to: &str) -> String {
+    parse(&edited(from, to)).unwrap_err().to_string()
+}
+
+#[test]
+fn the_offline_scenario_is_one() {
+    let scenario = parse(OFFLINE).unwrap();
+    assert_eq!(scenario.name, "edit while offline");
+    assert_eq!(scenario.actors.len(), 3);
+    assert_eq!(scenario.steps[0].line, OFFLINE.lines().position(|l| l == "[[steps]]").unwrap() + 1);
+    let Action::Connect { actor, path } = &scenario.steps[0].action else { panic!("connects") };
+    assert_eq!((scenario.actor(*actor).name.as_str(), path.as_str()), ("alice", "org/org_1"));
+    let texts: Vec<_> = scenario.steps.iter().map(|s| scenario.describe(&s.action)).collect();
+    assert!(texts.contains(&"bob edits users/user_00002: name".to_owned()), "{texts:#?}");
+    assert!(!texts.iter().any(|text| text.contains("Bob was later")), "values are not told");
+}
+
+#[test]
+fn what_is_left_out_has_defaults() {
+    let scenario = parse(&edited("Small.", "s")).unwrap();
+    assert_eq!(scenario.deadline.as_secs(), 30);
+    assert_eq!(scenario.start.stage.stage, crate::migration::Stage::DualWrite);
+    assert!(scenario.start.backfill);
+    let alice = scenario.actor(ActorId(0));
+    assert_eq!(
+        (alice.user.as_str(), alice.org.as_str(), alice.role.as_str()),
+        ("alice", "org_1", "admin")
+    );
+    assert_eq!(scenario.expect[0].invariant, Invariant::Converged(vec![ActorId(0)]));
+}
+
+#[test]
+fn mistakes_are_told_with_place_key_and_remedy() {
+    let cases = [
+        ("version = 1", "version = 2", "s.toml:1:1: version = 2: this crossfade reads version 1"),
+        ("version = 1\n", "", "s.toml:1:1: version: is missing: begin the file with `version = 1`"),
+        ("name = \"small\"", "name = \"small", "s.toml:2:14: this is no TOML"),
+        ("summary =", "sumary =", "sumary"),
+        (
+            "\"native\"",
+            "\"browser\"",
+            "s.toml:7:1: actors[0].kind = \"browser\": this kind of actor is planned",
+        ),
+        ("\"native\"", "\"robot\"", "robot"),
+        ("name = \"carol\"", "name = \"alice\"", "each actor needs a name of its own"),
+        (
+            "connect = { actor = \"alice\" }",
+            "connect = { actor = \"alic\" }",
+            "s.toml:14:13: steps[0].connect.actor = \"alic\": no actor has this name; did you mean `alice`?",
+        ),
+        (
+            "connect = { actor = \"alice\" }",
+            "kill_server = {}",
+            "s.toml:14:1: steps[0].kill_server: this step is planned and not supported yet",
+        ),
+        (
+            "connect = { actor = \"alice\" }",
+            "conect = { actor = \"alice\" }",
+            "unknown variant `conect`",
+        ),
+        (
+            "connect = { actor = \"alice\" }",
+            "go_online = { actor = \"alice\" }",
+            "add a step `connect` first",
+        ),
+        (
+            "connect = { actor = \"alice\" }",
+            "connect = { actor = \"carol\" }",
+            "only native clients connect",
+        ),
+        ("cells = { name = \"Ada\" }", "cells = {}", "an edit needs `cells` or `clear`"),
+        ("cells = { name = \"Ada\" }", "cell = { name = \"Ada\" }", "unknown field `cell`"),
+        ("name = \"Ada\"", "name = 2026-01-01", "write it as a string"),
+        ("\"GET\"", "\"FETCH\"", "use GET, POST, PUT, PATCH or DELETE"),
+        ("\"/users\"", "\"users\"", "begins with `/`"),
+        ("rest = { actor = \"carol\"", "rest = { actor = \"alice\"", "is no REST client"),
+        ("row = \"r1\" }", "row = \"r1\", acknowledged = true }", "waits for one of"),
+        ("row = \"r1\" }", "row = \"r1\", cell = \"name\" }", "a `cell` with its `value`"),
+        (
+            "converged = {}",
+            "converged = { actors = [\"carol\"] }",
+            "expect[0].converged.actors[0] = \"carol\": is a REST client",
+        ),
+        ("[[expect]]\nconverged = {}\n", "", "a scenario that expects nothing proves nothing"),
+        (
+            "converged = {}",
+            "rows = { resource = \"tasks\", count = 1 }",
+            "the sample legacy API has one resource, `users`",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let text = told(from, to);
+        assert!(text.contains(expected), "{to:?}: {expected:?} is not in {text:?}");
+        assert!(text.starts_with("s.toml:"), "{to:?} has no place: {text:?}");
+    }
+}
+
+#[test]
+fn several_mistakes_are_told_at_once() {
+    let text = edited("name = \"carol\"", "name = \"dave\"").replace("\"GET\"", "\"GOT\"");
+    let ScenarioError::Invalid(problems) = parse(&text).unwrap_err() else { panic!("invalid") };
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+}

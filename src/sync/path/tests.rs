@@ -1,0 +1,384 @@
+//! A path with real TinyBase clients (the engine's own) and storage in memory.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use mergeable_store::{Cell, ClientId, ConnectionId, MergeableStore, Synchronizer};
+
+use super::sink::{ClientSource, client_channel};
+use super::*;
+use crate::clock::{SharedClock, SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::resource::{Resource, RowCells};
+use crate::storage::{Actor, MemoryStorage, Storage};
+use crate::sync::mapped::MappedTables;
+use crate::sync::random::StarRandom;
+use crate::sync::registry::{PathRegistry, RegistrySettings};
+
+fn resource() -> Arc<Resource> {
+    let example = include_str!("../../../docs/crossfade.example.toml");
+    let config = Config::parse(example, Path::new("."), "example").unwrap();
+    config.resources[0].clone()
+}
+
+struct World {
+    storage: MemoryStorage,
+    registry: PathRegistry,
+    users: Arc<Resource>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::on(MemoryStorage::default())
+    }
+
+    /// A process that starts on what another one has committed.
+    fn on(storage: MemoryStorage) -> Self {
+        let users = resource();
+        let clock: SharedClock = Arc::new(SystemClock);
+        let registry = PathRegistry::new(RegistrySettings {
+            storage: Arc::new(storage.clone()),
+            tables: Arc::new(MappedTables::new(std::slice::from_ref(&users))),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            unique_id: "server".into(),
+        });
+        Self { storage, registry, users }
+    }
+
+    async fn path(&self) -> PathHandle {
+        self.registry.get(&PathId::new("org/org_1").unwrap()).await.unwrap()
+    }
+
+    async fn client(&self, name: &str) -> Client {
+        let path = self.path().await;
+        let (sink, source) = client_channel();
+        let id = ConnectionId::from(name);
+        let actor = Actor { user: name.to_owned(), org_id: Some("org_1".into()), org_role: None };
+        let writer = Arc::new(Writer { actor, may_write: true });
+        path.connect(id.clone(), writer, sink, false).await.unwrap();
+        let store = MergeableStore::new(ClientId::from_unique_id(name));
+        let mut client = Client { engine: Synchronizer::new(store), path, id, source };
+        let frames = client.engine.connected(now(), &mut random());
+        client.send(frames).await;
+        client.until(|engine| engine.is_live()).await;
+        client
+    }
+
+    async fn apply(&self, cells: Option<RowCells>, source: Source) -> Applied {
+        let row = LegacyRow { row: RowId::new("u1"), now: cells };
+        let name = self.users.name.clone();
+        self.path().await.apply(name, vec![row], source).await.unwrap()[0]
+    }
+
+    async fn prepare(&self, seq: Seq) -> Prepared {
+        let name = self.users.name.clone();
+        self.path().await.prepare(name, RowId::new("u1"), seq).await.unwrap()
+    }
+
+    async fn settle(&self, seq: Seq, outcome: Outcome) {
+        let name = self.users.name.clone();
+        self.path().await.settle(name, RowId::new("u1"), seq, outcome).await.unwrap();
+    }
+
+    async fn pending(&self) -> Vec<Seq> {
+        let summary = self.storage.outbox_summary(100).await.unwrap();
+        summary.entries.iter().map(|entry| entry.seq).collect()
+    }
+
+    async fn cell(&self, cell: &'static str) -> Option<Cell> {
+        let read = move |store: &MergeableStore| store.get_cell("users", "u1", cell).cloned();
+        self.path().await.read(read).await.unwrap()
+    }
+}
+
+struct Client {
+    engine: Synchronizer,
+    path: PathHandle,
+    id: ConnectionId,
+    source: ClientSource,
+}
+
+impl Client {
+    async fn send(&self, frames: Vec<String>) {
+        for frame in frames {
+            self.path.frame(self.id.clone(), frame).await.unwrap();
+        }
+    }
+
+    /// Takes part in the exchange until `done`.
+    async fn until(&mut self, done: impl Fn(&Synchronizer) -> bool) {
+        while !done(&self.engine) {
+            let frame = match self.source.next().await {
+                Some(Outbound::Frame(frame)) => frame,
+                other => panic!("closed instead: {other:?}"),
+            };
+            let effects = self.engine.receive(now(), &frame, &mut random()).unwrap();
+            self.send(effects.send).await;
+        }
+    }
+
+    async fn sees(&mut self, cell: &str, value: Option<&str>) {
+        let value = value.map(Cell::from);
+        self.until(|engine| engine.store().get_cell("users", "u1", cell) == value.as_ref()).await;
+    }
+
+    async fn set(&mut self, cell: &str, value: &str) {
+        let edit = self
+            .engine
+            .edit(now(), &mut random(), |tx| tx.set_cell("users", "u1", cell, value))
+            .unwrap();
+        self.send(edit.1).await;
+    }
+
+    async fn closed(&mut self) -> CloseReason {
+        loop {
+            if let Some(Outbound::Close(reason)) = self.source.next().await {
+                return reason;
+            }
+        }
+    }
+}
+
+fn now() -> u64 {
+    use crate::clock::Clock;
+    SystemClock.now_ms()
+}
+
+fn random() -> StarRandom {
+    StarRandom(Arc::new(SystemEntropy))
+}
+
+fn user(name: &str, version: f64) -> RowCells {
+    let cells: [(&str, Cell); 10] = [
+        ("id", "u1".into()),
+        ("orgId", "org_1".into()),
+        ("email", "u1@example.test".into()),
+        ("name", name.into()),
+        ("role", "member".into()),
+        ("age", Cell::Null),
+        ("active", true.into()),
+        ("createdAt", "2026-01-01T00:00:00.000Z".into()),
+        ("updatedAt", "2026-01-01T00:00:00.000Z".into()),
+        ("version", version.into()),
+    ];
+    cells.into_iter().collect()
+}
+
+fn read() -> Source {
+    Source::Read { asked_ms: now() + 60_000 }
+}
+
+fn request(cells: &[&str]) -> Source {
+    let wrote = cells.iter().map(|&cell| cell.to_owned()).collect::<BTreeSet<_>>();
+    Source::Request { wrote: Wrote::Cells(wrote), sent_ms: now() + 60_000 }
+}
+
+#[tokio::test]
+async fn a_legacy_row_reaches_clients_live_and_is_not_owed_back() {
+    let world = World::new();
+    let mut client = world.client("a").await;
+    assert_eq!(world.apply(Some(user("Ada", 1.0)), read()).await, Applied::Taken);
+    client.sees("name", Some("Ada")).await;
+    assert_eq!(world.pending().await, []);
+    let late = world.client("b").await;
+    assert_eq!(late.engine.store().hashes(), client.engine.store().hashes());
+}
+
+#[tokio::test]
+async fn an_edit_is_owed_in_the_transaction_that_accepts_it_and_survives_a_kill() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let (mut a, mut b) = (world.client("a").await, world.client("b").await);
+    a.set("name", "Grace").await;
+    // What another client sees is acknowledged: it must be committed, with what it owes.
+    b.sees("name", Some("Grace")).await;
+    let after_kill = World::on(world.storage.clone());
+    assert_eq!(after_kill.cell("name").await, Some("Grace".into()));
+    let pending = after_kill.pending().await;
+    assert_eq!(pending.len(), 1);
+    let body = serde_json::json!({"name": "Grace"});
+    assert_eq!(after_kill.prepare(pending[0]).await, Prepared::Update(body));
+}
+
+#[tokio::test]
+async fn what_cannot_be_kept_is_shown_to_nobody() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let (mut a, mut b) = (world.client("a").await, world.client("b").await);
+    world.storage.fail_commits(1);
+    a.set("name", "Grace").await;
+    assert_eq!(b.closed().await, CloseReason::not_kept());
+    assert_eq!(a.closed().await, CloseReason::not_kept());
+    assert_eq!(world.cell("name").await, Some("Ada".into()));
+    assert_eq!(world.pending().await, []);
+}
+
+#[tokio::test]
+async fn an_owed_cell_keeps_its_value_until_a_request_writes_that_very_cell() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", "Grace").await;
+    world.path().await.hashes().await.unwrap();
+    // Somebody changed another cell over REST: the answer still has the old name.
+    world.apply(Some(with(user("Ada", 2.0), "role", "admin")), request(&["role"])).await;
+    assert_eq!(world.cell("name").await, Some("Grace".into()));
+    assert_eq!(world.cell("role").await, Some("admin".into()));
+    // A later request wrote the name: it is newer than the owed edit, which it supersedes.
+    world.apply(Some(with(user("Edith", 3.0), "role", "admin")), request(&["name"])).await;
+    assert_eq!(world.cell("name").await, Some("Edith".into()));
+    let pending = world.pending().await;
+    assert_eq!(world.prepare(pending[0]).await, Prepared::Superseded);
+}
+
+fn with(mut row: RowCells, cell: &'static str, value: &str) -> RowCells {
+    row.insert(cell, value.into());
+    row
+}
+
+#[tokio::test]
+async fn answers_about_a_row_are_ordered_by_its_version() {
+    let world = World::new();
+    world.apply(Some(user("new", 5.0)), read()).await;
+    let late = world.apply(Some(user("old", 4.0)), request(&["name"])).await;
+    assert_eq!(late, Applied::Stale);
+    assert_eq!(world.cell("name").await, Some("new".into()));
+}
+
+#[tokio::test]
+async fn a_page_read_before_a_deletion_does_not_bring_the_row_back() {
+    let world = World::new();
+    let asked_ms = now();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    world.apply(None, request(&[])).await;
+    let page = world.apply(Some(user("Ada", 1.0)), Source::Read { asked_ms }).await;
+    assert_eq!(page, Applied::Stale);
+    assert_eq!(world.cell("name").await, None);
+}
+
+#[tokio::test]
+async fn a_delivered_edit_takes_legacys_canonical_values() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", " Grace ").await;
+    a.path.hashes().await.unwrap();
+    let seq = world.pending().await[0];
+    world.settle(seq, Outcome::Delivered(Some(user("Grace", 2.0)))).await;
+    a.sees("name", Some("Grace")).await;
+    assert_eq!(world.pending().await, []);
+}
+
+#[tokio::test]
+async fn a_refused_edit_goes_back_to_what_legacy_has() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", "Grace").await;
+    a.path.hashes().await.unwrap();
+    let seq = world.pending().await[0];
+    world.settle(seq, Outcome::Refused(Some(user("Ada", 1.0)))).await;
+    a.sees("name", Some("Ada")).await;
+    assert_eq!(world.pending().await, []);
+}
+
+#[tokio::test]
+async fn a_refused_create_leaves_tombstones() {
+    let world = World::new();
+    let mut a = world.client("a").await;
+    a.set("name", "Nobody").await;
+    a.path.hashes().await.unwrap();
+    let seq = world.pending().await[0];
+    assert!(matches!(world.prepare(seq).await, Prepared::Create(_)));
+    world.settle(seq, Outcome::Refused(None)).await;
+    a.sees("name", None).await;
+}
+
+#[tokio::test]
+async fn two_edits_of_a_row_are_delivered_in_order_and_the_older_one_drops_what_is_superseded() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", "first").await;
+    a.set("role", "admin").await;
+    a.set("name", "second").await;
+    a.path.hashes().await.unwrap();
+    let pending = world.pending().await;
+    assert_eq!(pending.len(), 3);
+    let update = |body| Prepared::Update(body);
+    assert_eq!(world.prepare(pending[0]).await, Prepared::Superseded);
+    assert_eq!(world.prepare(pending[1]).await, update(serde_json::json!({"role": "admin"})));
+    assert_eq!(world.prepare(pending[2]).await, update(serde_json::json!({"name": "second"})));
+}
+
+#[tokio::test]
+async fn delete_wins_over_an_edit_that_leaves_a_row_without_required_cells() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    let edit =
+        a.engine.edit(now(), &mut random(), |tx| tx.del_cell("users", "u1", "email")).unwrap();
+    a.send(edit.1).await;
+    a.sees("name", None).await;
+    let seq = world.pending().await[0];
+    assert_eq!(world.prepare(seq).await, Prepared::Delete);
+}
+
+#[tokio::test]
+async fn what_the_schema_forbids_goes_back_by_itself() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let (mut a, b) = (world.client("a").await, world.client("b").await);
+    let before = b.engine.store().hashes();
+    for (cell, value) in [("role", "emperor"), ("orgId", "org_2"), ("version", "9"), ("shoe", "x")]
+    {
+        a.set(cell, value).await;
+    }
+    a.sees("role", Some("member")).await;
+    a.sees("orgId", Some("org_1")).await;
+    a.sees("shoe", None).await;
+    assert_eq!(world.cell("version").await, Some(1.0.into()));
+    assert_eq!(world.pending().await, []);
+    // Another table, and a value.
+    let edit = a.engine.edit(now(), &mut random(), |tx| {
+        tx.set_cell("secrets", "s", "c", "x")?;
+        tx.set_value("v", "x")
+    });
+    a.send(edit.unwrap().1).await;
+    a.until(|engine| engine.store().get_value("v").is_none()).await;
+    assert_eq!(world.pending().await, []);
+    assert_ne!(world.path().await.hashes().await.unwrap(), before, "tombstones are in the hashes");
+}
+
+#[tokio::test]
+async fn a_drained_client_hands_over_what_it_has_and_is_closed() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    // Made while the connection is up, but not sent: only a pull can bring it.
+    let _unsent =
+        a.engine.edit(now(), &mut random(), |tx| tx.set_cell("users", "u1", "name", "late"));
+    world.path().await.drain().await.unwrap();
+    let reason = loop {
+        match a.source.next().await {
+            Some(Outbound::Frame(frame)) => {
+                let effects = a.engine.receive(now(), &frame, &mut random()).unwrap();
+                a.send(effects.send).await;
+            }
+            Some(Outbound::Close(reason)) => break reason,
+            None => panic!("the path is gone"),
+        }
+    };
+    assert_eq!(reason, CloseReason::drained());
+    assert_eq!(world.cell("name").await, Some("late".into()));
+    assert_eq!(world.pending().await.len(), 1);
+}
+
+#[tokio::test]
+async fn many_who_want_a_path_load_it_once() {
+    let world = World::new();
+    let paths = futures_util::future::join_all((0..50).map(|_| world.path())).await;
+    assert!(paths.iter().all(|path| path.commands.same_channel(&paths[0].commands)));
+}
