@@ -35,7 +35,7 @@ pub(super) async fn verify(world: &World, sockets: Sockets) -> Result<Vec<Check>
     let (verdicts, signatures) = (recording.verdicts().await?, recording.signatures().await?);
     let tally = &world.shared.tally;
     let counts = tally.counts();
-    let kept = is_switch_kept(storage.control(crate::serve::ROLLBACK_KEY.to_owned()).await?);
+    let kept = is_tripped(&crate::serve::switch::read(&**storage).await?);
     Ok(vec![
         checks::equal(&legacy, &store, &ledger.written_after_switch()),
         checks::nothing_lost(&ledger.judge(&world.seeded, &legacy)),
@@ -46,9 +46,8 @@ pub(super) async fn verify(world: &World, sockets: Sockets) -> Result<Vec<Check>
     ])
 }
 
-fn is_switch_kept(kept: Option<String>) -> bool {
-    let state = kept.and_then(|text| serde_json::from_str::<RollbackState>(&text).ok());
-    state.is_some_and(|state| matches!(state.get(&Scope::All), Some(SwitchState::Tripped(_))))
+fn is_tripped(state: &RollbackState) -> bool {
+    matches!(state.get(&Scope::All), Some(SwitchState::Tripped(_)))
 }
 
 /// All rows of all paths, by id, in the legacy API's own shape.

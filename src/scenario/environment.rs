@@ -91,9 +91,8 @@ impl Environment {
             service: Some(service_credential(&service_token, &clock)),
             entropy: entropy.clone(),
         };
-        let legacy = SampleApi::start(legacy, clock.clone())
-            .await
-            .map_err(|e| told("the legacy API", e))?;
+        let legacy =
+            SampleApi::start(legacy, clock.clone()).await.map_err(|e| told("the legacy API", e))?;
         let config = config(&folder, &legacy.url(), &service_token, &admin_token)?;
         let resource = config.resources.first().cloned();
         let resource = resource.ok_or("the example configuration maps no resource")?;
@@ -106,8 +105,7 @@ impl Environment {
             toggles: Some(toggles.toggles()),
             ..Surroundings::default()
         };
-        let server =
-            Server::start(config, surroundings).await.map_err(|e| told("crossfade", e))?;
+        let server = Server::start(config, surroundings).await.map_err(|e| told("crossfade", e))?;
         // A proxy that the machine is set up with has no business between two loopback addresses.
         let http = reqwest::Client::builder()
             .no_proxy()

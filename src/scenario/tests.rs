@@ -146,3 +146,49 @@ fn several_mistakes_are_told_at_once() {
     let ScenarioError::Invalid(problems) = parse(&text).unwrap_err() else { panic!("invalid") };
     assert_eq!(problems.len(), 2, "{problems:#?}");
 }
+
+fn options(file: &Path) -> RunOptions {
+    RunOptions {
+        files: vec![file.to_owned()],
+        progress: false,
+        clock: std::sync::Arc::new(crate::clock::SystemClock),
+        entropy: std::sync::Arc::new(crate::clock::SystemEntropy),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_offline_scenario_passes() {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/offline/edit-while-offline.toml");
+    let results = run(&options(&file)).await.unwrap();
+    assert_eq!(results[0].verdict, Verdict::Passed, "{}", to_text(&results));
+    assert_eq!(results[0].writes.acknowledged, results[0].writes.native + results[0].writes.rest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scenario_that_expects_what_is_not_so_fails_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    let text =
+        edited("converged = {}", "row = { row = \"user_00001\", cells = { name = \"Nobody\" } }");
+    std::fs::write(&file, text.replace("version = 1", "version = 1\ndeadline_ms = 2000")).unwrap();
+    let results = run(&options(&file)).await.unwrap();
+    assert_eq!(results[0].verdict, Verdict::Failed);
+    let failures: Vec<_> = results[0].failures().collect();
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    assert_eq!(failures[0].outcome, Outcome::Failed("the store has another name".to_owned()));
+    let xml = to_junit(&results).unwrap();
+    assert!(xml.contains("failures=\"1\"") && xml.contains("the store has another name"), "{xml}");
+}
+
+#[tokio::test]
+async fn nothing_is_run_while_a_file_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = run(&options(&folder.path().join("none.toml"))).await.unwrap_err();
+    assert!(matches!(missing, ScenarioError::Read { .. }) && missing.exit_code() == 2);
+    let empty = run(&options(folder.path())).await.unwrap_err();
+    assert!(matches!(empty, ScenarioError::Empty(_)) && empty.exit_code() == 2);
+    std::fs::write(folder.path().join("a.toml"), "version = 1").unwrap();
+    let wrong = run(&options(folder.path())).await.unwrap_err();
+    assert!(matches!(wrong, ScenarioError::Invalid(_)) && wrong.exit_code() == 2, "{wrong}");
+}

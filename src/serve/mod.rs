@@ -26,7 +26,6 @@ use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
 pub(crate) use build::{Parts, compile_rules, open_storage};
-pub(crate) use keeper::ROLLBACK_KEY;
 
 /// What the caller supplies besides the configuration.
 #[derive(Debug, Clone)]
