@@ -65,8 +65,7 @@ impl Reader {
 
     /// Reads them now.
     pub(super) async fn read(&self) -> Result<Meters, DemoError> {
-        let owed = self.storage.outbox_summary(3).await?;
-        if let Some(at)=owed.oldest_ms { let now=crate::clock::Clock::now_ms(&crate::clock::SystemClock); if now-at>500 { eprintln!("OLD {}ms pending {} {:?}", now-at, owed.pending, owed.entries.iter().map(|e|(e.entry.row.to_string(), e.attempts, e.due_ms as i64-now as i64, e.last_error.clone())).collect::<Vec<_>>()); } }
+        let owed = self.storage.outbox_summary(0).await?;
         let mut verdicts: BTreeMap<&'static str, u64> = BTreeMap::new();
         for one in Recording::open_read(&self.recordings).await?.verdicts().await? {
             *verdicts.entry(one.verdict.as_str()).or_default() += one.count;
