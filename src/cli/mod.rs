@@ -9,6 +9,7 @@ pub mod exit_code;
 mod outbox;
 mod report;
 mod rollback;
+mod scenario;
 mod serve;
 mod stage;
 
@@ -44,6 +45,8 @@ enum Command {
     Rollback(rollback::RollbackArgs),
     /// Makes a report of what was recorded: HTML, JSON and Markdown.
     Report(report::ReportArgs),
+    /// Offline and reconnect scenarios.
+    Scenario(scenario::ScenarioArgs),
 }
 
 /// Where the configuration is, and how answers are printed.
@@ -89,6 +92,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Rollback(args) => rollback::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Report(args) => report::run(args).await,
+            Command::Scenario(args) => scenario::run(args).await,
         }
     });
     match code {

@@ -34,9 +34,11 @@ pub enum LegacyRowError {
     /// Its URL cannot be built.
     #[error("the row's id cannot stand in a URL")]
     Url,
-    /// Legacy was written to without a mirror all the while.
-    #[error("writes reached legacy that were not mirrored: move the resource to dualwrite first")]
-    NotMirrored,
+    /// Rows moved faster than they were read, or writes went past the mirror, in every pass.
+    #[error(
+        "the list would not hold still: rows were deleted faster than pages were read, or writes were not mirrored. Run it again in a quieter hour, in dualwrite or later"
+    )]
+    Restless,
     /// It could not be kept.
     #[error(transparent)]
     NotKept(#[from] PathError),
