@@ -259,8 +259,8 @@ impl Script<'_> {
     /// Waits until every edit is acknowledged, nothing is owed and nothing is under way.
     async fn quiet(&mut self) -> Result<(), DemoError> {
         let settled = join_all(self.people.sync.iter_mut().map(SyncUser::settle)).await;
-        if settled.contains(&false) {
-            return Err(stuck("the acknowledgement of sync edits"));
+        if let Some(Err(where_it_stands)) = settled.into_iter().find(Result::is_err) {
+            return Err(stuck(&format!("sync edits to be acknowledged ({where_it_stands})")));
         }
         let (server, storage) = (&self.world.server, self.world.server.storage());
         let quiet = async {

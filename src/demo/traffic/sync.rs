@@ -13,7 +13,7 @@ use super::{Acts, Shared};
 use crate::demo::cast::Person;
 use crate::demo::ledger::{Change, Via, WriteId};
 use crate::demo::settings::Scale;
-use crate::sync::client::{ClientSettings, Status, SyncClient};
+use crate::sync::client::{ClientSettings, SyncClient};
 
 /// The table of the demo's resource.
 const TABLE: &str = "users";
@@ -50,19 +50,23 @@ impl SyncUser {
         Self { person, client, shared, rng, rows, own: Vec::new(), waiting: Vec::new(), writes: 0 }
     }
 
-    /// Where the connection stands.
-    pub(in crate::demo) fn status(&self) -> Status {
-        self.client.status()
-    }
-
     /// The store, to be waited on.
     pub(in crate::demo) fn client(&self) -> &SyncClient {
         &self.client
     }
 
-    /// Waits until the server has every edit; says whether it does.
-    pub(in crate::demo) async fn settle(&mut self) -> bool {
-        self.confirm(LAST).await
+    /// Waits until the server has every edit.
+    ///
+    /// # Errors
+    /// Where the connection stands, if it does not get there.
+    pub(in crate::demo) async fn settle(&mut self) -> Result<(), String> {
+        if self.confirm(LAST).await {
+            return Ok(());
+        }
+        let (user, status) = (&self.person.user, self.client.status());
+        let hashes = (self.client.hashes(), self.client.server_hashes());
+        let edits = self.client.unacknowledged();
+        Err(format!("{user}: {status:?}, {edits} edits not acknowledged, hashes {hashes:?}"))
     }
 
     /// Closes the connection.
