@@ -103,6 +103,7 @@ impl Environment {
             entropy: entropy.clone(),
             grace: Duration::from_secs(2),
             toggles: Some(toggles.toggles()),
+            ..Surroundings::default()
         };
         let server = Server::start(config, surroundings).await.map_err(|e| told("crossfade", e))?;
         // A proxy that the machine is set up with has no business between two loopback addresses.
