@@ -47,6 +47,8 @@ pub struct Setup {
     pub build: &'static str,
     /// Where client, crossfade and legacy API ran.
     pub topology: &'static str,
+    /// When each side's writes are on disk, which sync latency depends on.
+    pub durability: &'static str,
 }
 
 /// Which metric (design, success metrics).
@@ -135,7 +137,7 @@ impl Document {
             self.setup.build,
             self.setup.rows,
         );
-        let _ = writeln!(text, "{}", self.setup.topology);
+        let _ = writeln!(text, "{}\n{}", self.setup.topology, self.setup.durability);
         for (name, title) in [
             (MetricName::QueryResponseTime, "query response time, through crossfade"),
             (MetricName::ProxyOverhead, "proxy overhead: legacy's answer in stage off"),
@@ -167,7 +169,7 @@ impl Document {
         for ratio in &self.ratios {
             let _ = writeln!(
                 text,
-                "  {:<30}{:<26}{:>7.3}  (95 %: {:.3} to {:.3}, {} pairs)",
+                "  {:<33}{:<18}{:>7.3}  (95 %: {:.3} to {:.3}, {} pairs)",
                 ratio.name, ratio.case, ratio.value, ratio.ci_low, ratio.ci_high, ratio.n
             );
         }
@@ -219,7 +221,14 @@ mod tests {
                 load_average: Some([0.5, 0.4, 0.3]),
                 os: "linux".to_owned(),
             },
-            setup: Setup { rows: 10, requests: 5, quick: true, build: "debug", topology: "here" },
+            setup: Setup {
+                rows: 10,
+                requests: 5,
+                quick: true,
+                build: "debug",
+                topology: "here",
+                durability: "",
+            },
             metrics: vec![Metric {
                 metric: MetricName::QueryResponseTime,
                 case: "list".to_owned(),

@@ -33,6 +33,9 @@ const MAX_ROWS: usize = 20_000;
 const MAX_REQUESTS: usize = 100_000;
 const TOPOLOGY: &str =
     "client, crossfade and sample legacy API in one process, over loopback sockets";
+const DURABILITY: &str = "crossfade: an edit is flushed to disk before anyone sees it \
+    (rollback journal, synchronous = FULL); sample legacy API: a write is not flushed before it is \
+    answered (WAL, synchronous = NORMAL)";
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -152,6 +155,7 @@ pub async fn run(options: &BenchOptions) -> Result<Document, BenchError> {
             quick: options.quick,
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
             topology: TOPOLOGY,
+            durability: DURABILITY,
         },
         metrics,
         ratios,
