@@ -18,6 +18,7 @@ impl AdminClient {
     /// The client of the process that this configuration starts.
     pub(super) fn of(config: &Config) -> Result<Self, CliError> {
         let http = reqwest::Client::builder()
+            .no_proxy()
             .timeout(Duration::from_secs(10))
             .build()
             .map_err(CliError::dependency)?;

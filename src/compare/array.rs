@@ -34,9 +34,9 @@ pub(super) fn arrays(
 fn by_position(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden: Hidden) {
     if l.len() == s.len() {
         let before = walk.visible();
-        in_step(walk, (l, s), trail, hidden);
-        // The same elements in another order are one difference, not many.
-        if walk.has_grown_since(before) && l.len() > 1 && is_reordered(walk.rules, (l, s)) {
+        let differing = in_step(walk, (l, s), trail, hidden);
+        // The same elements in another order are one difference, not many; it takes two to swap.
+        if differing > 1 && is_reordered(walk.rules, (l, s)) {
             walk.take_back_to(before);
             walk.emit(Kind::Order, (JsonType::Array, JsonType::Array), trail, hidden);
         }
@@ -48,10 +48,15 @@ fn by_position(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden:
     }
 }
 
-fn in_step(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden: Hidden) {
+/// Compares by position; gives the number of elements that visibly differ.
+fn in_step(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden: Hidden) -> usize {
+    let mut differing = 0;
     for (at, (left, right)) in l.iter().zip(s).enumerate() {
+        let before = walk.visible();
         walk.nodes(left, right, trail.index(at, at), hidden);
+        differing += usize::from(walk.has_grown_since(before));
     }
+    differing
 }
 
 fn is_reordered(rules: &Rules, (l, s): Sides<'_>) -> bool {

@@ -145,6 +145,8 @@ impl LegacyClient {
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
+            // As the forwarder: the upstream is reached directly, whatever the environment says.
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("crossfade/", env!("CARGO_PKG_VERSION")))
             .build()

@@ -301,6 +301,16 @@ async fn start_backfill(
         let title = "No such resource";
         return Problem::new(StatusCode::NOT_FOUND, "no-such-resource", title).into_response();
     }
+    // Writes that are not mirrored would be missing from the store, whatever is copied now.
+    let off =
+        |r: &Arc<crate::resource::Resource>| !parts.stages.decide(&r.name).effective.writes_both();
+    if let Some(resource) = resources.iter().find(|r| off(r)) {
+        let title = "REST writes are not mirrored in this stage";
+        return Problem::new(StatusCode::CONFLICT, "not-mirrored", title)
+            .detail(format!("`{}` is in a stage that leaves the store alone", resource.name))
+            .remedy("move it to dualwrite first")
+            .into_response();
+    }
     for resource in resources {
         let free = parts.backfills.with(|states| {
             let state = states.entry(resource.name.clone()).or_default();

@@ -66,9 +66,8 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
     let admin_token = Secret::new(config.admin.token.resolve()?);
     let service_token = Secret::new(config.legacy.service_token.resolve()?);
     let storage = open_storage(&config.storage.control).await?;
-    let recorder = Recorder::open(&config.storage.recordings, &recorder)
-        .await
-        .map_err(ServeError::Record)?;
+    let recorder =
+        Recorder::open(&config.storage.recordings, &recorder).await.map_err(ServeError::Record)?;
     let legacy = legacy_client(&config, &service_token)?;
     let forwarder = forwarder(&config, &entropy)?;
     let tokens = Arc::new(sync_tokens(&config, &storage, &clock, &entropy).await?);
@@ -104,7 +103,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         redactor: Redactor::random(&*entropy),
         clock: clock.clone(),
     });
-    let mirror = Mirror::new(rows.clone(), clock.clone());
+    let mirror = Mirror::new(rows.clone(), caught_up.clone(), clock.clone());
     let edge = Edge::new(EdgeParts {
         routes: RouteTable::new(&config.resources).map_err(ServeError::Routes)?,
         stages: stages.clone(),
@@ -113,6 +112,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         reader,
         shadow: shadow.clone(),
         mirror: mirror.clone(),
+        caught_up: caught_up.clone(),
         recorder: recorder.clone(),
         clock: clock.clone(),
         max_body_bytes: config.compare.max_body_bytes,

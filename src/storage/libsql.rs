@@ -303,6 +303,13 @@ impl Storage for LibsqlStorage {
         Box::pin(self.read(|conn| Box::pin(read::path_of_row(conn, resource, row))))
     }
 
+    fn rows_with_base(
+        &self,
+        resource: ResourceName,
+    ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>> {
+        Box::pin(self.read(|conn| Box::pin(read::rows_with_base(conn, resource))))
+    }
+
     fn due_entries(
         &self,
         now_ms: u64,

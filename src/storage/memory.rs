@@ -178,6 +178,17 @@ impl Storage for MemoryStorage {
         })
     }
 
+    fn rows_with_base(
+        &self,
+        resource: ResourceName,
+    ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let keys = tables.bases.keys().filter(|key| key.1 == resource);
+            Ok(keys.map(|key| (key.0.clone(), key.2.clone())).collect())
+        })
+    }
+
     fn due_entries(
         &self,
         now_ms: u64,

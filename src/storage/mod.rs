@@ -104,6 +104,12 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         row: RowId,
     ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>>;
 
+    /// All rows of a resource that legacy was last known to have, with their paths.
+    fn rows_with_base(
+        &self,
+        resource: ResourceName,
+    ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>>;
+
     /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, oldest first.
     fn due_entries(
         &self,

@@ -63,6 +63,8 @@ async fn answers_questions(storage: &dyn Storage) {
     let put = Op::PutBase { path: path(), resource: users.clone(), row: row.clone(), base };
     storage.commit(vec![put]).await.unwrap();
     assert_eq!(storage.path_of_row(users.clone(), row.clone()).await.unwrap(), Some(path()));
+    let rows = storage.rows_with_base(users.clone()).await.unwrap();
+    assert_eq!(rows, [(path(), row.clone())]);
     let found = storage.bases(path(), users, vec![RowId::new("zz"), row]).await.unwrap();
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].1.cells["name"], "Ada");

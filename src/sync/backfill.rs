@@ -1,12 +1,15 @@
-//! Copies what legacy has into the store, page by page through its own list.
+//! Copies what legacy has into the store, page by page through its own list, and looks again at rows
+//! that the list no longer has.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::caught_up::CaughtUp;
-use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
+use super::legacy_rows::{LegacyRowError, LegacyRows, Reread, json_of, read_row};
 use super::path::Source;
 use crate::clock::SharedClock;
 use crate::legacy::Purpose;
+use crate::migration::RowId;
 use crate::resource::Resource;
 
 /// Passes over the list at most. Pages by offset can skip a row when one before it is deleted
@@ -22,6 +25,8 @@ pub struct BackfillProgress {
     pub total: Option<u64>,
     /// Rows that were older than what the store already knew.
     pub stale: u64,
+    /// Rows that the store had and legacy no longer has.
+    pub gone: u64,
     /// Passes over the list, this one included.
     pub passes: u32,
     /// Whether it is through.
@@ -41,7 +46,8 @@ pub struct Backfill {
 
 impl Backfill {
     /// Copies all rows of a resource, telling its progress after each page. Writes may go on
-    /// meanwhile: a page never overwrites what is newer. Running it again is safe.
+    /// meanwhile: a page never overwrites what is newer. Running it again is safe. It keeps the id of each
+    /// row in memory until it is through.
     ///
     /// # Errors
     /// [`LegacyRowError`]; what was copied stays, and the resource is not taken as caught up.
@@ -52,22 +58,48 @@ impl Backfill {
     ) -> Result<BackfillProgress, LegacyRowError> {
         let mut done = BackfillProgress::default();
         loop {
+            let begun = self.caught_up.begin(&resource.name);
+            let mut seen = HashSet::new();
             done.passes += 1;
-            let before = self.pass(resource, &mut done, &mut progress).await?;
-            if before == done.total || done.passes >= MAX_PASSES {
+            let before = self.pass(resource, &mut seen, &mut done, &mut progress).await?;
+            let last = done.passes >= MAX_PASSES;
+            if before != done.total && !last {
+                continue;
+            }
+            done.gone += self.sweep(resource, &seen).await?;
+            if self.caught_up.finish(&resource.name, begun).await? {
                 break;
             }
+            if last {
+                return Err(LegacyRowError::NotMirrored);
+            }
         }
-        self.caught_up.finish(&resource.name).await?;
         done.finished = true;
         progress(done);
         Ok(done)
+    }
+
+    /// Looks again at rows that the store has and the list had not: deleted while nobody was looking, or
+    /// skipped by a page. Gives how many were gone.
+    async fn sweep(
+        &self,
+        resource: &Arc<Resource>,
+        seen: &HashSet<RowId>,
+    ) -> Result<u64, LegacyRowError> {
+        let known = self.rows.storage.rows_with_base(resource.name.clone()).await?;
+        let mut gone = 0;
+        for (_, row) in known.into_iter().filter(|(_, row)| !seen.contains(row)) {
+            let there = self.rows.reread(resource, row, self.clock.now_ms()).await?;
+            gone += u64::from(there == Reread::Gone);
+        }
+        Ok(gone)
     }
 
     /// One pass over the list. Gives the total as its first page told it.
     async fn pass(
         &self,
         resource: &Arc<Resource>,
+        seen: &mut HashSet<RowId>,
         done: &mut BackfillProgress,
         progress: &mut impl FnMut(BackfillProgress),
     ) -> Result<Option<u64>, LegacyRowError> {
@@ -90,6 +122,7 @@ impl Backfill {
             let found = page.iter().map(|row| read_row(resource, row));
             let found = found.collect::<Result<Vec<_>, _>>()?;
             let count = found.len();
+            seen.extend(found.iter().map(|found| found.row.clone()));
             let source = Source::Read { asked_ms };
             let (_, stale) = self.rows.apply(resource, found, &source).await?;
             done.read += count as u64;

@@ -1,19 +1,68 @@
-//! Which resources' stores hold all that legacy has: a store that is not caught up answers no reads.
+//! Which stores hold all that legacy has: one that is not caught up answers no reads.
+//!
+//! A path is caught up in a resource while the resource's backfill is finished, no write reached legacy
+//! that is not mirrored, and no mirror is under way.
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::migration::ResourceName;
+use crate::migration::{PathId, ResourceName};
 use crate::storage::{Op, SharedStorage, StorageError};
 
 const PREFIX: &str = "backfill.";
 const FINISHED: &str = "finished";
+const LOST: &str = "lost";
 
-/// The resources whose backfill is finished; kept in the database.
+/// What is known of each resource; whether a backfill is finished is kept in the database.
 #[derive(Debug, Clone)]
 pub struct CaughtUp {
     storage: SharedStorage,
-    resources: Arc<RwLock<HashSet<ResourceName>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    resources: HashMap<ResourceName, Known>,
+    /// Mirrors under way, by the path that the writer may read; `None` where nobody knows it.
+    open: HashMap<(ResourceName, Option<PathId>), u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    finished: bool,
+    /// Times that it was lost: a backfill that began before the last one proves nothing.
+    losses: u64,
+}
+
+/// A backfill under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    losses: u64,
+}
+
+/// A write that legacy was asked to do and that the store does not have yet. Dropping it says that the
+/// store has it now, or that it never will.
+#[derive(Debug)]
+pub struct OpenMirror {
+    state: Arc<Mutex<State>>,
+    key: (ResourceName, Option<PathId>),
+}
+
+impl Drop for OpenMirror {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        if let Some(count) = state.open.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                state.open.remove(&self.key);
+            }
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Every change is one step, so a poisoned lock hides nothing half done.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CaughtUp {
@@ -23,27 +72,130 @@ impl CaughtUp {
     /// [`StorageError`] if it cannot be read.
     pub async fn load(storage: SharedStorage) -> Result<Self, StorageError> {
         let stored = storage.controls(PREFIX.to_owned()).await?;
-        let finished = stored.into_iter().filter(|(_, value)| value == FINISHED);
-        let names =
-            finished.filter_map(|(key, _)| Some(ResourceName::new(key.strip_prefix(PREFIX)?)));
-        Ok(Self { storage, resources: Arc::new(RwLock::new(names.collect())) })
+        let known = stored.into_iter().filter_map(|(key, value)| {
+            let name = ResourceName::new(key.strip_prefix(PREFIX)?);
+            Some((name, Known { finished: value == FINISHED, losses: 0 }))
+        });
+        let state = State { resources: known.collect(), open: HashMap::new() };
+        Ok(Self { storage, state: Arc::new(Mutex::new(state)) })
     }
 
-    /// Whether the resource's backfill is finished.
+    /// Whether the resource's backfill is finished and holds.
     #[must_use]
     pub fn is(&self, resource: &ResourceName) -> bool {
-        self.resources.read().unwrap_or_else(PoisonError::into_inner).contains(resource)
+        lock(&self.state).resources.get(resource).is_some_and(|known| known.finished)
     }
 
-    /// Keeps that the resource's backfill is finished.
+    /// Whether the store of `path` may answer reads of the resource now.
+    #[must_use]
+    pub fn may_answer(&self, resource: &ResourceName, path: &PathId) -> bool {
+        let state = lock(&self.state);
+        let open =
+            |path: Option<&PathId>| state.open.contains_key(&(resource.clone(), path.cloned()));
+        state.resources.get(resource).is_some_and(|known| known.finished)
+            && !open(Some(path))
+            && !open(None)
+    }
+
+    /// Notes that legacy is being asked to write; `path` is the one that the writer may read.
+    #[must_use]
+    pub fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
+        let key = (resource.clone(), path);
+        *lock(&self.state).open.entry(key.clone()).or_default() += 1;
+        OpenMirror { state: self.state.clone(), key }
+    }
+
+    /// Notes that legacy has a write that the store will not get; the database is told in the background.
+    pub fn lose(&self, resource: &ResourceName) {
+        let was = {
+            let mut state = lock(&self.state);
+            let known = state.resources.entry(resource.clone()).or_default();
+            known.losses += 1;
+            std::mem::take(&mut known.finished)
+        };
+        if was {
+            tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
+            metrics::counter!("crossfade_caught_up_lost_total").increment(1);
+            let (caught_up, resource) = (self.clone(), resource.clone());
+            tokio::spawn(async move {
+                if let Err(error) = caught_up.keep(&resource).await {
+                    tracing::error!(%resource, %error, "that the store is not caught up is not kept");
+                }
+            });
+        }
+    }
+
+    /// Begins a backfill.
+    #[must_use]
+    pub fn begin(&self, resource: &ResourceName) -> Begun {
+        let known = lock(&self.state).resources.get(resource).copied().unwrap_or_default();
+        Begun { losses: known.losses }
+    }
+
+    /// Keeps that the resource's backfill is finished. `false` if a write was lost since it began: then
+    /// it has to be done again.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be kept; then it is not taken as finished.
-    pub async fn finish(&self, resource: &ResourceName) -> Result<(), StorageError> {
-        let key = format!("{PREFIX}{resource}");
-        let op = Op::PutControl { key, value: FINISHED.to_owned() };
+    pub async fn finish(
+        &self,
+        resource: &ResourceName,
+        begun: Begun,
+    ) -> Result<bool, StorageError> {
+        {
+            let mut state = lock(&self.state);
+            let known = state.resources.entry(resource.clone()).or_default();
+            if known.losses != begun.losses {
+                return Ok(false);
+            }
+            known.finished = true;
+        }
+        let kept = self.keep(resource).await;
+        if kept.is_err() {
+            lock(&self.state).resources.entry(resource.clone()).or_default().finished = false;
+        }
+        kept.map(|()| true)
+    }
+
+    /// Keeps what is known now. Whoever changed it last writes last: it is read when it is written.
+    async fn keep(&self, resource: &ResourceName) -> Result<(), StorageError> {
+        let value = if self.is(resource) { FINISHED } else { LOST };
+        let op = Op::PutControl { key: format!("{PREFIX}{resource}"), value: value.to_owned() };
         self.storage.commit(vec![op]).await?;
-        self.resources.write().unwrap_or_else(PoisonError::into_inner).insert(resource.clone());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    #[tokio::test]
+    async fn a_store_answers_only_while_nothing_is_missing() {
+        let storage: SharedStorage = Arc::new(MemoryStorage::default());
+        let (users, org) = (ResourceName::new("users"), PathId::new("org/o_1").unwrap());
+        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
+        assert!(!caught_up.may_answer(&users, &org));
+        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        assert!(caught_up.may_answer(&users, &org));
+        // A mirror under way in this path, in another one, and in one that nobody knows.
+        let mirror = caught_up.open(&users, Some(org.clone()));
+        assert!(!caught_up.may_answer(&users, &org));
+        drop(mirror);
+        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap()));
+        assert!(caught_up.may_answer(&users, &org));
+        drop(elsewhere);
+        let unknown = caught_up.open(&users, None);
+        assert!(!caught_up.may_answer(&users, &org));
+        drop(unknown);
+        assert!(CaughtUp::load(storage.clone()).await.unwrap().may_answer(&users, &org));
+        // A write that was not mirrored, in the middle of a backfill.
+        let begun = caught_up.begin(&users);
+        caught_up.lose(&users);
+        assert!(!caught_up.may_answer(&users, &org));
+        assert!(!caught_up.finish(&users, begun).await.unwrap());
+        caught_up.keep(&users).await.unwrap();
+        assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
     }
 }

@@ -34,6 +34,9 @@ pub enum LegacyRowError {
     /// Its URL cannot be built.
     #[error("the row's id cannot stand in a URL")]
     Url,
+    /// Legacy was written to without a mirror all the while.
+    #[error("writes reached legacy that were not mirrored: move the resource to dualwrite first")]
+    NotMirrored,
     /// It could not be kept.
     #[error(transparent)]
     NotKept(#[from] PathError),
@@ -62,6 +65,15 @@ pub(crate) fn read_row(resource: &Resource, value: &Value) -> Result<FoundRow, L
 pub(crate) fn json_of(body: &Body) -> Result<Value, LegacyRowError> {
     let Body::Whole(bytes) = body else { return Err(LegacyRowError::Shape) };
     serde_json::from_slice(bytes).map_err(|_| LegacyRowError::Shape)
+}
+
+/// What a row that was read again turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reread {
+    /// Legacy has it.
+    There,
+    /// Legacy has it no more.
+    Gone,
 }
 
 /// The way of legacy's rows into the paths.
@@ -145,7 +157,7 @@ impl LegacyRows {
         resource: &Arc<Resource>,
         row: RowId,
         asked_ms: u64,
-    ) -> Result<(), LegacyRowError> {
+    ) -> Result<Reread, LegacyRowError> {
         let path = resource.routes.get.path.with_id(&row).ok_or(LegacyRowError::Url)?;
         let answer = self.ask(path, Purpose::Reread).await?;
         let source = Source::Read { asked_ms };
@@ -153,9 +165,13 @@ impl LegacyRows {
             200..=299 => {
                 let body = json_of(&answer.body)?;
                 let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
-                self.apply_one(resource, read_row(resource, item)?, &source).await
+                self.apply_one(resource, read_row(resource, item)?, &source).await?;
+                Ok(Reread::There)
             }
-            404 | 410 => self.remove(resource, row, &source).await,
+            404 | 410 => {
+                self.remove(resource, row, &source).await?;
+                Ok(Reread::Gone)
+            }
             status => Err(LegacyRowError::NoAnswer(format!("answered {status}"))),
         }
     }

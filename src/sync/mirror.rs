@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
+use super::caught_up::{CaughtUp, OpenMirror};
 use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
@@ -34,12 +35,15 @@ pub struct MirrorJob {
     pub sent_ms: u64,
     /// What passed through.
     pub tapped: Tapped,
+    /// Says that the store does not have the write yet.
+    pub open: OpenMirror,
 }
 
 /// Brings REST writes into the store.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     rows: LegacyRows,
+    caught_up: CaughtUp,
     clock: SharedClock,
     under_way: TaskTracker,
 }
@@ -59,8 +63,8 @@ enum Told {
 impl Mirror {
     /// A mirror into these paths.
     #[must_use]
-    pub fn new(rows: LegacyRows, clock: SharedClock) -> Self {
-        Self { rows, clock, under_way: TaskTracker::new() }
+    pub fn new(rows: LegacyRows, caught_up: CaughtUp, clock: SharedClock) -> Self {
+        Self { rows, caught_up, clock, under_way: TaskTracker::new() }
     }
 
     /// Takes an answered write; returns at once. As many mirrors are under way as callers had writes
@@ -69,10 +73,10 @@ impl Mirror {
         let mirror = self.clone();
         self.under_way.spawn(async move {
             if let Err(error) = mirror.run(&job).await {
-                metrics::counter!("crossfade_mirror_failed_total").increment(1);
-                tracing::error!(resource = %job.resource.name, %error,
-                    "a REST write did not reach the store; run `crossfade backfill`");
+                mirror.failed(&job.resource, &error);
             }
+            // Only now may the store answer again: with the write, or not at all.
+            drop(job);
         });
     }
 
@@ -80,10 +84,11 @@ impl Mirror {
     pub fn reread(&self, resource: Arc<Resource>, row: RowId) {
         let mirror = self.clone();
         self.under_way.spawn(async move {
+            let open = mirror.caught_up.open(&resource.name, None);
             if let Err(error) = mirror.reread_with_retry(&resource, row).await {
-                metrics::counter!("crossfade_mirror_failed_total").increment(1);
-                tracing::error!(resource = %resource.name, %error, "a row could not be read again");
+                mirror.failed(&resource, &error);
             }
+            drop(open);
         });
     }
 
@@ -92,6 +97,13 @@ impl Mirror {
         self.under_way.close();
         self.under_way.wait().await;
         self.under_way.reopen();
+    }
+
+    /// A write that the store does not get: it answers no more reads until a backfill has run.
+    fn failed(&self, resource: &Resource, error: &LegacyRowError) {
+        metrics::counter!("crossfade_mirror_failed_total").increment(1);
+        tracing::error!(resource = %resource.name, %error, "a REST write did not reach the store");
+        self.caught_up.lose(&resource.name);
     }
 
     async fn run(&self, job: &MirrorJob) -> Result<(), LegacyRowError> {
@@ -124,7 +136,10 @@ impl Mirror {
         resource: &Arc<Resource>,
         row: RowId,
     ) -> Result<(), LegacyRowError> {
-        retry(|| self.rows.reread(resource, row.clone(), self.clock.now_ms())).await
+        let reread = || async {
+            self.rows.reread(resource, row.clone(), self.clock.now_ms()).await.map(drop)
+        };
+        retry(reread).await
     }
 
     fn source(&self, job: &MirrorJob) -> Source {

@@ -21,7 +21,7 @@ mod random;
 mod registry;
 pub mod server;
 
-pub use caught_up::CaughtUp;
+pub use caught_up::{CaughtUp, OpenMirror};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use path::{

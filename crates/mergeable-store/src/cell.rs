@@ -207,10 +207,9 @@ fn to_serde(value: &Json) -> serde_json::Value {
         Json::Number(number) => number_to_serde(*number),
         Json::String(text) => text.to_string_lossy().into(),
         Json::Array(items) => items.iter().map(to_serde).collect(),
-        Json::Object(entries) => entries
-            .iter()
-            .map(|(key, value)| (key.to_string(), to_serde(value)))
-            .collect(),
+        Json::Object(entries) => {
+            entries.iter().map(|(key, value)| (key.to_string(), to_serde(value))).collect()
+        }
     }
 }
 
@@ -279,23 +278,15 @@ mod tests {
             assert_eq!(Cell::from_json(&value).unwrap().to_json(), value);
         }
         assert_eq!(
-            Cell::from_json(&json!({"b": 1.0, "2": 2, "1": 1}))
-                .unwrap()
-                .encoded(),
+            Cell::from_json(&json!({"b": 1.0, "2": 2, "1": 1})).unwrap().encoded(),
             "\"\u{FFFD}{\\\"1\\\":1,\\\"2\\\":2,\\\"b\\\":1}\""
         );
     }
 
     #[test]
     fn reserved_strings_and_infinities_are_refused() {
-        assert_eq!(
-            Cell::from_json(&json!("\u{FFFC}")),
-            Err(CellError::Reserved)
-        );
-        assert_eq!(
-            Cell::from_json(&json!("\u{FFFD}x")),
-            Err(CellError::Reserved)
-        );
+        assert_eq!(Cell::from_json(&json!("\u{FFFC}")), Err(CellError::Reserved));
+        assert_eq!(Cell::from_json(&json!("\u{FFFD}x")), Err(CellError::Reserved));
         assert!(Cell::from_json(&json!("x\u{FFFD}")).is_ok());
         assert_eq!(Cell::Number(f64::NAN).check(), Err(CellError::NotFinite));
     }
@@ -314,13 +305,7 @@ mod tests {
         ] {
             assert_eq!(Cell::from_encoded(&cell.encoded()).unwrap(), cell);
         }
-        assert_eq!(
-            Cell::from_encoded("\"\u{FFFC}\""),
-            Err(CellError::Undefined)
-        );
-        assert_eq!(
-            Cell::Json("no json".into()).to_json(),
-            json!("\u{FFFD}no json")
-        );
+        assert_eq!(Cell::from_encoded("\"\u{FFFC}\""), Err(CellError::Undefined));
+        assert_eq!(Cell::Json("no json".into()).to_json(), json!("\u{FFFD}no json"));
     }
 }

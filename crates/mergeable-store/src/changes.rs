@@ -111,9 +111,7 @@ impl Changes {
         thing: Option<Cell>,
         hlc: Hlc,
     ) {
-        self.row_mut(table, row)
-            .cells
-            .insert(cell.to_text(), Stamp { thing, hlc });
+        self.row_mut(table, row).cells.insert(cell.to_text(), Stamp { thing, hlc });
     }
 
     /// Adds a value's stamp, in place of an earlier one of the same value.
@@ -144,10 +142,7 @@ impl Changes {
     pub fn cells(&self) -> impl Iterator<Item = (&Text, &Text, &Text, &Stamp)> {
         self.tables.iter().flat_map(|(table, changes)| {
             changes.rows.iter().flat_map(move |(row, changes)| {
-                changes
-                    .cells
-                    .iter()
-                    .map(move |(cell, stamp)| (table, row, cell, stamp))
+                changes.cells.iter().map(move |(cell, stamp)| (table, row, cell, stamp))
             })
         })
     }
@@ -207,9 +202,7 @@ impl Changes {
                 [tables, values] => (tables, values),
                 [tables, values, Json::Number(1.0)] => (tables, values),
                 _ => {
-                    return Err(ChangesError::Shape(
-                        "[tables, values] or [tables, values, 1]",
-                    ));
+                    return Err(ChangesError::Shape("[tables, values] or [tables, values, 1]"));
                 }
             },
             _ => return Err(ChangesError::Shape("an array of tables and values")),
@@ -228,16 +221,11 @@ impl Changes {
         changes.tables_hlc = hlc;
         for (table, value) in tables {
             let (rows, hlc) = read_container(value, form)?;
-            let mut table_changes = TableChanges {
-                rows: IndexMap::with_capacity(rows.len()),
-                hlc,
-            };
+            let mut table_changes = TableChanges { rows: IndexMap::with_capacity(rows.len()), hlc };
             for (row, value) in rows {
                 let (cells, hlc) = read_container(value, form)?;
                 let cells = read_things(cells, form)?;
-                table_changes
-                    .rows
-                    .insert(row.clone(), RowChanges { cells, hlc });
+                table_changes.rows.insert(row.clone(), RowChanges { cells, hlc });
             }
             changes.tables.insert(table.clone(), table_changes);
         }
@@ -247,11 +235,7 @@ impl Changes {
     /// Reads a values stamp.
     pub(crate) fn read_values(value: &Json, form: StampForm) -> Result<Self, ChangesError> {
         let (values, values_hlc) = read_container(value, form)?;
-        Ok(Self {
-            values: read_things(values, form)?,
-            values_hlc,
-            ..Self::default()
-        })
+        Ok(Self { values: read_things(values, form)?, values_hlc, ..Self::default() })
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -345,13 +329,7 @@ fn read_things(
         .iter()
         .map(|(id, value)| {
             let (thing, hlc) = read_stamp(value, form)?;
-            Ok((
-                id.clone(),
-                Stamp {
-                    thing: Cell::from_wire(thing)?,
-                    hlc,
-                },
-            ))
+            Ok((id.clone(), Stamp { thing: Cell::from_wire(thing)?, hlc }))
         })
         .collect()
 }

@@ -32,12 +32,7 @@ pub(crate) struct Container<V> {
 
 impl<V> Default for Container<V> {
     fn default() -> Self {
-        Self {
-            entries: Entries::default(),
-            hlc: Hlc::EMPTY,
-            hash: 0,
-            live: 0,
-        }
+        Self { entries: Entries::default(), hlc: Hlc::EMPTY, hash: 0, live: 0 }
     }
 }
 
@@ -88,11 +83,7 @@ impl<V> Container<Container<V>> {
             ChildRule::TinyBase => child.hash != 0,
             ChildRule::Exact => !made,
         };
-        ChildWas {
-            hash: child.hash,
-            counted,
-            live: child.live > 0,
-        }
+        ChildWas { hash: child.hash, counted, live: child.live > 0 }
     }
 }
 
@@ -140,18 +131,11 @@ impl Container<Stamped> {
         let lives = stamped.thing.is_some();
         let hash = stamped.hash;
         let (at, old) = match self.entries.position(id) {
-            Some(at) => (
-                at,
-                Some(std::mem::replace(self.entries.get_mut(at), stamped)),
-            ),
+            Some(at) => (at, Some(std::mem::replace(self.entries.get_mut(at), stamped))),
             None => (self.entries.push(id, stamped), None),
         };
         self.hash ^= ids.share(id, old.as_ref().map_or(0, |old| old.hash)) ^ ids.share(id, hash);
-        self.count(
-            at,
-            old.as_ref().is_some_and(|old| old.thing.is_some()),
-            lives,
-        );
+        self.count(at, old.as_ref().is_some_and(|old| old.thing.is_some()), lives);
         (at, old)
     }
 }
@@ -165,10 +149,7 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn hashes(&self) -> ContentHashes {
-        ContentHashes {
-            tables: self.tables.hash,
-            values: self.values.hash,
-        }
+        ContentHashes { tables: self.tables.hash, values: self.values.hash }
     }
 
     pub(crate) fn table(&self, ids: &Ids, table: &[u8]) -> Option<&Table> {
@@ -200,23 +181,13 @@ impl Content {
             let table = fold(table, |id, row| ids.share(id, leaf_hash(ids, row)));
             ids.share(id, table)
         });
-        ContentHashes {
-            tables,
-            values: leaf_hash(ids, &self.values),
-        }
+        ContentHashes { tables, values: leaf_hash(ids, &self.values) }
     }
 }
 
 fn fold<V>(container: &Container<V>, share: impl Fn(Id, &V) -> u32) -> u32 {
-    let own = if container.hlc.is_empty() {
-        0
-    } else {
-        hash_text(container.hlc.to_string())
-    };
-    container
-        .entries
-        .iter()
-        .fold(own, |hash, entry| hash ^ share(entry.id, &entry.value))
+    let own = if container.hlc.is_empty() { 0 } else { hash_text(container.hlc.to_string()) };
+    container.entries.iter().fold(own, |hash, entry| hash ^ share(entry.id, &entry.value))
 }
 
 fn leaf_hash(ids: &Ids, container: &Container<Stamped>) -> u32 {

@@ -27,10 +27,7 @@ impl MergeableStore {
     /// differ.
     #[must_use]
     pub fn table_diff(&self, asker: &TableHashes) -> (Changes, TableHashes) {
-        let mut changes = Changes {
-            tables_hlc: self.content.tables.hlc,
-            ..Changes::default()
-        };
+        let mut changes = Changes { tables_hlc: self.content.tables.hlc, ..Changes::default() };
         let mut differing = TableHashes::new();
         for (id, table) in self.named(&self.content.tables.entries) {
             match asker.get(id) {
@@ -51,10 +48,8 @@ impl MergeableStore {
     pub fn row_hashes(&self, differing: &TableHashes) -> RowHashes {
         let mut hashes = RowHashes::new();
         for (id, other) in differing {
-            if let Some(table) = self
-                .content
-                .table(&self.ids, id.as_wtf8())
-                .filter(|table| table.hash != *other)
+            if let Some(table) =
+                self.content.table(&self.ids, id.as_wtf8()).filter(|table| table.hash != *other)
             {
                 hashes.insert(id.clone(), self.hashes_of(&table.entries, |row| row.hash));
             }
@@ -65,10 +60,7 @@ impl MergeableStore {
     /// Answers [`MergeableStore::row_hashes`]: the rows that the asker lacks, and the own hashes of those that differ.
     #[must_use]
     pub fn row_diff(&self, asker: &RowHashes) -> (Changes, RowHashes) {
-        let mut changes = Changes {
-            tables_hlc: self.content.tables.hlc,
-            ..Changes::default()
-        };
+        let mut changes = Changes { tables_hlc: self.content.tables.hlc, ..Changes::default() };
         let mut differing = RowHashes::new();
         for (table_id, asked) in asker {
             let Some(table) = self.content.table(&self.ids, table_id.as_wtf8()) else {
@@ -82,10 +74,7 @@ impl MergeableStore {
                         table.rows.insert(id.clone(), self.row_changes(row));
                     }
                     Some(hash) if *hash != row.hash => {
-                        differing
-                            .entry(table_id.clone())
-                            .or_default()
-                            .insert(id.clone(), row.hash);
+                        differing.entry(table_id.clone()).or_default().insert(id.clone(), row.hash);
                     }
                     Some(_) => {}
                 }
@@ -100,15 +89,10 @@ impl MergeableStore {
         let mut hashes = CellHashes::new();
         for (table_id, rows) in differing {
             for (id, other) in rows {
-                let row = self
-                    .content
-                    .row(&self.ids, table_id.as_wtf8(), id.as_wtf8());
+                let row = self.content.row(&self.ids, table_id.as_wtf8(), id.as_wtf8());
                 if let Some(row) = row.filter(|row| row.hash != *other) {
                     let cells = self.hashes_of(&row.entries, |cell| cell.hash);
-                    hashes
-                        .entry(table_id.clone())
-                        .or_default()
-                        .insert(id.clone(), cells);
+                    hashes.entry(table_id.clone()).or_default().insert(id.clone(), cells);
                 }
             }
         }
@@ -118,19 +102,14 @@ impl MergeableStore {
     /// Answers [`MergeableStore::cell_hashes`]: the cells that the asker lacks or that differ.
     #[must_use]
     pub fn cell_diff(&self, asker: &CellHashes) -> Changes {
-        let mut changes = Changes {
-            tables_hlc: self.content.tables.hlc,
-            ..Changes::default()
-        };
+        let mut changes = Changes { tables_hlc: self.content.tables.hlc, ..Changes::default() };
         for (table_id, rows) in asker {
             let Some(table) = self.content.table(&self.ids, table_id.as_wtf8()) else {
                 continue;
             };
             for (row_id, asked) in rows {
-                let Some(row) = self
-                    .ids
-                    .find(row_id.as_wtf8())
-                    .and_then(|id| table.entries.find(id))
+                let Some(row) =
+                    self.ids.find(row_id.as_wtf8()).and_then(|id| table.entries.find(id))
                 else {
                     continue;
                 };
@@ -163,17 +142,11 @@ impl MergeableStore {
             .filter(|(id, value)| asker.get(*id) != Some(&value.hash))
             .map(|(id, value)| (id.clone(), stamp_of(value)))
             .collect();
-        Changes {
-            values,
-            values_hlc: self.content.values.hlc,
-            ..Changes::default()
-        }
+        Changes { values, values_hlc: self.content.values.hlc, ..Changes::default() }
     }
 
     fn named<'a, V>(&'a self, entries: &'a Entries<V>) -> impl Iterator<Item = (&'a Text, &'a V)> {
-        entries
-            .iter()
-            .map(|Entry { id, value, .. }: &Entry<V>| (self.name(*id), value))
+        entries.iter().map(|Entry { id, value, .. }: &Entry<V>| (self.name(*id), value))
     }
 
     fn name(&self, id: Id) -> &Text {
@@ -181,9 +154,7 @@ impl MergeableStore {
     }
 
     fn hashes_of<V>(&self, entries: &Entries<V>, hash: impl Fn(&V) -> u32) -> IndexMap<Text, u32> {
-        self.named(entries)
-            .map(|(id, value)| (id.clone(), hash(value)))
-            .collect()
+        self.named(entries).map(|(id, value)| (id.clone(), hash(value))).collect()
     }
 
     fn table_changes(&self, table: &Table) -> TableChanges {
@@ -191,20 +162,12 @@ impl MergeableStore {
             .named(&table.entries)
             .map(|(id, row)| (id.clone(), self.row_changes(row)))
             .collect();
-        TableChanges {
-            rows,
-            hlc: table.hlc,
-        }
+        TableChanges { rows, hlc: table.hlc }
     }
 
     fn row_changes(&self, row: &Row) -> RowChanges {
-        let cells = self
-            .named(&row.entries)
-            .map(|(id, cell)| (id.clone(), stamp_of(cell)))
-            .collect();
-        RowChanges {
-            cells,
-            hlc: row.hlc,
-        }
+        let cells =
+            self.named(&row.entries).map(|(id, cell)| (id.clone(), stamp_of(cell))).collect();
+        RowChanges { cells, hlc: row.hlc }
     }
 }

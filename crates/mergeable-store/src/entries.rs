@@ -67,12 +67,7 @@ pub(crate) struct Entries<V> {
 
 impl<V> Default for Entries<V> {
     fn default() -> Self {
-        Self {
-            list: Vec::new(),
-            index: None,
-            next_order: 0,
-            reordered: false,
-        }
+        Self { list: Vec::new(), index: None, next_order: 0, reordered: false }
     }
 }
 
@@ -118,9 +113,8 @@ impl<V> Entries<V> {
                 index.insert(id, at as u32);
             }
             None if at >= INDEX_ABOVE => {
-                self.index = Some(Box::new(
-                    self.list.iter().map(|entry| entry.id).zip(0..).collect(),
-                ));
+                self.index =
+                    Some(Box::new(self.list.iter().map(|entry| entry.id).zip(0..).collect()));
             }
             None => {}
         }
@@ -176,10 +170,7 @@ mod tests {
             assert_eq!(entries.find(id * 7), Some(&id));
         }
         entries.pop();
-        assert_eq!(
-            (entries.find(98 * 7), entries.find(99 * 7)),
-            (Some(&98), None)
-        );
+        assert_eq!((entries.find(98 * 7), entries.find(99 * 7)), (Some(&98), None));
         entries.push(1, 5);
         assert_eq!(entries.find(1), Some(&5));
     }

@@ -66,12 +66,7 @@ impl<'a> Fragment<'a> {
         if total > MAX_FRAGMENTS {
             return Err(Close::FRAGMENTS);
         }
-        Ok(Self {
-            message: form.message,
-            index,
-            total,
-            text: form.text,
-        })
+        Ok(Self { message: form.message, index, total, text: form.text })
     }
 }
 
@@ -137,9 +132,7 @@ impl Reassembly {
         if group.missing > 0 {
             return Ok(None);
         }
-        Ok(self
-            .remove(&key)
-            .map(|group| group.pieces.into_iter().flatten().collect()))
+        Ok(self.remove(&key).map(|group| group.pieces.into_iter().flatten().collect()))
     }
 
     /// Drops the messages whose time is over, silently.

@@ -64,9 +64,9 @@ impl Fnv {
 
 impl Sink for Fnv {
     fn push(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| {
-            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-        });
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     }
 }
 

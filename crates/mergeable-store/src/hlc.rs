@@ -34,10 +34,7 @@ fn push_digits(text: &mut String, value: u64, digits: u32) {
 pub(crate) fn random_id(length: usize, rng: &mut dyn Random) -> String {
     let mut bytes = vec![0; length];
     rng.fill(&mut bytes);
-    bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte & 63)]))
-        .collect()
+    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect()
 }
 
 /// Whether `text` is made of HLC characters only and has this length.
@@ -144,11 +141,7 @@ impl Hlc {
         let mut text = [0; 16];
         let (time, rest) = (self.time_ms(), self.rest);
         for (at, char) in text.iter_mut().enumerate() {
-            let digit = if at < 7 {
-                time >> (6 * (6 - at))
-            } else {
-                rest >> (6 * (15 - at))
-            };
+            let digit = if at < 7 { time >> (6 * (6 - at)) } else { rest >> (6 * (15 - at)) };
             *char = ALPHABET[(digit & 63) as usize];
         }
         out.push(&text);
@@ -165,15 +158,10 @@ impl Hlc {
         }
         let number = |part: &[u8]| {
             part.iter()
-                .try_fold(0, |number, char| {
-                    digit(*char).map(|digit| number << 6 | digit)
-                })
+                .try_fold(0, |number, char| digit(*char).map(|digit| number << 6 | digit))
                 .ok_or(HlcError)
         };
-        Ok(Self {
-            time: number(&bytes[..7])? + 1,
-            rest: number(&bytes[7..])?,
-        })
+        Ok(Self { time: number(&bytes[..7])? + 1, rest: number(&bytes[7..])? })
     }
 }
 
@@ -211,11 +199,7 @@ impl Clock {
     /// A clock that has seen nothing.
     #[must_use]
     pub fn new(client: ClientId) -> Self {
-        Self {
-            client,
-            time: 0,
-            counter: -1,
-        }
+        Self { client, time: 0, counter: -1 }
     }
 
     /// The client id in the HLCs that this clock gives.
@@ -271,19 +255,11 @@ mod tests {
 
     #[test]
     fn text_and_back_keeps_the_order() {
-        let texts = [
-            "",
-            "----------------",
-            "---------------0",
-            "Oeef1N-----m22wq",
-            "zzzzzzzzzzzzzzzz",
-        ];
+        let texts =
+            ["", "----------------", "---------------0", "Oeef1N-----m22wq", "zzzzzzzzzzzzzzzz"];
         let hlcs: Vec<Hlc> = texts.iter().map(|text| text.parse().unwrap()).collect();
         assert!(hlcs.is_sorted());
-        assert_eq!(
-            hlcs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            texts
-        );
+        assert_eq!(hlcs.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
     }
 
     #[test]

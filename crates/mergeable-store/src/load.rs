@@ -15,17 +15,9 @@ impl MergeableStore {
         hlc: Hlc,
     ) {
         self.clock.restore(hlc);
-        let ids = [
-            self.ids.intern(table),
-            self.ids.intern(row),
-            self.ids.intern(cell),
-        ];
-        let there = self
-            .content
-            .tables
-            .entries
-            .find(ids[0])
-            .and_then(|table| table.entries.find(ids[1]));
+        let ids = [self.ids.intern(table), self.ids.intern(row), self.ids.intern(cell)];
+        let there =
+            self.content.tables.entries.find(ids[0]).and_then(|table| table.entries.find(ids[1]));
         if there.is_none_or(|row| row.wins(row.entries.position(ids[2]), hlc)) {
             self.put_cell(ids, Stamped::new(thing, hlc), ChildRule::Exact);
         }
@@ -35,14 +27,8 @@ impl MergeableStore {
     pub fn load_value(&mut self, value: impl AsText, thing: Option<Cell>, hlc: Hlc) {
         self.clock.restore(hlc);
         let id = self.ids.intern(value);
-        if self
-            .content
-            .values
-            .wins(self.content.values.entries.position(id), hlc)
-        {
-            self.content
-                .values
-                .put(&self.ids, id, Stamped::new(thing, hlc));
+        if self.content.values.wins(self.content.values.entries.position(id), hlc) {
+            self.content.values.put(&self.ids, id, Stamped::new(thing, hlc));
         }
     }
 

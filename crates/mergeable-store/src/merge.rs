@@ -135,15 +135,9 @@ impl Merged {
 
     /// Says through whom all of this came.
     pub(crate) fn by(mut self, writer: &Writer) -> Self {
-        self.cells
-            .iter_mut()
-            .for_each(|change| change.by = writer.clone());
-        self.values
-            .iter_mut()
-            .for_each(|change| change.by = writer.clone());
-        self.containers
-            .iter_mut()
-            .for_each(|change| change.by = writer.clone());
+        self.cells.iter_mut().for_each(|change| change.by = writer.clone());
+        self.values.iter_mut().for_each(|change| change.by = writer.clone());
+        self.containers.iter_mut().for_each(|change| change.by = writer.clone());
         self
     }
 }
@@ -169,13 +163,8 @@ pub(crate) fn check(now: Millis, changes: &Changes) -> Result<(), MergeError> {
     if let Some(hlc) = changes.hlcs().find(|hlc| hlc.is_too_far_ahead(now)) {
         return Err(MergeError::TooFarAhead { hlc, now });
     }
-    let stamps = changes
-        .cells()
-        .map(|(_, _, _, stamp)| stamp)
-        .chain(changes.values.values());
-    Ok(stamps
-        .filter_map(|stamp| stamp.thing.as_ref())
-        .try_for_each(Cell::check)?)
+    let stamps = changes.cells().map(|(_, _, _, stamp)| stamp).chain(changes.values.values());
+    Ok(stamps.filter_map(|stamp| stamp.thing.as_ref()).try_for_each(Cell::check)?)
 }
 
 impl MergeableStore {
@@ -186,11 +175,8 @@ impl MergeableStore {
     /// A stamp more than five minutes ahead or a cell that cannot be stored refuses all of `changes`.
     pub fn merge(&mut self, now: Millis, changes: &Changes) -> Result<Merged, MergeError> {
         check(now, changes)?;
-        let mut merge = Merge {
-            ids: &mut self.ids,
-            merged: Merged::default(),
-            highest: Hlc::EMPTY,
-        };
+        let mut merge =
+            Merge { ids: &mut self.ids, merged: Merged::default(), highest: Hlc::EMPTY };
         let tables = &mut self.content.tables;
         merge.see(changes.tables_hlc);
         if tables.raise(changes.tables_hlc) {
@@ -210,13 +196,7 @@ impl MergeableStore {
         for (value, stamp) in &changes.values {
             if let Some(old) = merge.thing(values, value, stamp) {
                 let (value, new, hlc) = (value.clone(), stamp.thing.clone(), stamp.hlc);
-                merge.merged.values.push(ValueChange {
-                    value,
-                    old,
-                    new,
-                    hlc,
-                    by: Writer::Store,
-                });
+                merge.merged.values.push(ValueChange { value, old, new, hlc, by: Writer::Store });
             }
         }
         let (merged, highest) = (merge.merged, merge.highest);
@@ -239,11 +219,7 @@ impl Merge<'_> {
     }
 
     fn container(&mut self, container: Container, hlc: Hlc) {
-        self.merged.containers.push(ContainerChange {
-            container,
-            hlc,
-            by: Writer::Store,
-        });
+        self.merged.containers.push(ContainerChange { container, hlc, by: Writer::Store });
     }
 
     fn table(&mut self, table: &mut Table, made: bool, id: &Text, changes: &TableChanges) {
@@ -294,9 +270,8 @@ impl Merge<'_> {
         }
         self.see(stamp.hlc);
         let (_, old) = parent.put(self.ids, id, Stamped::new(stamp.thing.clone(), stamp.hlc));
-        let unchanged = old
-            .as_ref()
-            .is_some_and(|old| old.hlc == stamp.hlc && old.thing == stamp.thing);
+        let unchanged =
+            old.as_ref().is_some_and(|old| old.hlc == stamp.hlc && old.thing == stamp.thing);
         (!unchanged).then(|| old.and_then(|old| old.thing))
     }
 }

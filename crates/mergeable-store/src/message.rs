@@ -29,20 +29,11 @@ pub struct Close {
 
 impl Close {
     /// A frame that is no valid message.
-    pub const INVALID: Self = Self {
-        code: 1007,
-        reason: Cow::Borrowed("tinybase:14"),
-    };
+    pub const INVALID: Self = Self { code: 1007, reason: Cow::Borrowed("tinybase:14") };
     /// A frame over [`MAX_FRAME_BYTES`], in either direction.
-    pub const TOO_LARGE: Self = Self {
-        code: 1013,
-        reason: Cow::Borrowed("tinybase:15:socket"),
-    };
+    pub const TOO_LARGE: Self = Self { code: 1013, reason: Cow::Borrowed("tinybase:15:socket") };
     /// Too many, or too much, of unfinished fragmented messages.
-    pub const FRAGMENTS: Self = Self {
-        code: 1013,
-        reason: Cow::Borrowed("tinybase:15:fragments"),
-    };
+    pub const FRAGMENTS: Self = Self { code: 1013, reason: Cow::Borrowed("tinybase:15:fragments") };
 }
 
 /// A frame as received.
@@ -95,11 +86,7 @@ impl<'a> Frame<'a> {
         if frame.len() > MAX_FRAME_BYTES {
             let fragment =
                 split.is_some_and(|(_, remainder)| FragmentForm::of(remainder).is_some());
-            return Err(if fragment {
-                Close::FRAGMENTS
-            } else {
-                Close::TOO_LARGE
-            });
+            return Err(if fragment { Close::FRAGMENTS } else { Close::TOO_LARGE });
         }
         let (client, remainder) = split.ok_or(Close::INVALID)?;
         // JSON first: only what is no valid message can be a fragment, whose first line never is JSON of three elements.
@@ -126,10 +113,7 @@ impl Message {
             Json::String(text) if text != "\u{FFFC}" => Some(text),
             _ => return None,
         };
-        Some(Self {
-            request,
-            body: Body::read(number, body)?,
-        })
+        Some(Self { request, body: Body::read(number, body)? })
     }
 }
 
@@ -162,10 +146,7 @@ fn read_map<V>(
     let Json::Object(entries) = value else {
         return None;
     };
-    entries
-        .iter()
-        .map(|(id, value)| Some((id.clone(), read(value)?)))
-        .collect()
+    entries.iter().map(|(id, value)| Some((id.clone(), read(value)?))).collect()
 }
 
 fn read_hash(value: &Json) -> Option<u32> {
@@ -191,10 +172,9 @@ fn is_response(body: &Json) -> bool {
 pub(crate) fn read_content_hashes(body: &Json) -> Option<ContentHashes> {
     match body {
         Json::Array(parts) => match parts.as_slice() {
-            [tables, values] => Some(ContentHashes {
-                tables: read_hash(tables)?,
-                values: read_hash(values)?,
-            }),
+            [tables, values] => {
+                Some(ContentHashes { tables: read_hash(tables)?, values: read_hash(values)? })
+            }
             _ => None,
         },
         _ => None,
@@ -220,10 +200,7 @@ pub(crate) fn read_table_diff(body: &Json) -> Option<(Changes, TableHashes)> {
 /// The answer to GetRowDiff.
 pub(crate) fn read_row_diff(body: &Json) -> Option<(Changes, RowHashes)> {
     let (tables, hashes) = pair(body)?;
-    Some((
-        read_tables(tables)?,
-        read_map(hashes, |rows| read_map(rows, read_hash))?,
-    ))
+    Some((read_tables(tables)?, read_map(hashes, |rows| read_map(rows, read_hash))?))
 }
 
 fn pair(body: &Json) -> Option<(&Json, &Json)> {
@@ -314,9 +291,7 @@ fn write_pair(changes: &Changes, out: &mut Vec<u8>, write_hashes: impl FnOnce(&m
 }
 
 fn write_hashes(hashes: &IndexMap<Text, u32>, out: &mut Vec<u8>) {
-    json::write_object(hashes.iter(), out, |hash, out| {
-        json::write_number((*hash).into(), out)
-    });
+    json::write_object(hashes.iter(), out, |hash, out| json::write_number((*hash).into(), out));
 }
 
 fn write_row_hashes(hashes: &RowHashes, out: &mut Vec<u8>) {

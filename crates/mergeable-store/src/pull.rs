@@ -21,11 +21,7 @@ pub(crate) fn request_id(transaction: &Text, rng: &mut dyn Random) -> Text {
 /// A transaction id taken over from a peer, or a new one where the peer's is not of TinyBase's form.
 pub(crate) fn transaction_of(request: Option<&Text>, rng: &mut dyn Random) -> Text {
     match request {
-        Some(id)
-            if id
-                .as_str()
-                .is_some_and(|id| is_alphabetic(id, TRANSACTION_LENGTH)) =>
-        {
+        Some(id) if id.as_str().is_some_and(|id| is_alphabetic(id, TRANSACTION_LENGTH)) => {
             id.clone()
         }
         _ => transaction_id(rng),
@@ -77,14 +73,8 @@ impl Pull {
             return None;
         }
         let (request, collected) = (Text::default(), Changes::new());
-        let mut pull = Self {
-            announced,
-            deadline,
-            transaction,
-            request,
-            step: Step::Tables,
-            collected,
-        };
+        let mut pull =
+            Self { announced, deadline, transaction, request, step: Step::Tables, collected };
         let remainder = if own.tables == announced.tables {
             pull.ask_values(store, rng)
         } else {
@@ -111,21 +101,13 @@ impl Pull {
             Step::Tables => message::read_table_diff(body).map(|(changes, differing)| {
                 self.collected.extend(changes);
                 (!differing.is_empty()).then(|| {
-                    self.ask(
-                        Step::Rows,
-                        &Say::GetRowDiff(&store.row_hashes(&differing)),
-                        rng,
-                    )
+                    self.ask(Step::Rows, &Say::GetRowDiff(&store.row_hashes(&differing)), rng)
                 })
             }),
             Step::Rows => message::read_row_diff(body).map(|(changes, differing)| {
                 self.collected.extend(changes);
                 (!differing.is_empty()).then(|| {
-                    self.ask(
-                        Step::Cells,
-                        &Say::GetCellDiff(&store.cell_hashes(&differing)),
-                        rng,
-                    )
+                    self.ask(Step::Cells, &Say::GetCellDiff(&store.cell_hashes(&differing)), rng)
                 })
             }),
             Step::Cells => message::read_tables(body).map(|changes| {

@@ -73,18 +73,13 @@ impl MergeableStore {
 
     fn load_content(&mut self, now: Millis, tables: &Json, values: &Json) -> Result<(), LoadError> {
         let (mut ids, mut highest) = (self.ids.clone(), Hlc::EMPTY);
-        let mut reader = Reader {
-            ids: &mut ids,
-            now,
-            highest: &mut highest,
-        };
+        let mut reader = Reader { ids: &mut ids, now, highest: &mut highest };
         let content = Content {
             tables: reader.container(
                 tables,
                 &mut |reader, table| {
-                    reader.container(table, &mut |reader, row| reader.things(row), |row| {
-                        row.live > 0
-                    })
+                    reader
+                        .container(table, &mut |reader, row| reader.things(row), |row| row.live > 0)
                 },
                 |table| table.live > 0,
             )?,
@@ -112,21 +107,14 @@ impl MergeableStore {
         }
         let values = plain_things(values)?;
         self.transaction(now, |tx| {
-            let others = tx
-                .store()
-                .table_ids()
-                .into_iter()
-                .filter(|table| !plain.contains_key(table));
+            let others =
+                tx.store().table_ids().into_iter().filter(|table| !plain.contains_key(table));
             let others: Vec<Text> = others.collect();
             for (table, rows) in plain {
                 tx.set_table(table, rows)?;
             }
             others.iter().try_for_each(|table| tx.del_table(table))?;
-            if values.is_empty() {
-                tx.del_values()
-            } else {
-                tx.set_values(values)
-            }
+            if values.is_empty() { tx.del_values() } else { tx.set_values(values) }
         })?;
         Ok(())
     }
@@ -140,9 +128,7 @@ impl MergeableStore {
         out.push(b'[');
         let mut entries: Vec<&Entry<V>> = container.entries.iter().collect();
         entries.sort_by_cached_key(|entry| js_rank(self.ids.text(entry.id)));
-        let entries = entries
-            .into_iter()
-            .map(|entry| (self.ids.text(entry.id), &entry.value));
+        let entries = entries.into_iter().map(|entry| (self.ids.text(entry.id), &entry.value));
         json::write_object(entries, out, write);
         write_tail(container.hlc, container.hash, out);
     }
@@ -220,12 +206,7 @@ impl Reader<'_> {
             live += u32::from(lives(&value));
             entries.push(self.ids.intern(id), value);
         }
-        Ok(Container {
-            entries,
-            hlc,
-            hash,
-            live,
-        })
+        Ok(Container { entries, hlc, hash, live })
     }
 
     fn things(&mut self, value: &Json) -> Result<Container<Stamped>, LoadError> {

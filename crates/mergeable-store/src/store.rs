@@ -20,11 +20,7 @@ impl MergeableStore {
     /// An empty store that writes as `client`.
     #[must_use]
     pub fn new(client: ClientId) -> Self {
-        Self {
-            ids: Ids::default(),
-            content: Content::default(),
-            clock: Clock::new(client),
-        }
+        Self { ids: Ids::default(), content: Content::default(), clock: Clock::new(client) }
     }
 
     /// The client id in the stamps of this store's own writes.
@@ -59,10 +55,7 @@ impl MergeableStore {
         row: impl AsText,
         cell: impl AsText,
     ) -> Option<&Cell> {
-        self.content
-            .cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?
-            .thing
-            .as_ref()
+        self.content.cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?.thing.as_ref()
     }
 
     /// A live value.
@@ -79,9 +72,7 @@ impl MergeableStore {
         row: impl AsText,
         cell: impl AsText,
     ) -> Option<(Option<Cell>, Hlc)> {
-        let stamped = self
-            .content
-            .cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?;
+        let stamped = self.content.cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?;
         Some((stamped.thing.clone(), stamped.hlc))
     }
 
@@ -103,9 +94,7 @@ impl MergeableStore {
     pub fn row_ids(&self, table: impl AsText) -> Vec<Text> {
         self.content
             .table(&self.ids, table.wtf8())
-            .map_or_else(Vec::new, |table| {
-                self.live(&table.entries, |row| row.live > 0)
-            })
+            .map_or_else(Vec::new, |table| self.live(&table.entries, |row| row.live > 0))
     }
 
     /// Ids of a row's live cells, as they came to life.
@@ -113,9 +102,7 @@ impl MergeableStore {
     pub fn cell_ids(&self, table: impl AsText, row: impl AsText) -> Vec<Text> {
         self.content
             .row(&self.ids, table.wtf8(), row.wtf8())
-            .map_or_else(Vec::new, |row| {
-                self.live(&row.entries, |cell| cell.thing.is_some())
-            })
+            .map_or_else(Vec::new, |row| self.live(&row.entries, |cell| cell.thing.is_some()))
     }
 
     /// Ids of the live values, as they came to life.
@@ -138,31 +125,24 @@ impl MergeableStore {
         table: impl AsText,
         row: impl AsText,
     ) -> impl Iterator<Item = (Text, Cell)> + '_ {
-        self.content
-            .row(&self.ids, table.wtf8(), row.wtf8())
-            .into_iter()
-            .flat_map(|row: &Row| {
-                row.entries.positions().into_iter().filter_map(|at| {
-                    let entry = row.entries.get(at);
-                    Some((self.ids.text(entry.id).clone(), entry.value.thing.clone()?))
-                })
+        self.content.row(&self.ids, table.wtf8(), row.wtf8()).into_iter().flat_map(|row: &Row| {
+            row.entries.positions().into_iter().filter_map(|at| {
+                let entry = row.entries.get(at);
+                Some((self.ids.text(entry.id).clone(), entry.value.thing.clone()?))
             })
+        })
     }
 
     /// Whether a row has live cells.
     #[must_use]
     pub fn has_row(&self, table: impl AsText, row: impl AsText) -> bool {
-        self.content
-            .row(&self.ids, table.wtf8(), row.wtf8())
-            .is_some_and(|row| row.live > 0)
+        self.content.row(&self.ids, table.wtf8(), row.wtf8()).is_some_and(|row| row.live > 0)
     }
 
     /// How many live rows a table has; kept at every write.
     #[must_use]
     pub fn row_count(&self, table: impl AsText) -> usize {
-        self.content
-            .table(&self.ids, table.wtf8())
-            .map_or(0, |table| table.live as usize)
+        self.content.table(&self.ids, table.wtf8()).map_or(0, |table| table.live as usize)
     }
 
     /// All cell stamps, tombstones included, in the order of their first arrival: for a full export.
@@ -196,10 +176,9 @@ impl MergeableStore {
         match container {
             Container::Tables => self.content.tables.hlc,
             Container::Values => self.content.values.hlc,
-            Container::Table(table) => self
-                .content
-                .table(&self.ids, table.as_wtf8())
-                .map_or(Hlc::EMPTY, |table| table.hlc),
+            Container::Table(table) => {
+                self.content.table(&self.ids, table.as_wtf8()).map_or(Hlc::EMPTY, |table| table.hlc)
+            }
             Container::Row(table, row) => self
                 .content
                 .row(&self.ids, table.as_wtf8(), row.as_wtf8())
@@ -221,17 +200,12 @@ impl MergeableStore {
         }
         for table in self.content.tables.entries.iter() {
             if !table.value.hlc.is_empty() || table.value.entries.len() == 0 {
-                stamps.push((
-                    Container::Table(self.ids.text(table.id).clone()),
-                    table.value.hlc,
-                ));
+                stamps.push((Container::Table(self.ids.text(table.id).clone()), table.value.hlc));
             }
             for row in table.value.entries.iter() {
                 if !row.value.hlc.is_empty() || row.value.entries.len() == 0 {
-                    let (table, row_id) = (
-                        self.ids.text(table.id).clone(),
-                        self.ids.text(row.id).clone(),
-                    );
+                    let (table, row_id) =
+                        (self.ids.text(table.id).clone(), self.ids.text(row.id).clone());
                     stamps.push((Container::Row(table, row_id), row.value.hlc));
                 }
             }
@@ -297,8 +271,5 @@ pub(crate) struct Put {
 }
 
 pub(crate) fn stamp_of(stamped: &Stamped) -> Stamp {
-    Stamp {
-        thing: stamped.thing.clone(),
-        hlc: stamped.hlc,
-    }
+    Stamp { thing: stamped.thing.clone(), hlc: stamped.hlc }
 }

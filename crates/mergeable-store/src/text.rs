@@ -113,11 +113,7 @@ pub(crate) fn push_char(bytes: &mut Vec<u8>, char: char) {
 
 pub(crate) fn push_surrogate(bytes: &mut Vec<u8>, unit: u16) {
     let [high, low] = unit.to_be_bytes();
-    bytes.extend_from_slice(&[
-        0xED,
-        0x80 | (high & 0x0F) << 2 | low >> 6,
-        0x80 | (low & 0x3F),
-    ]);
+    bytes.extend_from_slice(&[0xED, 0x80 | (high & 0x0F) << 2 | low >> 6, 0x80 | (low & 0x3F)]);
 }
 
 /// A stretch of WTF-8: plain UTF-8, or one lone surrogate.
@@ -136,9 +132,7 @@ pub(crate) fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
             return Some(Chunk::Utf8(std::mem::take(&mut rest)));
         }
         // In WTF-8 only a surrogate has 0xED followed by 0xA0 or more.
-        let next = rest
-            .windows(2)
-            .position(|pair| pair[0] == 0xED && pair[1] >= 0xA0);
+        let next = rest.windows(2).position(|pair| pair[0] == 0xED && pair[1] >= 0xA0);
         match next {
             Some(0) => {
                 let unit = 0xD000
@@ -269,10 +263,7 @@ mod tests {
             assert_eq!(Text::from_utf16(&units).to_utf16(), units);
         }
         assert_eq!(Text::from_utf16(&[0xD83D, 0xDE00]), Text::from("😀"));
-        assert_eq!(
-            Text::from_utf16(&[0x78, 0xD800, 0x79]).to_string_lossy(),
-            "x\u{FFFD}y"
-        );
+        assert_eq!(Text::from_utf16(&[0x78, 0xD800, 0x79]).to_string_lossy(), "x\u{FFFD}y");
         assert_eq!(Text::from_utf16(&[0xD800]).as_str(), None);
     }
 

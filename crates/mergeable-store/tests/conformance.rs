@@ -34,11 +34,7 @@ fn hashes() {
         .iter()
         .flat_map(|section| section.items())
     {
-        assert_eq!(
-            u64::from(hash_text(text_of(item, "s"))),
-            item.at("hash").uint(),
-            "{item:?}"
-        );
+        assert_eq!(u64::from(hash_text(text_of(item, "s"))), item.at("hash").uint(), "{item:?}");
     }
     for item in file.at("stampHash").items() {
         assert_stamp_hash(item, thing(item.at("value")));
@@ -57,34 +53,20 @@ fn hashes() {
     }
     for (section, zero) in [("rowOrValues", true), ("tableOrTables", false)] {
         for item in file.at(section).items() {
-            let folded = item
-                .at("children")
-                .entries()
-                .into_iter()
-                .fold(0, |hash, (id, child)| {
-                    let own = if zero { hash_in_parent(id, 0) } else { 0 };
-                    hash ^ hash_in_parent(id, child.uint() as u32) ^ own
-                });
-            assert_eq!(
-                u64::from(folded),
-                item.at("hash").uint(),
-                "{section} {item:?}"
-            );
+            let folded = item.at("children").entries().into_iter().fold(0, |hash, (id, child)| {
+                let own = if zero { hash_in_parent(id, 0) } else { 0 };
+                hash ^ hash_in_parent(id, child.uint() as u32) ^ own
+            });
+            assert_eq!(u64::from(folded), item.at("hash").uint(), "{section} {item:?}");
         }
     }
 }
 
 fn assert_stamp_hash(item: &Json, thing: Option<Cell>) {
     let stamp = hlc(item.at("hlc"));
-    let text = thing
-        .as_ref()
-        .map_or_else(|| "null".to_owned(), Cell::encoded);
+    let text = thing.as_ref().map_or_else(|| "null".to_owned(), Cell::encoded);
     assert_eq!(format!("{text}:{stamp}"), item.at("text").str());
-    assert_eq!(
-        u64::from(hash_stamp(thing.as_ref(), stamp)),
-        item.at("hash").uint(),
-        "{item:?}"
-    );
+    assert_eq!(u64::from(hash_stamp(thing.as_ref(), stamp)), item.at("hash").uint(), "{item:?}");
 }
 
 #[test]
@@ -98,11 +80,7 @@ fn hlcs() {
     }
     for item in file.at("encode").items() {
         let client = ClientId::from_unique_id(item.at("uniqueId").str());
-        let made = Hlc::new(
-            item.at("time").uint(),
-            item.at("counter").uint() as u32,
-            client,
-        );
+        let made = Hlc::new(item.at("time").uint(), item.at("counter").uint() as u32, client);
         assert_eq!(made.to_string(), item.at("hlc").str());
         assert_decoded(item);
     }
@@ -113,11 +91,7 @@ fn hlcs() {
         for step in sequence.at("steps").items() {
             let now = step.at("now").uint();
             match step.at("op").str() {
-                "next" => assert_eq!(
-                    clock.next(now).to_string(),
-                    step.at("hlc").str(),
-                    "{step:?}"
-                ),
+                "next" => assert_eq!(clock.next(now).to_string(), step.at("hlc").str(), "{step:?}"),
                 "seen" => {
                     if let Ok(hlc) = step.at("hlc").str().parse() {
                         clock.seen(now, hlc);
@@ -171,9 +145,7 @@ fn json_cells() {
         );
         assert_eq!(format!("[{encoded},\"{stamp}\"]"), item.at("wire").str());
         let mut store = store("any");
-        store
-            .transaction(1, |tx| tx.set_cell("t", "r", "c", content.clone()))
-            .unwrap();
+        store.transaction(1, |tx| tx.set_cell("t", "r", "c", content.clone())).unwrap();
         assert_eq!(Cell::from_encoded(&encoded).unwrap(), content);
     }
     for item in file.at("fromWire").items() {
@@ -182,11 +154,7 @@ fn json_cells() {
     for item in file.at("reserved").items() {
         let result =
             store("any").transaction(1, |tx| tx.set_cell("t", "r", "c", text_of(item, "")));
-        assert_eq!(
-            Json::Bool(result.is_ok()),
-            *item.at("acceptedBySetCell"),
-            "{item:?}"
-        );
+        assert_eq!(Json::Bool(result.is_ok()), *item.at("acceptedBySetCell"), "{item:?}");
     }
 }
 
@@ -202,23 +170,15 @@ fn assert_from_wire(item: &Json) {
     store.merge(1_763_800_000_000, &changes).unwrap();
     assert_eq!(store.hashes(), item.at("storeHashes").hashes(), "{item:?}");
     let (there, stamp) = store.stamp("t", "r", "c").unwrap();
-    assert_eq!(
-        u64::from(hash_stamp(there.as_ref(), stamp)),
-        item.at("hash").uint()
-    );
+    assert_eq!(u64::from(hash_stamp(there.as_ref(), stamp)), item.at("hash").uint());
     let resent = store.cell_diff(
-        &[(
-            Text::from("t"),
-            RowHashes::from_iter([(Text::from("r"), TableHashes::new())]),
-        )]
-        .into_iter()
-        .collect(),
+        &[(Text::from("t"), RowHashes::from_iter([(Text::from("r"), TableHashes::new())]))]
+            .into_iter()
+            .collect(),
     );
     let resent = resent.to_json();
-    let expected = format!(
-        "[[{{\"t\":[{{\"r\":[{{\"c\":{}}}]}}]}}],[{{}}],1]",
-        item.at("resent").str()
-    );
+    let expected =
+        format!("[[{{\"t\":[{{\"r\":[{{\"c\":{}}}]}}]}}],[{{}}],1]", item.at("resent").str());
     assert_eq!(resent, expected);
 }
 
@@ -228,10 +188,8 @@ fn merges_of_scenarios() {
     for scenario in file.at("scenarios").items() {
         let name = scenario.at("name").str();
         let described = scenario.at("stores").items();
-        let mut stores: Vec<_> = described
-            .iter()
-            .map(|item| store(item.at("uniqueId").str()))
-            .collect();
+        let mut stores: Vec<_> =
+            described.iter().map(|item| store(item.at("uniqueId").str())).collect();
         let steps = scenario.at("steps").items();
         for (number, step) in steps.iter().enumerate() {
             let at = step.at("store").uint() as usize;
@@ -250,11 +208,7 @@ fn merges_of_scenarios() {
                 let text = stores[step.at("setContentFrom").uint() as usize].content();
                 let _ = stores[at].load(now, &text);
             }
-            assert_eq!(
-                stores[at].hashes(),
-                step.at("hashes").hashes(),
-                "{name} step {number}"
-            );
+            assert_eq!(stores[at].hashes(), step.at("hashes").hashes(), "{name} step {number}");
             if let Some(expected) = step.find("content") {
                 assert_eq!(content(&stores[at]), *expected, "{name} step {number}");
             }
@@ -272,12 +226,7 @@ fn merges_of_scenarios() {
 /// The live content is what TinyBase's `getTables` and `getValues` give.
 fn assert_live(store: &MergeableStore, expected: &Json) {
     let live = |things: Vec<(Text, Cell)>| {
-        Json::Object(
-            things
-                .into_iter()
-                .map(|(id, thing)| (id, decoded(&thing)))
-                .collect(),
-        )
+        Json::Object(things.into_iter().map(|(id, thing)| (id, decoded(&thing))).collect())
     };
     let tables = store.table_ids().into_iter().map(|table| {
         let rows = store.row_ids(&table).into_iter().map(|row| {
@@ -314,21 +263,13 @@ fn merges_by_hand() {
             assert_eq!(store.hashes(), apply.at("hashes").hashes(), "{name}");
             assert_eq!(content(&store), *apply.at("content"), "{name}");
         }
-        assert_eq!(
-            store.next_hlc(now).to_string(),
-            case.at("nextHlcAfter").str(),
-            "{name}"
-        );
+        assert_eq!(store.next_hlc(now).to_string(), case.at("nextHlcAfter").str(), "{name}");
     }
 }
 
 /// A table's, row's or cell's hashes as the ladder carries them.
 fn map<V>(value: &Json, read: impl Fn(&Json) -> V) -> indexmap::IndexMap<Text, V> {
-    value
-        .entries()
-        .into_iter()
-        .map(|(id, value)| (id.clone(), read(value)))
-        .collect()
+    value.entries().into_iter().map(|(id, value)| (id.clone(), read(value))).collect()
 }
 
 fn hash(value: &Json) -> u32 {
@@ -371,11 +312,7 @@ fn diffs() {
         assert_eq!(asker.hashes(), pair.at("askerHashes").hashes());
         assert_eq!(answerer.hashes(), pair.at("answererHashes").hashes());
 
-        assert_eq!(
-            asker.table_hashes(),
-            table_hashes(pair.at("tableHashes")),
-            "pair {number}"
-        );
+        assert_eq!(asker.table_hashes(), table_hashes(pair.at("tableHashes")), "pair {number}");
         let (new_tables, differing_tables) = answerer.table_diff(&asker.table_hashes());
         let expected = pair.at("tableDiff").items();
         assert_eq!(
@@ -384,11 +321,7 @@ fn diffs() {
         );
 
         let asked_rows = asker.row_hashes(&differing_tables);
-        assert_eq!(
-            asked_rows,
-            row_hashes(pair.at("rowHashes")),
-            "pair {number}"
-        );
+        assert_eq!(asked_rows, row_hashes(pair.at("rowHashes")), "pair {number}");
         let (new_rows, differing_rows) = answerer.row_diff(&asked_rows);
         let expected = pair.at("rowDiff").items();
         assert_eq!(
@@ -398,11 +331,7 @@ fn diffs() {
         );
 
         let asked_cells = asker.cell_hashes(&differing_rows);
-        assert_eq!(
-            asked_cells,
-            cell_hashes(pair.at("cellHashes")),
-            "pair {number}"
-        );
+        assert_eq!(asked_cells, cell_hashes(pair.at("cellHashes")), "pair {number}");
         let new_cells = answerer.cell_diff(&asked_cells);
         assert_eq!(new_cells, tables(pair.at("cellDiff")), "pair {number}");
 
@@ -440,10 +369,7 @@ fn loads() {
         let mut store = store("loader");
         let result = store.load(1_763_800_000_000, case.at("text").str());
         // What TinyBase reports as an error is one here; so is what it ignores silently.
-        assert!(
-            *case.at("error") == Json::Null || result.is_err(),
-            "{case:?}"
-        );
+        assert!(*case.at("error") == Json::Null || result.is_err(), "{case:?}");
         assert_eq!(content(&store), *case.at("content"), "{case:?} {result:?}");
     }
 }

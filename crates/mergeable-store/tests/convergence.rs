@@ -52,10 +52,8 @@ fn any_changes() -> impl Strategy<Value = Changes> {
         for (value, hlc) in values {
             changes.set_value(IDS[value], thing(hlc), hlc);
         }
-        let rows: Vec<_> = changes
-            .cells()
-            .map(|(table, row, _, _)| (table.clone(), row.clone()))
-            .collect();
+        let rows: Vec<_> =
+            changes.cells().map(|(table, row, _, _)| (table.clone(), row.clone())).collect();
         for (level, hlc) in containers {
             let container = match (level, rows.first()) {
                 (0, _) => Container::Tables,
@@ -247,19 +245,9 @@ const FRAME_PARTS: &[&str] = &[
 fn counts(store: &MergeableStore) -> Vec<(String, usize, usize)> {
     let mut counts: Vec<_> = IDS
         .iter()
-        .map(|table| {
-            (
-                (*table).to_owned(),
-                store.row_count(table),
-                store.row_ids(table).len(),
-            )
-        })
+        .map(|table| ((*table).to_owned(), store.row_count(table), store.row_ids(table).len()))
         .collect();
-    counts.push((
-        String::from("values"),
-        store.value_ids().len(),
-        store.table_ids().len(),
-    ));
+    counts.push((String::from("values"), store.value_ids().len(), store.table_ids().len()));
     counts
 }
 
@@ -318,14 +306,7 @@ fn random_schedules_converge() {
 #[test]
 fn random_schedules_converge_in_fragments() {
     for seed in 1000..1050 {
-        schedule(
-            seed,
-            120,
-            Limits {
-                fragment_bytes: Some(60),
-                ..Limits::default()
-            },
-        );
+        schedule(seed, 120, Limits { fragment_bytes: Some(60), ..Limits::default() });
     }
 }
 

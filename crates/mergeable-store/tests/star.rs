@@ -50,8 +50,7 @@ impl Raw {
     }
 
     fn send(&mut self, from: &str, frame: &str) -> Result<Effects, Close> {
-        self.star
-            .receive(self.now, &from.into(), frame, &mut self.rule, &mut self.rng)
+        self.star.receive(self.now, &from.into(), frame, &mut self.rule, &mut self.rng)
     }
 
     fn say(&mut self, from: &str, frame: &str) -> Vec<(String, Json)> {
@@ -62,16 +61,8 @@ impl Raw {
 /// What effects send: to whom, and the message.
 fn told(effects: &Effects) -> Vec<(String, Json)> {
     let one = |outgoing: &Outgoing| {
-        let to = outgoing
-            .to
-            .iter()
-            .map(ConnectionId::as_str)
-            .collect::<Vec<_>>()
-            .join(" ");
-        (
-            to,
-            Json::parse(outgoing.frame.strip_prefix("S\n").unwrap()).unwrap(),
-        )
+        let to = outgoing.to.iter().map(ConnectionId::as_str).collect::<Vec<_>>().join(" ");
+        (to, Json::parse(outgoing.frame.strip_prefix("S\n").unwrap()).unwrap())
     };
     effects.send.iter().map(one).collect()
 }
@@ -91,11 +82,8 @@ fn diff(cell: &str, content: f64, hlc: Hlc) -> String {
 fn frames_get_the_close_codes_and_answers_of_tinybase() {
     let mut checked = 0;
     let file = vectors("transcripts.json");
-    let legacy = file
-        .at("rawFrames")
-        .items()
-        .iter()
-        .filter(|case| case.at("mode").str() == "legacy");
+    let legacy =
+        file.at("rawFrames").items().iter().filter(|case| case.at("mode").str() == "legacy");
     for case in legacy {
         let name = case.at("name").str();
         let mut raw = Raw::new(Limits::default());
@@ -110,18 +98,13 @@ fn frames_get_the_close_codes_and_answers_of_tinybase() {
             Json::Null => assert_eq!(closed, None, "{name}"),
             expected => {
                 let code = expected.at("code").uint() as u16;
-                let close = Close {
-                    code,
-                    reason: expected.at("reason").str().to_owned().into(),
-                };
+                let close = Close { code, reason: expected.at("reason").str().to_owned().into() };
                 assert_eq!(closed, Some(close), "{name}");
             }
         }
         if *case.at("serverStore") == Json::Bool(true) {
             let expected: Vec<Json> = case.at("toSelf").items().iter().map(without_id).collect();
-            let to_self = answers
-                .iter()
-                .filter(|outgoing| outgoing.to.contains(&"X".into()));
+            let to_self = answers.iter().filter(|outgoing| outgoing.to.contains(&"X".into()));
             let to_self: Vec<Json> = to_self
                 .map(|outgoing| without_id(&Json::String((&*outgoing.frame).into())))
                 .collect();
@@ -146,9 +129,7 @@ fn frames(frames: &Json) -> Vec<String> {
 /// A frame's message and body; ids that the server makes up are left out, null is kept.
 fn without_id(frame: &Json) -> Json {
     let message = Json::parse(frame.str().strip_prefix("S\n").unwrap()).unwrap();
-    let Json::Array(mut parts) = message else {
-        panic!("not a message: {frame:?}")
-    };
+    let Json::Array(mut parts) = message else { panic!("not a message: {frame:?}") };
     if parts[0] != Json::Null {
         parts[0] = Json::String("id".into());
     }
@@ -159,17 +140,8 @@ fn without_id(frame: &Json) -> Json {
 fn after_an_invalid_frame_a_connection_is_forgotten() {
     let mut raw = Raw::new(Limits::default());
     assert_eq!(raw.send("X", "nonsense"), Err(Close::INVALID));
-    assert_eq!(
-        raw.send("X", &diff("c", 1.0, hlc(0, "x"))),
-        Ok(Effects::default())
-    );
-    assert_eq!(
-        raw.star
-            .connections()
-            .map(ConnectionId::as_str)
-            .collect::<Vec<_>>(),
-        ["Y"]
-    );
+    assert_eq!(raw.send("X", &diff("c", 1.0, hlc(0, "x"))), Ok(Effects::default()));
+    assert_eq!(raw.star.connections().map(ConnectionId::as_str).collect::<Vec<_>>(), ["Y"]);
     assert!(raw.star.store().table_ids().is_empty());
 }
 
@@ -177,36 +149,22 @@ fn after_an_invalid_frame_a_connection_is_forgotten() {
 fn a_frame_too_large_closes_the_socket() {
     let mut raw = Raw::new(Limits::default());
     let long = "x".repeat(16 << 20);
-    assert_eq!(
-        raw.send("X", &format!("\n[\"{long}\",1,\"\"]")),
-        Err(Close::TOO_LARGE)
-    );
-    assert_eq!(
-        raw.send("Y", &format!("\nmsgmsgmsgmsg0001\n0\n2\n{long}")),
-        Err(Close::FRAGMENTS)
-    );
+    assert_eq!(raw.send("X", &format!("\n[\"{long}\",1,\"\"]")), Err(Close::TOO_LARGE));
+    assert_eq!(raw.send("Y", &format!("\nmsgmsgmsgmsg0001\n0\n2\n{long}")), Err(Close::FRAGMENTS));
 }
 
 #[test]
 fn no_more_than_sixteen_mebibytes_of_fragments_are_kept() {
     let mut raw = Raw::new(Limits::default());
     let half = "x".repeat(9 << 20);
-    let _ = raw
-        .send("X", &format!("\nmsgmsgmsgmsg0001\n0\n2\n{half}"))
-        .unwrap();
-    assert_eq!(
-        raw.send("X", &format!("\nmsgmsgmsgmsg0002\n0\n2\n{half}")),
-        Err(Close::FRAGMENTS)
-    );
+    let _ = raw.send("X", &format!("\nmsgmsgmsgmsg0001\n0\n2\n{half}")).unwrap();
+    assert_eq!(raw.send("X", &format!("\nmsgmsgmsgmsg0002\n0\n2\n{half}")), Err(Close::FRAGMENTS));
 }
 
 #[test]
 fn fragments_come_in_any_order_and_expire() {
     let mut raw = Raw::new(Limits::default());
-    let (head, tail) = (
-        "\n1234567890123456\n0\n2\n[null,1,",
-        "\n1234567890123456\n1\n2\n\"\"]",
-    );
+    let (head, tail) = ("\n1234567890123456\n0\n2\n[null,1,", "\n1234567890123456\n1\n2\n\"\"]");
     assert!(raw.say("X", tail).is_empty());
     assert_eq!(raw.say("X", head).len(), 1);
     assert!(raw.say("X", head).is_empty());
@@ -222,26 +180,13 @@ fn what_a_client_writes_reaches_the_others_only_and_in_one_frame() {
     let mut raw = Raw::new(Limits::default());
     let _ = raw.star.connect(NOW, "Z".into(), &mut raw.rng);
     let effects = raw.send("X", &diff("c", 1.0, hlc(0, "x"))).unwrap();
-    let [outgoing] = effects.send.as_slice() else {
-        panic!("{effects:?}")
-    };
-    assert_eq!(
-        outgoing.to,
-        Recipients::Many([ConnectionId::from("Y"), "Z".into()].into())
-    );
-    let [change] = effects.changed.as_slice() else {
-        panic!("{effects:?}")
-    };
-    assert_eq!(
-        (change.new.clone(), change.hlc),
-        (Some(Cell::from(1)), hlc(0, "x"))
-    );
+    let [outgoing] = effects.send.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(outgoing.to, Recipients::Many([ConnectionId::from("Y"), "Z".into()].into()));
+    let [change] = effects.changed.as_slice() else { panic!("{effects:?}") };
+    assert_eq!((change.new.clone(), change.hlc), (Some(Cell::from(1)), hlc(0, "x")));
     assert_eq!(change.by, Writer::Connection("X".into()));
     // The same again, or older: nothing wins, so nobody is told.
-    assert_eq!(
-        raw.send("Y", &diff("c", 1.0, hlc(0, "x"))),
-        Ok(Effects::default())
-    );
+    assert_eq!(raw.send("Y", &diff("c", 1.0, hlc(0, "x"))), Ok(Effects::default()));
 }
 
 #[test]
@@ -301,30 +246,12 @@ fn a_refused_edit_is_restamped_and_its_writer_goes_back() {
         assert_eq!(store.get_cell("users", "u2", "role"), None);
         assert_eq!(store.get_cell("users", "u2", "name"), Some(&Cell::from(3)));
     }
-    let refused: Vec<_> = net
-        .seen
-        .refused
-        .iter()
-        .map(|refusal| (&refusal.target, &refusal.refused))
-        .collect();
-    let cell = |row: &str| Target::Cell {
-        table: "users".into(),
-        row: row.into(),
-        cell: "role".into(),
-    };
-    assert_eq!(
-        refused,
-        [
-            (&cell("u1"), &Some(Cell::from(2))),
-            (&cell("u2"), &Some(Cell::from(2)))
-        ]
-    );
-    assert!(
-        net.seen
-            .refused
-            .iter()
-            .all(|refusal| refusal.reason == "role is not yours")
-    );
+    let refused: Vec<_> =
+        net.seen.refused.iter().map(|refusal| (&refusal.target, &refusal.refused)).collect();
+    let cell =
+        |row: &str| Target::Cell { table: "users".into(), row: row.into(), cell: "role".into() };
+    assert_eq!(refused, [(&cell("u1"), &Some(Cell::from(2))), (&cell("u2"), &Some(Cell::from(2)))]);
+    assert!(net.seen.refused.iter().all(|refusal| refusal.reason == "role is not yours"));
 }
 
 #[test]
@@ -335,10 +262,7 @@ fn a_refused_edit_made_offline_is_taken_back_too() {
     net.connect(0);
     net.settle();
     net.assert_converged();
-    assert_eq!(
-        net.clients[0].sync.store().get_cell("users", "u1", "role"),
-        None
-    );
+    assert_eq!(net.clients[0].sync.store().get_cell("users", "u1", "role"), None);
 }
 
 #[test]
@@ -350,16 +274,11 @@ fn a_stamp_ahead_of_the_server_can_be_refused_without_leaving_the_writer_behind(
     // The client's clock is four minutes fast.
     let ahead = NOW + 240_000;
     let client = &mut net.clients[0];
-    let edit = client.sync.edit(ahead, &mut net.rng, |tx| {
-        tx.set_cell("users", "u1", "role", 2)
-    });
+    let edit = client.sync.edit(ahead, &mut net.rng, |tx| tx.set_cell("users", "u1", "role", 2));
     client.up.extend(edit.unwrap().1);
     net.settle();
     net.assert_converged();
-    assert_eq!(
-        net.clients[0].sync.store().get_cell("users", "u1", "role"),
-        None
-    );
+    assert_eq!(net.clients[0].sync.store().get_cell("users", "u1", "role"), None);
 }
 
 #[test]
@@ -379,37 +298,17 @@ fn another_content_under_a_stamp_that_is_taken_is_refused() {
 #[test]
 fn stamps_from_the_future_are_ignored_or_close_the_connection() {
     let mut raw = Raw::new(Limits::default());
-    assert_eq!(
-        raw.send("X", &diff("c", 1.0, hlc(300_001, "x"))),
-        Ok(Effects::default())
-    );
+    assert_eq!(raw.send("X", &diff("c", 1.0, hlc(300_001, "x"))), Ok(Effects::default()));
     assert_eq!(raw.star.store().stamp("t", "r", "c"), None);
-    assert!(
-        !raw.send("X", &diff("c", 1.0, hlc(300_000, "x")))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(!raw.send("X", &diff("c", 1.0, hlc(300_000, "x"))).unwrap().is_empty());
 
-    let skew = Close {
-        code: 4001,
-        reason: "clock-skew".into(),
-    };
-    let limits = Limits {
-        max_ahead_ms: 60_000,
-        ahead_close: Some(skew.clone()),
-        ..Limits::default()
-    };
+    let skew = Close { code: 4001, reason: "clock-skew".into() };
+    let limits =
+        Limits { max_ahead_ms: 60_000, ahead_close: Some(skew.clone()), ..Limits::default() };
     let mut raw = Raw::new(limits);
-    assert!(
-        !raw.send("X", &diff("c", 1.0, hlc(60_000, "x")))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(!raw.send("X", &diff("c", 1.0, hlc(60_000, "x"))).unwrap().is_empty());
     assert_eq!(raw.send("X", &diff("c", 2.0, hlc(60_001, "x"))), Err(skew));
-    assert_eq!(
-        raw.star.store().get_cell("t", "r", "c"),
-        Some(&Cell::from(1))
-    );
+    assert_eq!(raw.star.store().get_cell("t", "r", "c"), Some(&Cell::from(1)));
 }
 
 #[test]
@@ -452,15 +351,9 @@ fn a_client_that_lacks_something_after_a_pull_is_told() {
         "a pull goes under the transaction that caused it"
     );
     let told = raw.say("Y", &format!("S\n[\"{request}\",0,[[{{}}],{{}}]]"));
-    let [(to, message)] = told.as_slice() else {
-        panic!("{told:?}")
-    };
+    let [(to, message)] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(
-        (
-            to.as_str(),
-            message.items()[1].uint(),
-            message.items()[2].hashes()
-        ),
+        (to.as_str(), message.items()[1].uint(), message.items()[2].hashes()),
         ("Y", 2, own)
     );
 }
@@ -489,10 +382,7 @@ fn a_drain_brings_what_the_client_still_has_and_ends() {
         net.settle();
     }
     assert_eq!(net.seen.drained, [net.clients[0].id.clone()]);
-    assert_eq!(
-        net.committed.get_cell("t", "mine", "c"),
-        Some(&Cell::from(1))
-    );
+    assert_eq!(net.committed.get_cell("t", "mine", "c"), Some(&Cell::from(1)));
     net.assert_converged();
 }
 
@@ -509,10 +399,7 @@ fn a_drain_of_a_silent_client_keeps_asking_without_end_but_not_in_a_loop() {
 
 #[test]
 fn long_messages_go_in_fragments_when_so_configured() {
-    let limits = Limits {
-        fragment_bytes: Some(48),
-        ..Limits::default()
-    };
+    let limits = Limits { fragment_bytes: Some(48), ..Limits::default() };
     let mut net = Net::new(2, limits, 5);
     for row in 0..40 {
         net.write("t", &format!("😀{row}"), "c", f64::from(row));
@@ -537,9 +424,6 @@ fn more_than_a_frame_can_hold_closes_the_connection_that_would_need_it() {
         let _ = raw.send("X", &frame).unwrap();
     }
     let effects = raw.send("Y", "S\n[null,4,{}]").unwrap();
-    assert_eq!(
-        (effects.send.len(), effects.close),
-        (0, vec![("Y".into(), Close::TOO_LARGE)])
-    );
+    assert_eq!((effects.send.len(), effects.close), (0, vec![("Y".into(), Close::TOO_LARGE)]));
     assert_eq!(raw.star.connections().len(), 1);
 }

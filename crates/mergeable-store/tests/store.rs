@@ -32,11 +32,7 @@ fn filled() -> MergeableStore {
     write(&mut store, |tx| {
         tx.set_table(
             "t",
-            [
-                ("a", vec![("x", 1), ("y", 2)]),
-                ("b", vec![("x", 1)]),
-                ("c", vec![("x", 1)]),
-            ],
+            [("a", vec![("x", 1), ("y", 2)]), ("b", vec![("x", 1)]), ("c", vec![("x", 1)])],
         )?;
         tx.set_cell("u", "r", "c", 1)
     });
@@ -73,10 +69,7 @@ fn rows_and_cells_are_listed_as_they_came_to_life() {
     assert_eq!(names(&store.row_ids("t")), ["b", "c", "a"]);
     assert_eq!(names(&store.cell_ids("t", "a")), ["y", "x"]);
     let row: Vec<_> = store.row("t", "a").collect();
-    assert_eq!(
-        row,
-        [("y".into(), Cell::from(1)), ("x".into(), Cell::from(1))]
-    );
+    assert_eq!(row, [("y".into(), Cell::from(1)), ("x".into(), Cell::from(1))]);
     assert_eq!(names(&store.table_ids()), ["t", "u"]);
     assert_eq!((store.row_count("t"), store.row_count("none")), (3, 0));
 }
@@ -86,17 +79,9 @@ fn setting_what_is_there_is_no_change() {
     let mut store = filled();
     assert!(write(&mut store, |tx| tx.set_cell("t", "a", "x", 1)).is_empty());
     assert!(write(&mut store, |tx| tx.del_cell("t", "a", "none")).is_empty());
-    write(&mut store, |tx| {
-        tx.set_cell("t", "a", "o", Cell::Json("{}".into()))
-    });
+    write(&mut store, |tx| tx.set_cell("t", "a", "o", Cell::Json("{}".into())));
     assert!(
-        write(&mut store, |tx| tx.set_cell(
-            "t",
-            "a",
-            "o",
-            Cell::RawJson("{}".into())
-        ))
-        .is_empty()
+        write(&mut store, |tx| tx.set_cell("t", "a", "o", Cell::RawJson("{}".into()))).is_empty()
     );
 }
 
@@ -109,30 +94,17 @@ fn a_transaction_tells_each_cell_once_from_first_to_last() {
         tx.set_cell("t", "a", "x", 8)
     });
     let merged: mergeable_store::Merged = edit.map_err(|error: EditError| error).unwrap().1;
-    let told: Vec<_> = merged
-        .cells
-        .iter()
-        .map(|change| (change.old.clone(), change.new.clone()))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            (Some(Cell::from(1)), Some(Cell::from(8))),
-            (Some(Cell::from(2)), None)
-        ]
-    );
+    let told: Vec<_> =
+        merged.cells.iter().map(|change| (change.old.clone(), change.new.clone())).collect();
+    assert_eq!(told, [(Some(Cell::from(1)), Some(Cell::from(8))), (Some(Cell::from(2)), None)]);
 }
 
 #[test]
 fn what_tinybase_does_not_store_is_refused() {
     let mut store = filled();
     let before = store.to_changes();
-    let cell = |source| EditError::Cell {
-        table: "t".into(),
-        row: "a".into(),
-        cell: "x".into(),
-        source,
-    };
+    let cell =
+        |source| EditError::Cell { table: "t".into(), row: "a".into(), cell: "x".into(), source };
     let refuse = |store: &mut MergeableStore, content: Cell| {
         store
             .transaction(NOW, |tx| {
@@ -140,44 +112,19 @@ fn what_tinybase_does_not_store_is_refused() {
             })
             .unwrap_err()
     };
-    assert_eq!(
-        refuse(&mut store, Cell::from("\u{FFFC}")),
-        cell(CellError::Reserved)
-    );
-    assert_eq!(
-        refuse(&mut store, Cell::from("\u{FFFD}[]")),
-        cell(CellError::Reserved)
-    );
-    assert_eq!(
-        refuse(&mut store, Cell::Number(f64::INFINITY)),
-        cell(CellError::NotFinite)
-    );
+    assert_eq!(refuse(&mut store, Cell::from("\u{FFFC}")), cell(CellError::Reserved));
+    assert_eq!(refuse(&mut store, Cell::from("\u{FFFD}[]")), cell(CellError::Reserved));
+    assert_eq!(refuse(&mut store, Cell::Number(f64::INFINITY)), cell(CellError::NotFinite));
     let none: [(&str, Cell); 0] = [];
     assert_eq!(
-        store
-            .transaction(NOW, |tx| tx.set_row("t", "a", none.clone()))
-            .unwrap_err(),
+        store.transaction(NOW, |tx| tx.set_row("t", "a", none.clone())).unwrap_err(),
         EditError::Empty
     );
-    assert_eq!(
-        store
-            .transaction(NOW, |tx| tx.set_values(none))
-            .unwrap_err(),
-        EditError::Empty
-    );
+    assert_eq!(store.transaction(NOW, |tx| tx.set_values(none)).unwrap_err(), EditError::Empty);
     let mut changes = Changes::new();
     changes.set_cell("t", "a", "fine", Some(Cell::Null), store.next_hlc(NOW));
-    changes.set_cell(
-        "t",
-        "a",
-        "x",
-        Some(Cell::from("\u{FFFD}")),
-        store.next_hlc(NOW),
-    );
-    assert_eq!(
-        store.merge(NOW, &changes),
-        Err(MergeError::Cell(CellError::Reserved))
-    );
+    changes.set_cell("t", "a", "x", Some(Cell::from("\u{FFFD}")), store.next_hlc(NOW));
+    assert_eq!(store.merge(NOW, &changes), Err(MergeError::Cell(CellError::Reserved)));
     assert_eq!(store.to_changes(), before);
 }
 
@@ -199,10 +146,7 @@ fn loading_keeps_the_newest_and_moves_the_clock() {
     store.load_cell("t", "r", "c", None, ahead);
     store.load_cell("t", "r", "c", Some(Cell::from(1)), Hlc::EMPTY);
     assert_eq!(store.stamp("t", "r", "c"), Some((None, ahead)));
-    assert_eq!(
-        (store.has_row("t", "r"), store.get_cell("t", "r", "c")),
-        (false, None)
-    );
+    assert_eq!((store.has_row("t", "r"), store.get_cell("t", "r", "c")), (false, None));
     assert!(store.next_hlc(1) > ahead);
     assert_eq!(store.computed_hashes(), store.hashes());
 }
@@ -211,11 +155,7 @@ fn loading_keeps_the_newest_and_moves_the_clock() {
 fn a_row_of_many_cells_is_found_by_index() {
     let mut store = store("x");
     write(&mut store, |tx| {
-        tx.set_row(
-            "t",
-            "r",
-            (0..1000).map(|number| (number.to_string(), number)),
-        )
+        tx.set_row("t", "r", (0..1000).map(|number| (number.to_string(), number)))
     });
     assert_eq!(store.get_cell("t", "r", "777"), Some(&Cell::from(777)));
     assert_eq!(store.cell_ids("t", "r").len(), 1000);

@@ -40,11 +40,8 @@ impl Reader {
         let pieces = if remainder.starts_with('[') {
             vec![remainder.to_owned()]
         } else {
-            let [id, _, total, text] = remainder
-                .splitn(4, '\n')
-                .collect::<Vec<_>>()
-                .try_into()
-                .unwrap();
+            let [id, _, total, text] =
+                remainder.splitn(4, '\n').collect::<Vec<_>>().try_into().unwrap();
             let pieces = self.pieces.entry(id.to_owned()).or_default();
             pieces.push(text.to_owned());
             if pieces.len() < total.parse().unwrap() {
@@ -103,33 +100,26 @@ impl Player {
         match event.at("ev").str() {
             "open" => {
                 let id = event.at("clientId").str();
-                self.sockets
-                    .insert(event.at("socket").str().to_owned(), id.to_owned());
+                self.sockets.insert(event.at("socket").str().to_owned(), id.to_owned());
                 let effects = self.star.connect(NOW, id.into(), &mut self.rng);
                 self.note(&effects);
             }
             "close" => {
-                self.star
-                    .disconnect(&self.sockets[event.at("socket").str()].as_str().into());
+                self.star.disconnect(&self.sockets[event.at("socket").str()].as_str().into());
                 if self.star.connections().len() == 0 {
                     // The recorded server drops a path with its last client and loads it anew, what was saved at first.
                     self.star = Star::new(load(self.saved.as_deref()), self.limits.clone());
                 }
             }
-            "frame" => self.frame(
-                event.at("socket").str(),
-                event.at("dir").str(),
-                event.at("data").str(),
-            ),
+            "frame" => {
+                self.frame(event.at("socket").str(), event.at("dir").str(), event.at("data").str())
+            }
             _ => {}
         }
     }
 
     fn frame(&mut self, socket: &str, direction: &str, frame: &str) {
-        let reader = self
-            .readers
-            .entry(format!("{socket} {direction}"))
-            .or_default();
+        let reader = self.readers.entry(format!("{socket} {direction}")).or_default();
         let Some(told) = reader.read(frame) else {
             return;
         };
@@ -165,21 +155,11 @@ impl Player {
             };
             told.id = self.asked.remove(at).1.id;
         }
-        let frame = format!(
-            "{address}\n[\"{}\",{},{}]",
-            told.id,
-            told.number,
-            told.body.stringify()
-        );
+        let frame =
+            format!("{address}\n[\"{}\",{},{}]", told.id, told.number, told.body.stringify());
         let effects = self
             .star
-            .receive(
-                NOW,
-                &from.into(),
-                &frame,
-                &mut Rule::allow_all(),
-                &mut self.rng,
-            )
+            .receive(NOW, &from.into(), &frame, &mut Rule::allow_all(), &mut self.rng)
             .unwrap();
         self.note(&effects);
     }
@@ -217,9 +197,7 @@ fn the_star_answers_recorded_clients_as_tinybase_does() {
         let name = scenario.at("name").str();
         let events = scenario.at("events").items();
         let opens = events.iter().filter(|event| event.at("ev").str() == "open");
-        let single = opens
-            .clone()
-            .all(|event| event.at("protocol").str().is_empty());
+        let single = opens.clone().all(|event| event.at("protocol").str().is_empty());
         let Some(saved_at_the_end) = scenario.at("final").find("serverSaved") else {
             continue;
         };
@@ -228,36 +206,17 @@ fn the_star_answers_recorded_clients_as_tinybase_does() {
         }
         let saved = scenario.at("server").find("saved");
         let saved = saved.map(|saved| saved.entries()[0].1.str().to_owned());
-        let fragment_bytes = scenario
-            .at("server")
-            .find("fragmentSize")
-            .map(|size| size.uint() as usize);
-        let mut player = Player::new(
-            saved,
-            Limits {
-                fragment_bytes,
-                ..Limits::default()
-            },
-        );
+        let fragment_bytes =
+            scenario.at("server").find("fragmentSize").map(|size| size.uint() as usize);
+        let mut player = Player::new(saved, Limits { fragment_bytes, ..Limits::default() });
         events.iter().for_each(|event| player.play(event));
         for (id, texts) in &player.recorded_answers {
-            assert_eq!(
-                player.answers.get(id),
-                Some(texts),
-                "{name}: answer to {id}"
-            );
+            assert_eq!(player.answers.get(id), Some(texts), "{name}: answer to {id}");
             compared += 1;
         }
         let expected = Json::parse(saved_at_the_end.entries()[0].1.str()).unwrap();
-        assert_eq!(
-            Json::parse(&player.star.store().content()).unwrap(),
-            expected,
-            "{name}"
-        );
+        assert_eq!(Json::parse(&player.star.store().content()).unwrap(), expected, "{name}");
         played += 1;
     }
-    assert!(
-        played >= 4 && compared >= 15,
-        "{played} talks, {compared} answers"
-    );
+    assert!(played >= 4 && compared >= 15, "{played} talks, {compared} answers");
 }

@@ -76,6 +76,19 @@ pub(super) async fn path_of_row(
     path_id(&row.get::<String>(0)?).map(Some)
 }
 
+pub(super) async fn rows_with_base(
+    conn: &Connection,
+    resource: ResourceName,
+) -> Result<Vec<(PathId, RowId)>, StorageError> {
+    let sql = "SELECT path, row_id FROM crossfade_bases WHERE resource = ?1";
+    let mut rows = conn.query(sql, [resource.as_str()]).await?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().await? {
+        found.push((path_id(&row.get::<String>(0)?)?, RowId::new(row.get::<String>(1)?)));
+    }
+    Ok(found)
+}
+
 pub(super) async fn due_entries(
     conn: &Connection,
     now_ms: u64,

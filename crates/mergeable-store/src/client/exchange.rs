@@ -35,10 +35,7 @@ impl Synchronizer {
         let Some(pull) = self.pull.as_mut().filter(awaited) else {
             return;
         };
-        match pull
-            .pull
-            .answer(&self.store, body, call.now + TIMEOUT_MS, call.rng)
-        {
+        match pull.pull.answer(&self.store, body, call.now + TIMEOUT_MS, call.rng) {
             Next::Ask(remainder) => self.send(call, from, remainder),
             Next::Failed => self.pulled(call),
             Next::Done(changes) => {
@@ -75,19 +72,9 @@ impl Synchronizer {
         if self.state == State::Asking {
             self.state = State::Loading;
         }
-        match Pull::start(
-            &self.store,
-            hashes,
-            transaction,
-            call.now + TIMEOUT_MS,
-            call.rng,
-        ) {
+        match Pull::start(&self.store, hashes, transaction, call.now + TIMEOUT_MS, call.rng) {
             Some((pull, remainder)) => {
-                self.pull = Some(PullFrom {
-                    peer: from.to_owned(),
-                    pull,
-                    announce,
-                });
+                self.pull = Some(PullFrom { peer: from.to_owned(), pull, announce });
                 self.send(call, from, remainder);
             }
             None => self.pulled(call),
@@ -120,21 +107,14 @@ impl Synchronizer {
 
     pub(super) fn announce(&mut self, call: &mut Call<'_>) {
         let transaction = pull::transaction_id(call.rng);
-        self.send(
-            call,
-            "",
-            Say::ContentHashes(self.store.hashes()).remainder(Some(&transaction)),
-        );
+        self.send(call, "", Say::ContentHashes(self.store.hashes()).remainder(Some(&transaction)));
     }
 
     pub(super) fn ask(&mut self, call: &mut Call<'_>, to: Option<&str>) {
         let request = pull::request_id(&pull::transaction_id(call.rng), call.rng);
         let remainder = Say::GetContentHashes.remainder(Some(&request));
-        self.asked = Some(Asked {
-            request,
-            to: to.map(str::to_owned),
-            deadline: call.now + TIMEOUT_MS,
-        });
+        self.asked =
+            Some(Asked { request, to: to.map(str::to_owned), deadline: call.now + TIMEOUT_MS });
         self.send(call, to.unwrap_or_default(), remainder);
     }
 }

@@ -65,11 +65,7 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn new(now: Millis, rng: &'a mut dyn Random) -> Self {
-        Self {
-            now,
-            rng,
-            effects: ClientEffects::default(),
-        }
+        Self { now, rng, effects: ClientEffects::default() }
     }
 }
 
@@ -164,11 +160,7 @@ impl Synchronizer {
         let mut call = Call::new(now, rng);
         if self.is_live() && !changes.is_empty() {
             let transaction = pull::transaction_id(call.rng);
-            self.send(
-                &mut call,
-                "",
-                Say::ContentDiff(&changes).remainder(Some(&transaction)),
-            );
+            self.send(&mut call, "", Say::ContentDiff(&changes).remainder(Some(&transaction)));
         }
         Ok((result, call.effects.send))
     }
@@ -218,10 +210,7 @@ impl Synchronizer {
         let message = match frame.payload {
             Payload::Message(message) => message,
             Payload::Fragment(fragment) => {
-                match self
-                    .fragments
-                    .take(now, TIMEOUT_MS, frame.client, &fragment)?
-                {
+                match self.fragments.take(now, TIMEOUT_MS, frame.client, &fragment)? {
                     Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
                     None => return Ok(call.effects),
                 }
@@ -241,11 +230,7 @@ impl Synchronizer {
                 self.go_live(&mut call);
             }
         }
-        if self
-            .pull
-            .as_ref()
-            .is_some_and(|pull| pull.pull.deadline <= now)
-        {
+        if self.pull.as_ref().is_some_and(|pull| pull.pull.deadline <= now) {
             call.effects.timed_out = true;
             self.pulled(&mut call);
         }
@@ -257,10 +242,7 @@ impl Synchronizer {
     pub fn next_deadline(&self) -> Option<Millis> {
         let asked = self.asked.as_ref().map(|asked| asked.deadline);
         let pull = self.pull.as_ref().map(|pull| pull.pull.deadline);
-        [asked, pull, self.fragments.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [asked, pull, self.fragments.next_deadline()].into_iter().flatten().min()
     }
 
     fn handle(&mut self, call: &mut Call<'_>, from: &str, message: &Message) {
@@ -268,11 +250,7 @@ impl Synchronizer {
         match &message.body {
             Body::Response(body) => self.answered(call, from, request, body),
             Body::GetContentHashes => {
-                self.send(
-                    call,
-                    from,
-                    Say::AnswerHashes(self.store.hashes()).remainder(request),
-                );
+                self.send(call, from, Say::AnswerHashes(self.store.hashes()).remainder(request));
             }
             Body::ContentHashes(hashes) => {
                 self.last_peer_hashes = Some(*hashes);
@@ -298,8 +276,6 @@ impl Synchronizer {
 
     fn send(&self, call: &mut Call<'_>, to: &str, remainder: String) {
         let pieces = fragment::split(remainder, self.fragment_bytes, call.rng);
-        call.effects
-            .send
-            .extend(pieces.into_iter().map(|piece| format!("{to}\n{piece}")));
+        call.effects.send.extend(pieces.into_iter().map(|piece| format!("{to}\n{piece}")));
     }
 }

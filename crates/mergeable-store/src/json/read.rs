@@ -10,11 +10,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Json, JsonError> {
     let mut reader = Reader { bytes, at: 0 };
     let value = reader.value(0)?;
     reader.space();
-    if reader.at == bytes.len() {
-        Ok(value)
-    } else {
-        Err(reader.error("text after the value"))
-    }
+    if reader.at == bytes.len() { Ok(value) } else { Err(reader.error("text after the value")) }
 }
 
 struct Reader<'a> {
@@ -24,10 +20,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn error(&self, problem: &'static str) -> JsonError {
-        JsonError {
-            at: self.at,
-            problem,
-        }
+        JsonError { at: self.at, problem }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -128,11 +121,7 @@ impl Reader<'_> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at > start {
-            Ok(())
-        } else {
-            Err(self.error("expected a digit"))
-        }
+        if self.at > start { Ok(()) } else { Err(self.error("expected a digit")) }
     }
 
     fn number(&mut self) -> Result<Json, JsonError> {
@@ -149,9 +138,7 @@ impl Reader<'_> {
             self.digits()?;
         }
         let text = std::str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
-        text.parse()
-            .map(Json::Number)
-            .map_err(|_| self.error("not a number"))
+        text.parse().map(Json::Number).map_err(|_| self.error("not a number"))
     }
 
     fn string(&mut self) -> Result<Text, JsonError> {
@@ -239,9 +226,7 @@ impl Reader<'_> {
     fn hex4(&mut self) -> Result<u16, JsonError> {
         let unit = self.bytes.get(self.at..self.at + 4).and_then(|digits| {
             digits.iter().try_fold(0u16, |unit, digit| {
-                char::from(*digit)
-                    .to_digit(16)
-                    .map(|digit| unit << 4 | digit as u16)
+                char::from(*digit).to_digit(16).map(|digit| unit << 4 | digit as u16)
             })
         });
         let unit = unit.ok_or_else(|| self.error("expected four hex digits"))?;

@@ -18,9 +18,7 @@ impl Star {
         changes: &Changes,
         policy: &mut dyn Policy,
     ) -> Result<(), Close> {
-        let limit = call
-            .now
-            .saturating_add(self.limits.max_ahead_ms.min(MAX_AHEAD_MS));
+        let limit = call.now.saturating_add(self.limits.max_ahead_ms.min(MAX_AHEAD_MS));
         if changes.hlcs().any(|hlc| hlc.time_ms() > limit) {
             return self.limits.ahead_close.clone().map_or(Ok(()), Err);
         }
@@ -36,11 +34,7 @@ impl Star {
             let restamped = restamped.to_changes();
             for_others.extend(restamped.clone());
             let transaction = pull::transaction_id(call.rng);
-            self.send(
-                call,
-                from,
-                Say::ContentDiff(&restamped).remainder(Some(&transaction)),
-            );
+            self.send(call, from, Say::ContentDiff(&restamped).remainder(Some(&transaction)));
         }
         self.broadcast(call, &for_others, Some(from));
         call.effects.record(merged);
@@ -51,23 +45,17 @@ impl Star {
 
     /// Gives what was kept a stamp newer than the refused one.
     pub(super) fn restamp(&mut self, now: Millis, refused: &[Refusal]) -> Merged {
-        let highest = refused
-            .iter()
-            .map(|refusal| refusal.hlc)
-            .max()
-            .unwrap_or(Hlc::EMPTY);
+        let highest = refused.iter().map(|refusal| refusal.hlc).max().unwrap_or(Hlc::EMPTY);
         if highest.is_empty() && refused.is_empty() {
             return Merged::default();
         }
         self.store.clock.seen(now, highest);
         let result = self.store.edit(now, |tx| {
-            refused
-                .iter()
-                .try_for_each(|refusal| match &refusal.target {
-                    Target::Cell { table, row, cell } => tx.restamp_cell(table, row, cell),
-                    Target::Value { value } => tx.restamp_value(value),
-                    Target::Container(_) => Ok(()),
-                })
+            refused.iter().try_for_each(|refusal| match &refusal.target {
+                Target::Cell { table, row, cell } => tx.restamp_cell(table, row, cell),
+                Target::Value { value } => tx.restamp_value(value),
+                Target::Container(_) => Ok(()),
+            })
         });
         result.map_or_else(|_: EditError| Merged::default(), |((), merged)| merged)
     }
@@ -78,12 +66,8 @@ impl Star {
         changes: &Changes,
         except: Option<&ConnectionId>,
     ) {
-        let to: Arc<[ConnectionId]> = self
-            .peers
-            .keys()
-            .filter(|id| Some(*id) != except)
-            .cloned()
-            .collect();
+        let to: Arc<[ConnectionId]> =
+            self.peers.keys().filter(|id| Some(*id) != except).cloned().collect();
         if changes.is_empty() || to.is_empty() {
             return;
         }
@@ -105,10 +89,9 @@ impl Star {
             }
             return;
         }
-        let frames = pieces.into_iter().map(|piece| Outgoing {
-            to: to.clone(),
-            frame: format!("S\n{piece}").into(),
-        });
+        let frames = pieces
+            .into_iter()
+            .map(|piece| Outgoing { to: to.clone(), frame: format!("S\n{piece}").into() });
         call.effects.send.extend(frames);
     }
 }

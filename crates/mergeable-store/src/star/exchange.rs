@@ -27,9 +27,7 @@ impl Star {
             match message::read_content_hashes(body) {
                 Some(hashes) => self.heard(call, from, hashes, None),
                 None => {
-                    peer.ask_at = peer
-                        .draining
-                        .then_some(call.now + self.limits.drain_pause_ms)
+                    peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms)
                 }
             }
             return Ok(());
@@ -96,15 +94,9 @@ impl Star {
             return Self::settled(call, from, peer);
         }
         // The client lacks something, perhaps because it arrived while it was still loading: let it look.
-        peer.ask_at = peer
-            .draining
-            .then_some(call.now + self.limits.drain_pause_ms);
+        peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms);
         let transaction = pull::transaction_id(call.rng);
-        self.send(
-            call,
-            from,
-            Say::ContentHashes(own).remainder(Some(&transaction)),
-        );
+        self.send(call, from, Say::ContentHashes(own).remainder(Some(&transaction)));
     }
 
     pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut Peer) {
@@ -130,14 +122,8 @@ impl Star {
             return;
         };
         peer.fragments.expire(call.now);
-        let asked = peer
-            .asked
-            .take_if(|(_, deadline)| *deadline <= call.now)
-            .is_some();
-        let pull = peer
-            .pull
-            .take_if(|pull| pull.deadline <= call.now)
-            .is_some();
+        let asked = peer.asked.take_if(|(_, deadline)| *deadline <= call.now).is_some();
+        let pull = peer.pull.take_if(|pull| pull.deadline <= call.now).is_some();
         if asked || pull {
             call.effects.timed_out.push(id.clone());
             peer.unanswered = peer.unanswered.saturating_add(1);

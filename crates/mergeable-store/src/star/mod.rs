@@ -46,10 +46,7 @@ impl Peer {
     fn next_deadline(&self) -> Option<Millis> {
         let asked = self.asked.as_ref().map(|(_, deadline)| *deadline);
         let pull = self.pull.as_ref().map(|pull| pull.deadline);
-        [asked, pull, self.ask_at, self.fragments.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [asked, pull, self.ask_at, self.fragments.next_deadline()].into_iter().flatten().min()
     }
 }
 
@@ -74,12 +71,7 @@ impl Star {
     /// A path around a store, without connections.
     #[must_use]
     pub fn new(store: MergeableStore, limits: Limits) -> Self {
-        Self {
-            store,
-            limits,
-            peers: BTreeMap::new(),
-            timed: BTreeSet::new(),
-        }
+        Self { store, limits, peers: BTreeMap::new(), timed: BTreeSet::new() }
     }
 
     /// The store.
@@ -97,11 +89,7 @@ impl Star {
     /// without waiting for the client to have loaded. An earlier connection of the same id is forgotten.
     pub fn connect(&mut self, now: Millis, id: ConnectionId, rng: &mut dyn Random) -> Effects {
         self.peers.insert(id.clone(), Peer::default());
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         self.ask(&mut call, &id);
         self.finish(call, &id)
     }
@@ -124,11 +112,7 @@ impl Star {
         policy: &mut dyn Policy,
         rng: &mut dyn Random,
     ) -> Result<Effects, Close> {
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         match self.take(&mut call, from, frame, policy) {
             Ok(()) => Ok(self.finish(call, from)),
             Err(close) => {
@@ -140,11 +124,7 @@ impl Star {
 
     /// Time has passed: gives up what is overdue, asks again where a drain waits.
     pub fn tick(&mut self, now: Millis, rng: &mut dyn Random) -> Effects {
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         let due = |id: &&ConnectionId| {
             self.peers
                 .get(*id)
@@ -162,10 +142,7 @@ impl Star {
     /// When [`Star::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timed
-            .iter()
-            .filter_map(|id| self.peers.get(id)?.next_deadline())
-            .min()
+        self.timed.iter().filter_map(|id| self.peers.get(id)?.next_deadline()).min()
     }
 
     /// The server itself writes, and tells all clients.
@@ -179,11 +156,7 @@ impl Star {
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Effects), E> {
         let (result, merged) = self.store.edit(now, edit)?;
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         self.broadcast(&mut call, &merged.to_changes(), None);
         call.effects.record(merged);
         Ok((result, call.effects))
@@ -192,11 +165,7 @@ impl Star {
     /// Begins to drain a client: asks for its hashes, pulls what it still has, and lets it pull what it lacks, until the
     /// hashes are equal; then some call's [`Effects::drained`] names it. The caller decides how long that may take.
     pub fn drain(&mut self, now: Millis, id: &ConnectionId, rng: &mut dyn Random) -> Effects {
-        let mut call = Call {
-            now,
-            rng,
-            effects: Effects::default(),
-        };
+        let mut call = Call { now, rng, effects: Effects::default() };
         if let Some(peer) = self.peers.get_mut(id) {
             peer.draining = true;
             self.ask(&mut call, id);
@@ -232,10 +201,7 @@ impl Star {
             Payload::Message(message) => message,
             Payload::Fragment(fragment) => {
                 let timeout = self.limits.fragment_timeout_ms;
-                match peer
-                    .fragments
-                    .take(call.now, timeout, frame.client, &fragment)?
-                {
+                match peer.fragments.take(call.now, timeout, frame.client, &fragment)? {
                     Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
                     None => return Ok(()),
                 }

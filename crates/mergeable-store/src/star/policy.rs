@@ -96,43 +96,24 @@ pub(super) fn judge(
     changes: &Changes,
     policy: &mut dyn Policy,
 ) -> Judged {
-    let mut judge = Judge {
-        store,
-        now,
-        writer,
-        changes,
-        policy,
-        judged: Judged::default(),
-    };
+    let mut judge = Judge { store, now, writer, changes, policy, judged: Judged::default() };
     judge.containers();
     for (table, row, cell, stamp) in changes.cells() {
         let there = store.stamp(table, row, cell);
-        let target = Target::Cell {
-            table: table.clone(),
-            row: row.clone(),
-            cell: cell.clone(),
-        };
+        let target = Target::Cell { table: table.clone(), row: row.clone(), cell: cell.clone() };
         if judge.wins(target, there, stamp.thing.as_ref(), stamp.hlc) {
-            judge
-                .judged
-                .accepted
-                .set_cell(table, row, cell, stamp.thing.clone(), stamp.hlc);
+            judge.judged.accepted.set_cell(table, row, cell, stamp.thing.clone(), stamp.hlc);
         }
     }
     for (value, stamp) in changes.values() {
         let there = store.value_stamp(value);
         if judge.wins(
-            Target::Value {
-                value: value.clone(),
-            },
+            Target::Value { value: value.clone() },
             there,
             stamp.thing.as_ref(),
             stamp.hlc,
         ) {
-            judge
-                .judged
-                .accepted
-                .set_value(value, stamp.thing.clone(), stamp.hlc);
+            judge.judged.accepted.set_value(value, stamp.thing.clone(), stamp.hlc);
         }
     }
     judge.judged
@@ -157,10 +138,8 @@ impl Judge<'_> {
             });
             std::iter::once((Container::Table(table.clone()), changes.hlc)).chain(rows)
         });
-        let all = [
-            (Container::Tables, changes.tables_hlc),
-            (Container::Values, changes.values_hlc),
-        ];
+        let all =
+            [(Container::Tables, changes.tables_hlc), (Container::Values, changes.values_hlc)];
         for (container, hlc) in all.into_iter().chain(tables) {
             if hlc <= self.store.container_hlc(&container) {
                 continue;
@@ -196,23 +175,8 @@ impl Judge<'_> {
         new: Option<&Cell>,
         hlc: Hlc,
     ) -> bool {
-        let Self {
-            store,
-            now,
-            writer,
-            changes,
-            ..
-        } = *self;
-        let edit = Edit {
-            writer,
-            target,
-            old,
-            new,
-            hlc,
-            now,
-            store,
-            changes,
-        };
+        let Self { store, now, writer, changes, .. } = *self;
+        let edit = Edit { writer, target, old, new, hlc, now, store, changes };
         match self.policy.judge(&edit) {
             Ruling::Accept => true,
             Ruling::Refuse(reason) => {
@@ -232,13 +196,6 @@ impl Judge<'_> {
         reason: String,
     ) {
         let (refused, kept, writer) = (new.cloned(), old.cloned(), self.writer.clone());
-        self.judged.refused.push(Refusal {
-            writer,
-            target,
-            refused,
-            kept,
-            hlc,
-            reason,
-        });
+        self.judged.refused.push(Refusal { writer, target, refused, kept, hlc, reason });
     }
 }

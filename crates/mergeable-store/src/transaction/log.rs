@@ -10,11 +10,7 @@ use crate::{Cell, CellChange, Merged, ValueChange, Writer};
 /// A write of the transaction, as it can be undone.
 pub(super) enum Write {
     Cell(Put),
-    Value {
-        at: usize,
-        old: Option<Stamped>,
-        hash: u32,
-    },
+    Value { at: usize, old: Option<Stamped>, hash: u32 },
 }
 
 /// The cells touched, in order of first touch, grouped by table and row, with what was there before.

@@ -73,11 +73,7 @@ impl MergeableStore {
         now: Millis,
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Merged), E> {
-        let mut transaction = Transaction {
-            store: self,
-            now,
-            log: Vec::new(),
-        };
+        let mut transaction = Transaction { store: self, now, log: Vec::new() };
         match edit(&mut transaction) {
             Ok(result) => Ok((result, transaction.finish())),
             Err(error) => {
@@ -192,9 +188,7 @@ impl Transaction<'_> {
     /// A stamp from the future.
     pub fn del_row(&mut self, table: impl AsText, row: impl AsText) -> Result<(), EditError> {
         let cells = self.store.cell_ids(&table, &row);
-        cells
-            .iter()
-            .try_for_each(|cell| self.write_cell(&table, &row, cell, None))
+        cells.iter().try_for_each(|cell| self.write_cell(&table, &row, cell, None))
     }
 
     /// Sets the rows of a table, in the order given, then deletes its other rows.
@@ -213,11 +207,8 @@ impl Transaction<'_> {
         if checked.is_empty() {
             return Err(EditError::Empty);
         }
-        let others = self
-            .store
-            .row_ids(&table)
-            .into_iter()
-            .filter(|row| !checked.contains_key(row));
+        let others =
+            self.store.row_ids(&table).into_iter().filter(|row| !checked.contains_key(row));
         let others: Vec<Text> = others.collect();
         for (row, cells) in checked {
             self.write_row(&table, &row, cells)?;
@@ -266,9 +257,7 @@ impl Transaction<'_> {
         values: impl IntoIterator<Item = (I, C)>,
     ) -> Result<(), EditError> {
         let values = checked_values(values)?;
-        values
-            .into_iter()
-            .try_for_each(|(value, content)| self.write_value(&value, Some(content)))
+        values.into_iter().try_for_each(|(value, content)| self.write_value(&value, Some(content)))
     }
 
     /// Sets the values, in the order given, then deletes the others.

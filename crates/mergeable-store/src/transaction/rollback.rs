@@ -28,13 +28,7 @@ impl Transaction<'_> {
                 Revived::Table(table) => tables.entries.revive(table),
                 Revived::Row(table, row) => tables.entries.get_mut(table).entries.revive(row),
                 Revived::Cell(table, row, cell) => {
-                    tables
-                        .entries
-                        .get_mut(table)
-                        .entries
-                        .get_mut(row)
-                        .entries
-                        .revive(cell);
+                    tables.entries.get_mut(table).entries.get_mut(row).entries.revive(cell);
                 }
             }
         }
@@ -84,15 +78,7 @@ impl Transaction<'_> {
     fn plan_values(&mut self, touched: &IndexMap<usize, Option<Cell>>) -> Vec<usize> {
         let mut revived = Vec::new();
         for (at, old) in touched {
-            let there = self
-                .store
-                .content
-                .values
-                .entries
-                .get(*at)
-                .value
-                .thing
-                .as_ref();
+            let there = self.store.content.values.entries.get(*at).value.thing.as_ref();
             if !same(there, old.as_ref()) {
                 self.store.clock.next(self.now);
             }
@@ -133,11 +119,7 @@ impl Transaction<'_> {
     fn undo_value(&mut self, at: usize, old: Option<Stamped>, hash: u32) {
         let values = &mut self.store.content.values;
         let lived = values.entries.get(at).value.thing.is_some();
-        recount(
-            &mut values.live,
-            lived,
-            old.as_ref().is_some_and(|old| old.thing.is_some()),
-        );
+        recount(&mut values.live, lived, old.as_ref().is_some_and(|old| old.thing.is_some()));
         match old {
             Some(old) => *values.entries.get_mut(at) = old,
             None => values.entries.pop(),

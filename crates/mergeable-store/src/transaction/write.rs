@@ -14,18 +14,13 @@ impl Transaction<'_> {
         row: &impl AsText,
         cells: IndexMap<Text, Cell>,
     ) -> Result<(), EditError> {
-        let others = self
-            .store
-            .cell_ids(table, row)
-            .into_iter()
-            .filter(|cell| !cells.contains_key(cell));
+        let others =
+            self.store.cell_ids(table, row).into_iter().filter(|cell| !cells.contains_key(cell));
         let others: Vec<Text> = others.collect();
         for (cell, content) in cells {
             self.write_cell(table, row, &cell, Some(content))?;
         }
-        others
-            .iter()
-            .try_for_each(|cell| self.write_cell(table, row, cell, None))
+        others.iter().try_for_each(|cell| self.write_cell(table, row, cell, None))
     }
 
     /// Writes a cell unless it reads like that already.
@@ -59,9 +54,7 @@ impl Transaction<'_> {
         }
         let ids = &mut self.store.ids;
         let ids = [ids.intern(table), ids.intern(row), ids.intern(cell)];
-        let put = self
-            .store
-            .put_cell(ids, Stamped::new(thing, hlc), ChildRule::TinyBase);
+        let put = self.store.put_cell(ids, Stamped::new(thing, hlc), ChildRule::TinyBase);
         self.log.push(Write::Cell(put));
         Ok(())
     }
@@ -118,10 +111,7 @@ pub(super) fn check_cell(
 }
 
 pub(super) fn check_value(value: &impl AsText, content: &Cell) -> Result<(), EditError> {
-    content.check().map_err(|source| EditError::Value {
-        value: value.to_text(),
-        source,
-    })
+    content.check().map_err(|source| EditError::Value { value: value.to_text(), source })
 }
 
 pub(super) fn checked_row<I: AsText, C: Into<Cell>>(
@@ -135,11 +125,7 @@ pub(super) fn checked_row<I: AsText, C: Into<Cell>>(
         check_cell(table, row, &cell, &content)?;
         checked.insert(cell.to_text(), content);
     }
-    if checked.is_empty() {
-        Err(EditError::Empty)
-    } else {
-        Ok(checked)
-    }
+    if checked.is_empty() { Err(EditError::Empty) } else { Ok(checked) }
 }
 
 pub(super) fn checked_values<I: AsText, C: Into<Cell>>(
@@ -151,9 +137,5 @@ pub(super) fn checked_values<I: AsText, C: Into<Cell>>(
         check_value(&value, &content)?;
         checked.insert(value.to_text(), content);
     }
-    if checked.is_empty() {
-        Err(EditError::Empty)
-    } else {
-        Ok(checked)
-    }
+    if checked.is_empty() { Err(EditError::Empty) } else { Ok(checked) }
 }

@@ -43,10 +43,7 @@ pub(crate) fn store(unique_id: &str) -> MergeableStore {
     MergeableStore::new(ClientId::from_unique_id(unique_id))
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "vectors are files; only the tests read them"
-)]
+#[allow(clippy::disallowed_methods, reason = "vectors are files; only the tests read them")]
 /// A vector file; from the folder that `CROSSFADE_VECTORS` names, if it is set.
 pub(crate) fn vectors(file: &str) -> Json {
     let folder = std::env::var_os("CROSSFADE_VECTORS").map_or_else(
@@ -74,35 +71,26 @@ pub(crate) trait Known {
 
 impl Known for Json {
     fn find(&self, key: &str) -> Option<&Json> {
-        let Json::Object(entries) = self else {
-            panic!("not an object: {self:?}")
-        };
+        let Json::Object(entries) = self else { panic!("not an object: {self:?}") };
         entries.get(key.as_bytes())
     }
 
     fn at(&self, key: &str) -> &Json {
-        self.find(key)
-            .unwrap_or_else(|| panic!("no {key} in {self:?}"))
+        self.find(key).unwrap_or_else(|| panic!("no {key} in {self:?}"))
     }
 
     fn items(&self) -> &[Json] {
-        let Json::Array(items) = self else {
-            panic!("not an array: {self:?}")
-        };
+        let Json::Array(items) = self else { panic!("not an array: {self:?}") };
         items
     }
 
     fn entries(&self) -> Vec<(&Text, &Json)> {
-        let Json::Object(entries) = self else {
-            panic!("not an object: {self:?}")
-        };
+        let Json::Object(entries) = self else { panic!("not an object: {self:?}") };
         entries.iter().collect()
     }
 
     fn text(&self) -> &Text {
-        let Json::String(text) = self else {
-            panic!("not a string: {self:?}")
-        };
+        let Json::String(text) = self else { panic!("not a string: {self:?}") };
         text
     }
 
@@ -111,9 +99,7 @@ impl Known for Json {
     }
 
     fn number(&self) -> f64 {
-        let Json::Number(number) = self else {
-            panic!("not a number: {self:?}")
-        };
+        let Json::Number(number) = self else { panic!("not a number: {self:?}") };
         *number
     }
 
@@ -122,13 +108,8 @@ impl Known for Json {
     }
 
     fn hashes(&self) -> ContentHashes {
-        let [tables, values] = self.items() else {
-            panic!("not two hashes: {self:?}")
-        };
-        ContentHashes {
-            tables: tables.uint() as u32,
-            values: values.uint() as u32,
-        }
+        let [tables, values] = self.items() else { panic!("not two hashes: {self:?}") };
+        ContentHashes { tables: tables.uint() as u32, values: values.uint() as u32 }
     }
 }
 
@@ -136,11 +117,7 @@ impl Known for Json {
 pub(crate) fn text_of(item: &Json, key: &str) -> Text {
     match item.find("utf16") {
         Some(units) => Text::from_utf16(
-            &units
-                .items()
-                .iter()
-                .map(|unit| unit.uint() as u16)
-                .collect::<Vec<_>>(),
+            &units.items().iter().map(|unit| unit.uint() as u16).collect::<Vec<_>>(),
         ),
         None => item.at(key).text().clone(),
     }
@@ -169,10 +146,7 @@ pub(crate) fn thing(value: &Json) -> Option<Cell> {
 }
 
 fn cells(row: &Json) -> Vec<(&Text, Cell)> {
-    row.entries()
-        .into_iter()
-        .map(|(id, value)| (id, cell(value)))
-        .collect()
+    row.entries().into_iter().map(|(id, value)| (id, cell(value))).collect()
 }
 
 /// Carries out one Store method of the vectors, `[method, args...]`.
@@ -186,10 +160,7 @@ pub(crate) fn carry_out(tx: &mut Transaction<'_>, op: &Json) -> Result<(), EditE
         "setPartialRow" => tx.set_partial_row(id(0), id(1), cells(&args[2])),
         "setTable" => tx.set_table(
             id(0),
-            args[1]
-                .entries()
-                .into_iter()
-                .map(|(row, value)| (row, cells(value))),
+            args[1].entries().into_iter().map(|(row, value)| (row, cells(value))),
         ),
         "delCell" => tx.del_cell(id(0), id(1), id(2)),
         "delRow" => tx.del_row(id(0), id(1)),
@@ -215,9 +186,7 @@ pub(crate) fn run(store: &mut MergeableStore, now: u64, op: &Json) -> Option<Jso
     let result = store.transaction(now, |tx| {
         if op.items()[0].str() == "rollback" {
             let ops = op.items()[1].items();
-            ops.iter()
-                .try_for_each(|op| carry_out(tx, op))
-                .map_err(Stop::Edit)?;
+            ops.iter().try_for_each(|op| carry_out(tx, op)).map_err(Stop::Edit)?;
             return Err(Stop::Wanted);
         }
         carry_out(tx, op).map_err(Stop::Edit)

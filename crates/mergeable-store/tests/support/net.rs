@@ -86,9 +86,7 @@ impl Net {
         client.connected = true;
         let frames = client.sync.connected(self.now, &mut self.rng);
         client.up.extend(frames);
-        let effects = self
-            .star
-            .connect(self.now, client.id.clone(), &mut self.rng);
+        let effects = self.star.connect(self.now, client.id.clone(), &mut self.rng);
         self.carry_out(effects);
     }
 
@@ -120,16 +118,13 @@ impl Net {
     }
 
     pub(crate) fn write(&mut self, table: &str, row: &str, cell: &str, content: f64) {
-        let write = self.star.write(self.now, &mut self.rng, |tx| {
-            tx.set_cell(table, row, cell, content)
-        });
+        let write =
+            self.star.write(self.now, &mut self.rng, |tx| tx.set_cell(table, row, cell, content));
         self.carry_out(write.unwrap().1);
     }
 
     pub(crate) fn drain(&mut self, at: usize) {
-        let effects = self
-            .star
-            .drain(self.now, &self.clients[at].id, &mut self.rng);
+        let effects = self.star.drain(self.now, &self.clients[at].id, &mut self.rng);
         self.carry_out(effects);
     }
 
@@ -140,10 +135,8 @@ impl Net {
             return false;
         };
         let id = client.id.clone();
-        let effects = self
-            .star
-            .receive(self.now, &id, &frame, &mut self.rule, &mut self.rng)
-            .unwrap();
+        let effects =
+            self.star.receive(self.now, &id, &frame, &mut self.rule, &mut self.rng).unwrap();
         self.carry_out(effects);
         true
     }
@@ -154,10 +147,7 @@ impl Net {
         let Some(frame) = client.down.pop_front() else {
             return false;
         };
-        let effects = client
-            .sync
-            .receive(self.now, &frame, &mut self.rng)
-            .unwrap();
+        let effects = client.sync.receive(self.now, &frame, &mut self.rng).unwrap();
         client.up.extend(effects.send);
         true
     }
@@ -173,10 +163,7 @@ impl Net {
 
     /// Lets time pass to the next deadline, if there is one.
     pub(crate) fn pass_time(&mut self) -> bool {
-        let clients = self
-            .clients
-            .iter()
-            .filter_map(|client| client.sync.next_deadline());
+        let clients = self.clients.iter().filter_map(|client| client.sync.next_deadline());
         let Some(next) = clients.chain(self.star.next_deadline()).min() else {
             return false;
         };
@@ -208,12 +195,10 @@ impl Net {
     pub(crate) fn carry_out(&mut self, mut effects: Effects) {
         for change in &effects.changed {
             let thing = change.new.clone();
-            self.committed
-                .load_cell(&change.table, &change.row, &change.cell, thing, change.hlc);
+            self.committed.load_cell(&change.table, &change.row, &change.cell, thing, change.hlc);
         }
         for change in &effects.changed_values {
-            self.committed
-                .load_value(&change.value, change.new.clone(), change.hlc);
+            self.committed.load_value(&change.value, change.new.clone(), change.hlc);
         }
         for change in &effects.changed_containers {
             self.committed.load_container(&change.container, change.hlc);
@@ -228,9 +213,7 @@ impl Net {
         self.seen.send.append(&mut effects.send);
         self.seen.changed.append(&mut effects.changed);
         self.seen.changed_values.append(&mut effects.changed_values);
-        self.seen
-            .changed_containers
-            .append(&mut effects.changed_containers);
+        self.seen.changed_containers.append(&mut effects.changed_containers);
         self.seen.refused.append(&mut effects.refused);
         self.seen.drained.append(&mut effects.drained);
         self.seen.timed_out.append(&mut effects.timed_out);
