@@ -172,7 +172,7 @@ async fn a_scenario_that_expects_what_is_not_so_fails_and_says_why() {
     let file = folder.path().join("wrong.toml");
     let text =
         edited("converged = {}", "row = { row = \"user_00001\", cells = { name = \"Nobody\" } }");
-    std::fs::write(&file, text.replace("version = 1", "version = 1\ndeadline_ms = 2000")).unwrap();
+    std::fs::write(&file, text.replace("version = 1", "version = 1\nsettle_ms = 1000")).unwrap();
     let results = run(&options(&file)).await.unwrap();
     assert_eq!(results[0].verdict, Verdict::Failed);
     let failures: Vec<_> = results[0].failures().collect();
@@ -199,7 +199,7 @@ async fn a_store_without_legacys_rows_is_found_out() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("empty.toml");
     let text = edited("converged = {}", "legacy_equals_store = {}")
-        .replace("version = 1", "version = 1\ndeadline_ms = 1000")
+        .replace("version = 1", "version = 1\nsettle_ms = 500")
         .replace(
             "[[actors]]\nname = \"alice\"",
             "[crossfade]\nbackfill = false\n\n[[actors]]\nname = \"alice\"",

@@ -54,8 +54,11 @@ impl Check<'_> {
 
     fn scenario(&mut self, raw: RawScenario, file: &Path) -> Scenario {
         let deadline = raw.deadline_ms.map_or(DEADLINE, Duration::from_millis);
-        if !(Duration::from_millis(1)..=Duration::from_secs(600)).contains(&deadline) {
-            self.refuse("deadline_ms", "must be from 1 to 600000");
+        let settle = raw.settle_ms.map_or(deadline, Duration::from_millis);
+        for (key, time) in [("deadline_ms", deadline), ("settle_ms", settle)] {
+            if !(Duration::from_millis(1)..=Duration::from_secs(600)).contains(&time) {
+                self.refuse(key, "must be from 1 to 600000");
+            }
         }
         let legacy = LegacyStart {
             rows: raw.legacy.rows.unwrap_or(20),
@@ -103,6 +106,7 @@ impl Check<'_> {
             name: raw.name,
             summary: raw.summary,
             deadline,
+            settle,
             legacy,
             start,
             actors: std::mem::take(&mut self.actors),
