@@ -53,11 +53,9 @@ impl World<'_> {
                 continue;
             }
             let in_store = !matches!(write.by, By::Rest { mirrored: false });
-            if in_store {
-                if !self.survived_in_store(place, &write.path).await? {
-                    lost.push(format!("{} (from the store)", self.told(place)));
-                    continue;
-                }
+            if in_store && !self.survived_in_store(place, &write.path).await? {
+                lost.push(format!("{} (from the store)", self.told(place)));
+                continue;
             }
             if matches!(write.by, By::Rest { .. })
                 && !self.ledger.survived_in_legacy(place, legacy.get(&write.path))

@@ -10,12 +10,15 @@ use super::check;
 use super::environment::Environment;
 use super::error::ScenarioError;
 use super::ledger::By;
-use super::model::Scenario;
+use super::model::{Invariant, Scenario};
 use super::outcome::{Check, Outcome, ScenarioResult, Verdict, Writes};
 use super::steps::LOOK;
 use super::world::World;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::demo::legacy_api::Seed;
+
+/// How long the one judgement may take that an invariant gets after the deadline.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// What to run, and how.
 #[derive(Debug, Clone)]
@@ -168,35 +171,49 @@ async fn steps(world: &mut World<'_>, bar: &ProgressBar) -> Vec<Check> {
 }
 
 /// Judges the invariants. What is not so yet may become so: deliveries and mirrors are under way after
-/// the last step. All of them together get one deadline, and each is judged at least once.
+/// the last step. Each is judged at least once.
 async fn invariants(world: &mut World<'_>, bar: &ProgressBar, skip: bool) -> Vec<Check> {
     let scenario = world.scenario;
-    let end = Instant::now() + scenario.deadline;
+    let begun = Instant::now();
+    let time = Time { settled: begun + scenario.settle, hangs: begun + scenario.deadline };
     let mut checks = Vec::new();
     for expectation in &scenario.expect {
         let text = scenario.describe_invariant(&expectation.invariant);
         bar.set_message(text.clone());
         let begun = Instant::now();
-        let mut outcome = Outcome::Skipped;
-        while !skip {
-            // One judgement may itself wait, for a client that never catches up.
-            let once = end.max(Instant::now() + LOOK * 50);
-            let judged = tokio::time::timeout_at(once, world.holds(&expectation.invariant)).await;
-            outcome = match judged {
-                Ok(Ok(())) => Outcome::Ok,
-                Ok(Err(why)) => Outcome::Failed(why),
-                Err(_) => Outcome::Failed("a client did not catch up with the server".to_owned()),
-            };
-            if outcome == Outcome::Ok || Instant::now() >= end {
-                break;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        let outcome =
+            if skip { Outcome::Skipped } else { judge(world, &expectation.invariant, time).await };
         let line = expectation.line;
         checks.push(Check { line, text, outcome, elapsed_ms: ms(begun.elapsed()) });
         bar.inc(1);
     }
     checks
+}
+
+/// The invariants' times.
+#[derive(Clone, Copy)]
+struct Time {
+    /// What does not hold by then fails.
+    settled: Instant,
+    /// What has not been judged by then hangs.
+    hangs: Instant,
+}
+
+/// Judges one invariant until it holds or the time is over, and at least once.
+async fn judge(world: &mut World<'_>, invariant: &Invariant, time: Time) -> Outcome {
+    loop {
+        // One judgement may itself wait, for a client that never catches up.
+        let once = time.hangs.max(Instant::now() + LAST_LOOK);
+        let outcome = match tokio::time::timeout_at(once, world.holds(invariant)).await {
+            Ok(Ok(())) => return Outcome::Ok,
+            Ok(Err(why)) => Outcome::Failed(why),
+            Err(_) => Outcome::Failed("a client did not catch up with the server".to_owned()),
+        };
+        if Instant::now() >= time.settled {
+            return outcome;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn writes(world: &World<'_>) -> Writes {
