@@ -103,7 +103,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         redactor: Redactor::random(&*entropy),
         clock: clock.clone(),
     });
-    let mirror = Mirror::new(rows.clone(), clock.clone());
+    let mirror = Mirror::new(rows.clone(), caught_up.clone(), clock.clone());
     let edge = Edge::new(EdgeParts {
         routes: RouteTable::new(&config.resources).map_err(ServeError::Routes)?,
         stages: stages.clone(),
