@@ -57,8 +57,8 @@ fn report(
         for (resource, state) in states {
             let progress = &state.progress;
             print(&format!(
-                "{resource}: {} rows read in {} pass(es), {} older than what the store knew, {} no longer listed and looked up",
-                progress.read, progress.passes, progress.stale, progress.swept
+                "{resource}: {} rows read in {} pass(es), {} older than what the store knew, {} gone",
+                progress.read, progress.passes, progress.stale, progress.gone
             ));
         }
     }

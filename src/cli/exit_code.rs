@@ -11,6 +11,8 @@ pub enum ExitCode {
     Usage,
     /// 3: a dependency could not be reached.
     Dependency,
+    /// 130: stopped by Ctrl-C before the end, as shells say it.
+    Interrupted,
 }
 
 impl ExitCode {
@@ -22,6 +24,7 @@ impl ExitCode {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Dependency => 3,
+            Self::Interrupted => 130,
         }
     }
 }

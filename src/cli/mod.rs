@@ -3,9 +3,13 @@
 mod admin_client;
 mod backfill;
 mod check;
+mod demo;
+mod demo_stage;
 pub mod exit_code;
 mod outbox;
+mod report;
 mod rollback;
+mod scenario;
 mod serve;
 mod stage;
 
@@ -25,6 +29,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// A whole migration on this machine, with nothing to configure: about a minute, and a report.
+    Demo(demo::DemoArgs),
     /// The proxy, the sync server and the operators' listener.
     Serve(serve::ServeArgs),
     /// Reads the configuration and what it names, and says what is wrong with it.
@@ -37,6 +43,10 @@ enum Command {
     Outbox(outbox::OutboxArgs),
     /// Sends everybody back to legacy, or lifts that.
     Rollback(rollback::RollbackArgs),
+    /// Makes a report of what was recorded: HTML, JSON and Markdown.
+    Report(report::ReportArgs),
+    /// Offline and reconnect scenarios.
+    Scenario(scenario::ScenarioArgs),
 }
 
 /// Where the configuration is, and how answers are printed.
@@ -62,7 +72,9 @@ enum Format {
 #[must_use]
 pub fn run() -> std::process::ExitCode {
     let cli = Cli::parse();
-    crate::telemetry::init();
+    // A demo tells its own story; what it would log stands in the way.
+    let quiet = matches!(cli.command, Command::Demo(_));
+    crate::telemetry::init(if quiet { "off" } else { crate::telemetry::USUAL });
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -78,6 +90,9 @@ pub fn run() -> std::process::ExitCode {
             Command::Stage(args) => stage::run(&args).await,
             Command::Outbox(args) => outbox::run(args).await,
             Command::Rollback(args) => rollback::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Report(args) => report::run(args).await,
+            Command::Scenario(args) => scenario::run(args).await,
         }
     });
     match code {

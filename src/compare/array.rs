@@ -1,6 +1,7 @@
 //! Arrays: which element is compared with which.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
@@ -34,9 +35,9 @@ pub(super) fn arrays(
 fn by_position(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden: Hidden) {
     if l.len() == s.len() {
         let before = walk.visible();
-        in_step(walk, (l, s), trail, hidden);
-        // The same elements in another order are one difference, not many.
-        if walk.has_grown_since(before) && l.len() > 1 && is_reordered(walk.rules, (l, s)) {
+        let differing = in_step(walk, (l, s), trail, hidden);
+        // The same elements in another order are one difference, not many; it takes two to swap.
+        if differing > 1 && is_reordered(walk.rules, (l, s)) {
             walk.take_back_to(before);
             walk.emit(Kind::Order, (JsonType::Array, JsonType::Array), trail, hidden);
         }
@@ -48,10 +49,15 @@ fn by_position(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden:
     }
 }
 
-fn in_step(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden: Hidden) {
+/// Compares by position; gives the number of elements that visibly differ.
+fn in_step(walk: &mut Walk<'_>, (l, s): Sides<'_>, trail: Trail<'_>, hidden: Hidden) -> usize {
+    let mut differing = 0;
     for (at, (left, right)) in l.iter().zip(s).enumerate() {
+        let before = walk.visible();
         walk.nodes(left, right, trail.index(at, at), hidden);
+        differing += usize::from(walk.has_grown_since(before));
     }
+    differing
 }
 
 fn is_reordered(rules: &Rules, (l, s): Sides<'_>) -> bool {
@@ -148,7 +154,7 @@ fn by_key(
     trail: Trail<'_>,
     hidden: Hidden,
 ) {
-    let key = |node: &Node, rules: &Rules| match &node.json {
+    let key_of = |node: &Node, rules: &Rules| match &node.json {
         Json::Object(members) => {
             members.iter().find(|(name, _)| **name == *by).map(|(_, key)| spelled(key, rules))
         }
@@ -156,28 +162,38 @@ fn by_key(
     };
     let mut waiting: HashMap<Option<String>, VecDeque<usize>> = HashMap::new();
     for (at, node) in s.iter().enumerate() {
-        waiting.entry(key(node, walk.rules)).or_default().push_back(at);
+        waiting.entry(key_of(node, walk.rules)).or_default().push_back(at);
     }
     let (mut last, mut in_order) = (None, true);
     for (at, left) in l.iter().enumerate() {
-        let partner = waiting.get_mut(&key(left, walk.rules)).and_then(|places| places.pop_front());
+        let key = key_of(left, walk.rules);
+        let element = hashed(key.as_deref());
+        let partner = waiting.get_mut(&key).and_then(|places| places.pop_front());
         match partner {
             Some(partner) => {
                 in_order &= last < Some(partner);
                 last = Some(partner);
-                walk.nodes(left, &s[partner], trail.index(at, partner), hidden);
+                walk.nodes(left, &s[partner], trail.element(at, partner, element), hidden);
             }
-            None => walk.lacking(left, trail.index(at, at), hidden),
+            None => walk.lacking(left, trail.element(at, at, element), hidden),
         }
     }
     let mut left_over: Vec<_> = waiting.into_values().flatten().collect();
     left_over.sort_unstable();
     for at in left_over {
-        walk.extra(&s[at], trail.index(at, at), hidden);
+        let element = hashed(key_of(&s[at], walk.rules).as_deref());
+        walk.extra(&s[at], trail.element(at, at, element), hidden);
     }
     if ordered && !in_order {
         walk.emit(Kind::Order, (JsonType::Array, JsonType::Array), trail, hidden);
     }
+}
+
+/// What tells an element from the others of its array, without its key.
+fn hashed(key: Option<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// One text for each value as the rules see it: two nodes with equal texts show no difference.

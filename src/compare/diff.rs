@@ -108,6 +108,10 @@ pub struct Difference {
     pub sync_at: Option<Location>,
     /// How the two differ there, with indices erased.
     pub shape: Shape,
+    /// The same place in a later reading, where rows may have moved. Holds hashes of keys: never
+    /// written anywhere.
+    #[serde(skip)]
+    pub(super) again: String,
 }
 
 impl Difference {
@@ -255,6 +259,7 @@ impl Walk<'_> {
                 legacy_at: (kind != Kind::Added).then(|| Location::Body(trail.legacy())),
                 sync_at: (kind != Kind::Missing).then(|| Location::Body(trail.sync())),
                 shape: Shape { path: trail.erased(), kind, legacy, sync },
+                again: trail.again(),
             });
         } else {
             self.found.more += 1;

@@ -247,6 +247,7 @@ fn plain_difference(at: Location, kind: Kind, (legacy, sync): (JsonType, JsonTyp
     Difference {
         legacy_at: (kind != Kind::Added).then(|| at.clone()),
         sync_at: (kind != Kind::Missing).then_some(at),
+        again: shape.path.clone(),
         shape,
     }
 }

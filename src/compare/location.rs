@@ -48,11 +48,12 @@ impl serde::Serialize for Location {
     }
 }
 
-/// One step down, as both sides took it: keys agree, positions in arrays may not.
+/// One step down, as both sides took it: keys agree, positions in arrays may not. Elements that were
+/// paired by a key of their own carry its hash.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step<'a> {
     Key(&'a str),
-    Index { legacy: usize, sync: usize },
+    Index { legacy: usize, sync: usize, element: Option<u64> },
 }
 
 /// The way down to a node, kept on the call stack and written out only when something differs.
@@ -70,7 +71,12 @@ impl<'a> Trail<'a> {
     }
 
     pub(super) const fn index(&'a self, legacy: usize, sync: usize) -> Self {
-        Self { parent: Some(self), step: Some(Step::Index { legacy, sync }) }
+        Self { parent: Some(self), step: Some(Step::Index { legacy, sync, element: None }) }
+    }
+
+    pub(super) const fn element(&'a self, legacy: usize, sync: usize, element: u64) -> Self {
+        let step = Step::Index { legacy, sync, element: Some(element) };
+        Self { parent: Some(self), step: Some(step) }
     }
 
     fn write(&self, text: &mut String, step: &mut impl FnMut(&mut String, Step<'_>)) {
@@ -99,6 +105,18 @@ impl<'a> Trail<'a> {
             Step::Index { sync, .. } => text.push_str(&sync.to_string()),
         });
         Pointer(text)
+    }
+
+    /// The place as it is found again at another time: elements by their key where they have one, whose
+    /// position may have changed; any element of an array otherwise.
+    pub(super) fn again(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text, &mut |text, step| match step {
+            Step::Key(key) => escape_into(key, text),
+            Step::Index { element: Some(element), .. } => text.push_str(&element.to_string()),
+            Step::Index { element: None, .. } => text.push('*'),
+        });
+        text
     }
 
     /// Indices become `*`; keys that look like data rather than names become `{key}`, so that a
@@ -152,6 +170,10 @@ mod tests {
         assert_eq!(odd.legacy().as_str(), "/data/3/a~1b~0c");
         assert_eq!(odd.sync().as_str(), "/data/7/a~1b~0c");
         assert_eq!(row.key("name").erased(), "/data/*/name");
+        assert_eq!(row.key("name").again(), "/data/*/name");
+        let keyed = data.element(3, 7, 99);
+        assert_eq!(keyed.key("name").again(), "/data/99/name");
+        assert_eq!(keyed.key("name").erased(), "/data/*/name");
         assert_eq!(segments("/data/3/a~1b~0c").collect::<Vec<_>>(), ["data", "3", "a/b~c"]);
         assert_eq!(segments("").count(), 0);
     }

@@ -14,7 +14,7 @@ use super::caller::Authenticator;
 use super::forward::{Forwarder, Tap, Tapped};
 use super::problem::Problem;
 use super::shadow::{LegacyRead, Shadow, ShadowJob};
-use super::store_read::{ReadQuestion, StoreReader};
+use super::store_read::{ReadFor, ReadQuestion, StoreReader, claim_of};
 use crate::clock::SharedClock;
 use crate::flags::StageDecider;
 use crate::legacy::CallerHeaders;
@@ -24,8 +24,8 @@ use crate::migration::{
 };
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
-use crate::sync::CaughtUp;
 use crate::sync::mirror::{Mirror, MirrorJob};
+use crate::sync::{CaughtUp, OpenMirror};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -47,7 +47,7 @@ pub struct EdgeParts {
     pub shadow: Shadow,
     /// REST writes into the store.
     pub mirror: Mirror,
-    /// Told of writes that pass the store by.
+    /// Which stores hold all that legacy has.
     pub caught_up: CaughtUp,
     /// What happened, kept.
     pub recorder: Recorder,
@@ -93,7 +93,7 @@ impl Edge {
             Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
                 let stage = self.0.stages.decide(&resource.name).effective;
                 if !stage.writes_both() {
-                    self.0.caught_up.missed(&resource.name);
+                    self.0.caught_up.lose(&resource.name);
                     return self.pass(request, peer, "unmapped-write").await;
                 }
                 count_unmapped("unmapped-write");
@@ -173,7 +173,8 @@ impl Edge {
         }
         let identity = identity.ok_or("not-signed-in")?;
         let question = ReadQuestion::of(&mapped.operation.kind).ok_or("not-a-read")?;
-        self.0.reader.read(&mapped.resource, &question, identity).await.map_err(|no| no.reason())
+        let reading = self.0.reader.read(&mapped.resource, &question, identity, ReadFor::Caller);
+        reading.await.map_err(|no| no.reason())
     }
 
     fn answer_from_store(
@@ -246,25 +247,48 @@ impl Edge {
             return self.0.forwarder.forward(request, peer, None).await;
         };
         let mirrored = plan != WritePlan::Legacy;
-        if !mirrored {
-            self.0.caught_up.missed(&mapped.resource.name);
-        }
+        let open = if mirrored {
+            Some(self.open_mirror(request.headers(), request.uri().query(), &mapped).await)
+        } else {
+            // The store will not have this write: until a backfill has run, it answers nothing.
+            self.0.caught_up.lose(&mapped.resource.name);
+            None
+        };
         let limit = if mirrored { self.0.max_body_bytes } else { 0 };
         let sent_ms = self.0.clock.now_ms();
         let edge = self.clone();
         let sink = move |tapped: Tapped| {
             let status = tapped.head.as_ref().map(|head| head.status);
             edge.record(&mapped, Origin::Legacy, status.unwrap_or(StatusCode::BAD_GATEWAY), None);
-            if mirrored {
+            if let Some(open) = open {
                 let resource = mapped.resource.clone();
-                edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped });
+                edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
             } else {
                 // Once more, now that legacy has done it: a backfill may have begun in between.
-                edge.0.caught_up.missed(&mapped.resource.name);
+                edge.0.caught_up.lose(&mapped.resource.name);
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };
         marked(self.0.forwarder.forward(request, peer, Some(tap)).await)
+    }
+
+    /// Holds the store's answers back until the write is in it, so that its writer reads it: from legacy
+    /// first, then from the store. Where no store answers, nobody needs to know which path it is.
+    async fn open_mirror(
+        &self,
+        headers: &http::HeaderMap,
+        query: Option<&str>,
+        mapped: &Mapped,
+    ) -> OpenMirror {
+        let path = if mapped.stage >= Stage::Live {
+            let identity = self.0.authenticator.identify(headers, query).await;
+            identity.and_then(|who| {
+                mapped.resource.path.from_claims(|claim| claim_of(&who, claim)).ok()
+            })
+        } else {
+            None
+        };
+        self.0.caught_up.open(&mapped.resource.name, path)
     }
 
     fn shadow(

@@ -11,4 +11,4 @@ mod store_read;
 pub use caller::Authenticator;
 pub use exchange::{Edge, EdgeParts, ORIGIN_HEADER};
 pub use shadow::{LegacyRead, Shadow, ShadowJob, ShadowParts, ShadowSettings};
-pub use store_read::{NoStoreAnswer, ReadQuestion, StoreReader, claim_of};
+pub use store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader, claim_of};

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::caller::Authenticator;
 use super::forward::Tapped;
-use super::store_read::{NoStoreAnswer, ReadQuestion, StoreReader};
+use super::store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader};
 use crate::clock::SharedClock;
 use crate::compare::{Comparison, Pair, Reason, Rules, Verdict, compare, settle};
 use crate::identity::Identity;
@@ -185,7 +185,7 @@ impl Shadow {
 
     async fn ask_store(&self, job: &ShadowJob, identity: &Identity) -> Observation {
         let started = Instant::now();
-        match self.parts.reader.read(&job.resource, &job.question, identity).await {
+        match self.read_store(job, identity).await {
             Ok(observation) => observation,
             Err(no_answer) => Observation {
                 origin: Origin::Sync,
@@ -197,6 +197,15 @@ impl Shadow {
                 latency: started.elapsed(),
             },
         }
+    }
+
+    async fn read_store(
+        &self,
+        job: &ShadowJob,
+        identity: &Identity,
+    ) -> Result<Observation, NoStoreAnswer> {
+        let reading_for = ReadFor::Comparison;
+        self.parts.reader.read(&job.resource, &job.question, identity, reading_for).await
     }
 
     async fn ask_legacy(&self, job: &ShadowJob) -> Observation {

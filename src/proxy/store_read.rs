@@ -35,12 +35,24 @@ impl ReadQuestion {
     }
 }
 
+/// For whom the store is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFor {
+    /// The caller, who must see every write that was acknowledged: not while a mirror is under way.
+    Caller,
+    /// A comparison, which tells lag by reading again.
+    Comparison,
+}
+
 /// Why the store does not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NoStoreAnswer {
     /// The backfill is not finished.
     #[error("the store is not caught up: run `crossfade backfill`")]
     NotCaughtUp,
+    /// A write has reached legacy and not the store yet.
+    #[error("a write is on its way into the store")]
+    MirrorUnderWay,
     /// The session names no path of the resource.
     #[error("the session has no right to a path of this resource")]
     NoPath,
@@ -64,6 +76,7 @@ impl NoStoreAnswer {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NotCaughtUp => "not-caught-up",
+            Self::MirrorUnderWay => "mirror-under-way",
             Self::NoPath => "no-path",
             Self::Query(query) => query.reason(),
             Self::NoRow => "no-row",
@@ -102,6 +115,7 @@ impl StoreReader {
         resource: &Arc<Resource>,
         question: &ReadQuestion,
         identity: &Identity,
+        reading_for: ReadFor,
     ) -> Result<Observation, NoStoreAnswer> {
         let started = Instant::now();
         if !self.caught_up.is(&resource.name) {
@@ -120,6 +134,9 @@ impl StoreReader {
             .path
             .from_claims(|claim| claim_of(identity, claim))
             .map_err(|_| NoStoreAnswer::NoPath)?;
+        if reading_for == ReadFor::Caller && !self.caught_up.may_answer(&resource.name, &path) {
+            return Err(NoStoreAnswer::MirrorUnderWay);
+        }
         let resource = resource.clone();
         let reading = async {
             let unreadable = |e: &dyn std::fmt::Display| NoStoreAnswer::Path(e.to_string());

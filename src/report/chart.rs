@@ -192,7 +192,7 @@ pub(super) fn verdicts(series: &VerdictSeries) -> Result<Option<String>, ChartEr
     if highest == 0 {
         return Ok(None);
     }
-    let height = 210;
+    let height = 260;
     let steps = i32::try_from(series.buckets.len()).unwrap_or(i32::MAX);
     #[expect(clippy::cast_precision_loss, reason = "counts of a chart")]
     let highest = highest as f64;

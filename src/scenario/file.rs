@@ -15,6 +15,7 @@ pub(super) struct RawScenario {
     pub(super) name: String,
     pub(super) summary: String,
     pub(super) deadline_ms: Option<u64>,
+    pub(super) settle_ms: Option<u64>,
     #[serde(default)]
     pub(super) legacy: RawLegacy,
     #[serde(default)]

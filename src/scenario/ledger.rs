@@ -3,6 +3,7 @@
 use mergeable_store::{Cell, Hlc, MergeableStore};
 
 use super::model::{ActorId, RowRef};
+use super::world::Rows;
 use crate::migration::PathId;
 
 /// A write that an actor made.
@@ -28,8 +29,18 @@ pub(super) enum What {
 pub(super) enum By {
     /// A native client's edit with this number, and the cell's stamp.
     Edit { number: u64, hlc: Option<Hlc> },
-    /// A REST request that was answered 2xx.
-    Rest,
+    /// A REST request that was answered 2xx; whether it had to be mirrored into the store.
+    Rest { mirrored: bool },
+}
+
+impl Write {
+    /// What was written to, for people.
+    pub(super) fn subject(&self) -> String {
+        match &self.what {
+            What::Cell { id, .. } => format!("{}/{id}", self.row),
+            What::RowGone => format!("{} (deleted)", self.row),
+        }
+    }
 }
 
 /// All writes, in the order in which they were made.
@@ -57,17 +68,31 @@ impl Ledger {
                 let stamp = store.stamp(table, row, id.as_str());
                 match (&write.by, stamp) {
                     // The stamp decides: a greater one is a later write, whoever made it.
-                    (By::Edit { hlc: Some(written), .. }, Some((_, there))) if there > *written => true,
+                    (By::Edit { hlc: Some(written), .. }, Some((_, there))) if there > *written => {
+                        true
+                    }
                     (By::Edit { hlc: Some(written), .. }, Some((thing, there))) => {
                         there == *written && thing == *value
                     }
                     (By::Edit { .. }, _) => false,
-                    (By::Rest, stamp) => {
+                    (By::Rest { .. }, stamp) => {
                         stamp.and_then(|(thing, _)| thing) == *value || self.overwritten(place)
                     }
                 }
             }
         }
+    }
+
+    /// As [`Ledger::survived`], in legacy's rows of the path.
+    pub(super) fn survived_in_legacy(&self, place: usize, rows: Option<&Rows>) -> bool {
+        let Some(write) = self.writes.get(place) else { return true };
+        let row = rows.and_then(|rows| rows.get(&write.row.row));
+        let there = match (&write.what, row) {
+            (What::RowGone, row) => row.is_none(),
+            (What::Cell { id, value }, Some(row)) => row.get(id) == value.as_ref(),
+            (What::Cell { .. }, None) => false,
+        };
+        there || self.overwritten(place)
     }
 
     /// Whether a later write is about the same cell or row.
@@ -128,11 +153,11 @@ mod tests {
         let mut store = MergeableStore::new(ClientId::from_unique_id("a"));
         set(&mut store, 1000, "Grace");
         let mut ledger = Ledger::default();
-        ledger.add(write("name", "Ada", By::Rest));
+        ledger.add(write("name", "Ada", By::Rest { mirrored: true }));
         assert!(!ledger.survived(0, &store));
-        ledger.add(write("age", "other", By::Rest));
+        ledger.add(write("age", "other", By::Rest { mirrored: true }));
         assert!(!ledger.survived(0, &store), "another cell does not count");
-        ledger.add(write("name", "Grace", By::Rest));
+        ledger.add(write("name", "Grace", By::Rest { mirrored: true }));
         assert!(ledger.survived(0, &store) && ledger.survived(2, &store));
     }
 }

@@ -17,8 +17,10 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in a sentence or two.
     pub summary: String,
-    /// How long a step or an invariant may take before it counts as hanging.
+    /// How long a step, or all invariants together, may take before they count as hanging.
     pub deadline: Duration,
+    /// How long after the last step an invariant may begin to hold: deliveries are under way then.
+    pub settle: Duration,
     /// What the legacy API begins with.
     pub legacy: LegacyStart,
     /// How crossfade stands before the first step.

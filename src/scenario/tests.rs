@@ -146,3 +146,83 @@ fn several_mistakes_are_told_at_once() {
     let ScenarioError::Invalid(problems) = parse(&text).unwrap_err() else { panic!("invalid") };
     assert_eq!(problems.len(), 2, "{problems:#?}");
 }
+
+fn options(file: &Path) -> RunOptions {
+    RunOptions {
+        files: vec![file.to_owned()],
+        progress: false,
+        clock: std::sync::Arc::new(crate::clock::SystemClock),
+        entropy: std::sync::Arc::new(crate::clock::SystemEntropy),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scenarios_of_the_repository_pass() {
+    let results =
+        run(&options(&Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"))).await.unwrap();
+    for result in &results {
+        assert_eq!(result.verdict, Verdict::Passed, "{}", to_text(&results));
+        assert_eq!(result.writes.acknowledged, result.writes.native + result.writes.rest);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scenario_that_expects_what_is_not_so_fails_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong.toml");
+    let text =
+        edited("converged = {}", "row = { row = \"user_00001\", cells = { name = \"Nobody\" } }");
+    std::fs::write(&file, text.replace("version = 1", "version = 1\nsettle_ms = 1000")).unwrap();
+    let results = run(&options(&file)).await.unwrap();
+    assert_eq!(results[0].verdict, Verdict::Failed);
+    let failures: Vec<_> = results[0].failures().collect();
+    assert_eq!(failures.len(), 1, "{failures:#?}");
+    assert_eq!(failures[0].outcome, Outcome::Failed("the store has another name".to_owned()));
+    let xml = to_junit(&results).unwrap();
+    assert!(xml.contains("failures=\"1\"") && xml.contains("the store has another name"), "{xml}");
+}
+
+#[tokio::test]
+async fn nothing_is_run_while_a_file_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = run(&options(&folder.path().join("none.toml"))).await.unwrap_err();
+    assert!(matches!(missing, ScenarioError::Read { .. }) && missing.exit_code() == 2);
+    let empty = run(&options(folder.path())).await.unwrap_err();
+    assert!(matches!(empty, ScenarioError::Empty(_)) && empty.exit_code() == 2);
+    std::fs::write(folder.path().join("a.toml"), "version = 1").unwrap();
+    let wrong = run(&options(folder.path())).await.unwrap_err();
+    assert!(matches!(wrong, ScenarioError::Invalid(_)) && wrong.exit_code() == 2, "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_legacys_rows_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.toml");
+    let text = edited("converged = {}", "legacy_equals_store = {}")
+        .replace("version = 1", "version = 1\nsettle_ms = 500")
+        .replace(
+            "[[actors]]\nname = \"alice\"",
+            "[crossfade]\nbackfill = false\n\n[[actors]]\nname = \"alice\"",
+        );
+    std::fs::write(&file, text).unwrap();
+    let results = run(&options(&file)).await.unwrap();
+    let failures: Vec<_> = results[0].failures().collect();
+    let Outcome::Failed(why) = &failures[0].outcome else { panic!("{failures:#?}") };
+    assert!(why.contains("user_00001 is not in the store") && why.contains("more"), "{why}");
+    let json: serde_json::Value = serde_json::from_str(&to_json(&results).unwrap()).unwrap();
+    let scenario = &json["scenarios"][0];
+    assert_eq!((&json["version"], &scenario["verdict"]), (&1.into(), &"failed".into()));
+    assert_eq!(scenario["invariants"][0]["outcome"], "failed");
+    assert_eq!(scenario["steps"][0]["outcome"], "ok");
+}
+
+#[test]
+fn a_folder_lists_its_scenarios() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let scenarios = load(&[folder]).unwrap();
+    let names: Vec<_> = scenarios.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["edit while offline", "lost connection"]);
+    assert!(list_text(&scenarios).contains("2 native, 1 REST"));
+    let json: serde_json::Value = serde_json::from_str(&list_json(&scenarios).unwrap()).unwrap();
+    assert_eq!(json[0]["actors"], 3);
+}

@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 
 use super::build::Parts;
 use crate::flags::{EffectiveStage, Scope};
-use crate::migration::{ResourceName, Stage};
+use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind, Recording};
-use crate::sync::LegacyRowError;
 use crate::sync::backfill::BackfillProgress;
 
 /// Entries of the outbox that one answer lists at most.
@@ -302,6 +301,16 @@ async fn start_backfill(
         let title = "No such resource";
         return Problem::new(StatusCode::NOT_FOUND, "no-such-resource", title).into_response();
     }
+    // Writes that are not mirrored would be missing from the store, whatever is copied now.
+    let off =
+        |r: &Arc<crate::resource::Resource>| !parts.stages.decide(&r.name).effective.writes_both();
+    if let Some(resource) = resources.iter().find(|r| off(r)) {
+        let title = "REST writes are not mirrored in this stage";
+        return Problem::new(StatusCode::CONFLICT, "not-mirrored", title)
+            .detail(format!("`{}` is in a stage that leaves the store alone", resource.name))
+            .remedy("move it to dualwrite first")
+            .into_response();
+    }
     for resource in resources {
         let free = parts.backfills.with(|states| {
             let state = states.entry(resource.name.clone()).or_default();
@@ -328,12 +337,7 @@ async fn run_backfill(parts: &Parts, resource: &Arc<crate::resource::Resource>) 
             }
         });
     };
-    let outcome = if parts.stages.decide(&name).effective == Stage::Off {
-        // What is written meanwhile would pass the store by.
-        Err(LegacyRowError::PassedBy)
-    } else {
-        parts.backfill.run(resource, told).await
-    };
+    let outcome = parts.backfill.run(resource, told).await;
     if let Err(error) = &outcome {
         tracing::error!(resource = %name, %error, "backfill stopped");
     }

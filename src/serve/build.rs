@@ -29,7 +29,7 @@ use crate::sync::backfill::Backfill;
 use crate::sync::mirror::Mirror;
 use crate::sync::outbox::{OutboxContext, OutboxSettings};
 use crate::sync::server::SyncServer;
-use crate::sync::{CaughtUp, LegacyRows, MappedTables, PathRegistry, RegistrySettings};
+use crate::sync::{CaughtUp, LegacyRows, MappedTables, PathRegistry, RegistrySettings, RowTraffic};
 
 /// A store read over this goes to legacy.
 const STORE_READ_DEADLINE: Duration = Duration::from_secs(2);
@@ -87,8 +87,13 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         unique_id,
     });
     let caught_up = CaughtUp::load(storage.clone()).await?;
-    let rows =
-        LegacyRows { registry: registry.clone(), storage: storage.clone(), legacy: legacy.clone() };
+    let traffic = RowTraffic::default();
+    let rows = LegacyRows {
+        registry: registry.clone(),
+        storage: storage.clone(),
+        legacy: legacy.clone(),
+        traffic: traffic.clone(),
+    };
     let reader = StoreReader::new(registry.clone(), caught_up.clone(), STORE_READ_DEADLINE);
     let shadow = Shadow::new(ShadowParts {
         settings: ShadowSettings {
@@ -129,6 +134,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         storage: storage.clone(),
         registry: registry.clone(),
         legacy,
+        traffic,
         on_behalf_of: Arc::new(Signer(OnBehalfOf::new(&service_token, clock.clone()))),
         clock: clock.clone(),
         entropy,

@@ -38,7 +38,6 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
         keep_rollback(&parts).await;
         keep_stages(&parts).await;
         follow(&parts, &mut seen).await;
-        keep_caught_up(&parts).await;
     }
 }
 
@@ -65,13 +64,6 @@ async fn keep_stages(parts: &Parts) {
     }
 }
 
-/// Keeps which stores lack writes, so that none of them answers after a restart.
-async fn keep_caught_up(parts: &Parts) {
-    if let Err(error) = parts.backfill.caught_up.keep().await {
-        tracing::warn!(%error, "it is not kept yet which stores lack writes");
-    }
-}
-
 /// Notes changes of effective stages, and drains sockets when the last resource is switched off.
 async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
     let mut changed = false;
@@ -79,7 +71,7 @@ async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
         let stage = parts.stages.decide(&resource.name);
         if !stage.effective.writes_both() && stage.effective != Stage::Complete {
             // Whatever is written now reaches legacy alone.
-            parts.backfill.caught_up.missed(&resource.name);
+            parts.backfill.caught_up.lose(&resource.name);
         }
         let before = seen.insert(resource.name.clone(), stage.effective);
         if before == Some(stage.effective) {

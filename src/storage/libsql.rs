@@ -303,13 +303,11 @@ impl Storage for LibsqlStorage {
         Box::pin(self.read(|conn| Box::pin(read::path_of_row(conn, resource, row))))
     }
 
-    fn known_rows(
+    fn rows_with_base(
         &self,
         resource: ResourceName,
-        after: Option<RowId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RowId>, StorageError>> {
-        Box::pin(self.read(move |conn| Box::pin(read::known_rows(conn, resource, after, limit))))
+    ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>> {
+        Box::pin(self.read(|conn| Box::pin(read::rows_with_base(conn, resource))))
     }
 
     fn due_entries(

@@ -1,7 +1,7 @@
 //! [`Storage`] in memory, for tests and simulated runs: what was committed survives a simulated kill,
 //! because the data belongs to the handle and not to whoever uses it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::types::{
@@ -178,18 +178,14 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn known_rows(
+    fn rows_with_base(
         &self,
         resource: ResourceName,
-        after: Option<RowId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RowId>, StorageError>> {
+    ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>> {
         Box::pin(async move {
             let tables = self.lock();
-            let of_resource = tables.bases.keys().filter(|key| key.1 == resource);
-            let rows: BTreeSet<_> = of_resource.map(|key| &key.2).collect();
-            let behind = rows.into_iter().filter(|row| after.as_ref().is_none_or(|a| *row > a));
-            Ok(behind.take(limit).cloned().collect())
+            let keys = tables.bases.keys().filter(|key| key.1 == resource);
+            Ok(keys.map(|key| (key.0.clone(), key.2.clone())).collect())
         })
     }
 

@@ -104,14 +104,11 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         row: RowId,
     ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>>;
 
-    /// Rows of a resource that legacy is known to have had, in the order of their ids: those behind
-    /// `after`, at most `limit`.
-    fn known_rows(
+    /// All rows of a resource that legacy was last known to have, with their paths.
+    fn rows_with_base(
         &self,
         resource: ResourceName,
-        after: Option<RowId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<RowId>, StorageError>>;
+    ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>>;
 
     /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, oldest first.
     fn due_entries(

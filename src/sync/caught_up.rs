@@ -1,44 +1,68 @@
-//! Which resources' stores hold all that legacy has: a store that is not caught up answers no reads.
+//! Which stores hold all that legacy has: one that is not caught up answers no reads.
 //!
-//! A finished backfill makes a resource caught up. A write that reaches legacy and not the store (in
-//! stage `off`, thus during a rollback) ends that, until the next backfill: the store must not answer
-//! with what was true before.
+//! A path is caught up in a resource while the resource's backfill is finished, no write reached legacy
+//! that is not mirrored, and no mirror is under way.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::migration::ResourceName;
+use crate::migration::{PathId, ResourceName};
 use crate::storage::{Op, SharedStorage, StorageError};
 
 const PREFIX: &str = "backfill.";
 const FINISHED: &str = "finished";
-const MISSED: &str = "missed";
+const LOST: &str = "lost";
 
-/// What is known of one resource.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    finished: bool,
-    /// Whether the database says the same.
-    kept: bool,
-    /// How often writes may have passed the store by.
-    missed: u64,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self { finished: false, kept: true, missed: 0 }
-    }
-}
-
-/// When a backfill began: it counts only if no write has passed the store by since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun(u64);
-
-/// The resources whose backfill is finished; kept in the database.
+/// What is known of each resource; whether a backfill is finished is kept in the database.
 #[derive(Debug, Clone)]
 pub struct CaughtUp {
     storage: SharedStorage,
-    resources: Arc<RwLock<HashMap<ResourceName, Known>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    resources: HashMap<ResourceName, Known>,
+    /// Mirrors under way, by the path that the writer may read; `None` where nobody knows it.
+    open: HashMap<(ResourceName, Option<PathId>), u64>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    finished: bool,
+    /// Times that it was lost: a backfill that began before the last one proves nothing.
+    losses: u64,
+}
+
+/// A backfill under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    losses: u64,
+}
+
+/// A write that legacy was asked to do and that the store does not have yet. Dropping it says that the
+/// store has it now, or that it never will.
+#[derive(Debug)]
+pub struct OpenMirror {
+    state: Arc<Mutex<State>>,
+    key: (ResourceName, Option<PathId>),
+}
+
+impl Drop for OpenMirror {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        if let Some(count) = state.open.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                state.open.remove(&self.key);
+            }
+        }
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Every change is one step, so a poisoned lock hides nothing half done.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl CaughtUp {
@@ -48,28 +72,68 @@ impl CaughtUp {
     /// [`StorageError`] if it cannot be read.
     pub async fn load(storage: SharedStorage) -> Result<Self, StorageError> {
         let stored = storage.controls(PREFIX.to_owned()).await?;
-        let finished = Known { finished: true, ..Known::default() };
-        let known = stored.into_iter().filter(|(_, value)| value == FINISHED);
-        let known = known
-            .filter_map(|(key, _)| Some((ResourceName::new(key.strip_prefix(PREFIX)?), finished)));
-        Ok(Self { storage, resources: Arc::new(RwLock::new(known.collect())) })
+        let known = stored.into_iter().filter_map(|(key, value)| {
+            let name = ResourceName::new(key.strip_prefix(PREFIX)?);
+            Some((name, Known { finished: value == FINISHED, losses: 0 }))
+        });
+        let state = State { resources: known.collect(), open: HashMap::new() };
+        Ok(Self { storage, state: Arc::new(Mutex::new(state)) })
     }
 
-    /// Whether the store of this resource holds all that legacy has.
+    /// Whether the resource's backfill is finished and holds.
     #[must_use]
     pub fn is(&self, resource: &ResourceName) -> bool {
-        let known = self.resources.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(resource).is_some_and(|known| known.finished)
+        lock(&self.state).resources.get(resource).is_some_and(|known| known.finished)
     }
 
-    /// A backfill begins.
+    /// Whether the store of `path` may answer reads of the resource now.
+    #[must_use]
+    pub fn may_answer(&self, resource: &ResourceName, path: &PathId) -> bool {
+        let state = lock(&self.state);
+        let open =
+            |path: Option<&PathId>| state.open.contains_key(&(resource.clone(), path.cloned()));
+        state.resources.get(resource).is_some_and(|known| known.finished)
+            && !open(Some(path))
+            && !open(None)
+    }
+
+    /// Notes that legacy is being asked to write; `path` is the one that the writer may read.
+    #[must_use]
+    pub fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
+        let key = (resource.clone(), path);
+        *lock(&self.state).open.entry(key.clone()).or_default() += 1;
+        OpenMirror { state: self.state.clone(), key }
+    }
+
+    /// Notes that legacy has a write that the store will not get; the database is told in the background.
+    pub fn lose(&self, resource: &ResourceName) {
+        let was = {
+            let mut state = lock(&self.state);
+            let known = state.resources.entry(resource.clone()).or_default();
+            known.losses += 1;
+            std::mem::take(&mut known.finished)
+        };
+        if was {
+            tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
+            metrics::counter!("crossfade_caught_up_lost_total").increment(1);
+            let (caught_up, resource) = (self.clone(), resource.clone());
+            tokio::spawn(async move {
+                if let Err(error) = caught_up.keep(&resource).await {
+                    tracing::error!(%resource, %error, "that the store is not caught up is not kept");
+                }
+            });
+        }
+    }
+
+    /// Begins a backfill.
     #[must_use]
     pub fn begin(&self, resource: &ResourceName) -> Begun {
-        Begun(self.change(resource, |known| known.missed))
+        let known = lock(&self.state).resources.get(resource).copied().unwrap_or_default();
+        Begun { losses: known.losses }
     }
 
-    /// Keeps that the backfill which began then is finished; `false` if a write has passed the store
-    /// by since, so that it has to be run again.
+    /// Keeps that the resource's backfill is finished. `false` if a write was lost since it began: then
+    /// it has to be done again.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be kept; then it is not taken as finished.
@@ -78,56 +142,27 @@ impl CaughtUp {
         resource: &ResourceName,
         begun: Begun,
     ) -> Result<bool, StorageError> {
-        if self.begin(resource) != begun {
-            return Ok(false);
+        {
+            let mut state = lock(&self.state);
+            let known = state.resources.entry(resource.clone()).or_default();
+            if known.losses != begun.losses {
+                return Ok(false);
+            }
+            known.finished = true;
         }
-        self.write(resource, FINISHED).await?;
-        Ok(self.change(resource, |known| {
-            let finished = known.missed == begun.0;
-            (known.finished, known.kept) = (finished, finished);
-            finished
-        }))
-    }
-
-    /// A write may have reached legacy and not the store. Holds at once, in memory;
-    /// [`CaughtUp::keep`] makes it last.
-    pub fn missed(&self, resource: &ResourceName) {
-        let was = self.change(resource, |known| {
-            known.missed += 1;
-            known.kept &= !known.finished;
-            std::mem::take(&mut known.finished)
-        });
-        if was {
-            tracing::warn!(%resource, "writes pass the store by: it answers nothing before the next `crossfade backfill`");
+        let kept = self.keep(resource).await;
+        if kept.is_err() {
+            lock(&self.state).resources.entry(resource.clone()).or_default().finished = false;
         }
+        kept.map(|()| true)
     }
 
-    /// Keeps what [`CaughtUp::missed`] was told since.
-    ///
-    /// # Errors
-    /// [`StorageError`] if it cannot be kept; the next call tries again.
-    pub async fn keep(&self) -> Result<(), StorageError> {
-        for (resource, finished) in self.unkept() {
-            self.write(&resource, if finished { FINISHED } else { MISSED }).await?;
-            self.change(&resource, |known| known.kept = known.finished == finished);
-        }
-        Ok(())
-    }
-
-    fn unkept(&self) -> Vec<(ResourceName, bool)> {
-        let known = self.resources.read().unwrap_or_else(PoisonError::into_inner);
-        let unkept = known.iter().filter(|(_, known)| !known.kept);
-        unkept.map(|(resource, known)| (resource.clone(), known.finished)).collect()
-    }
-
-    fn change<T>(&self, resource: &ResourceName, change: impl FnOnce(&mut Known) -> T) -> T {
-        let mut known = self.resources.write().unwrap_or_else(PoisonError::into_inner);
-        change(known.entry(resource.clone()).or_default())
-    }
-
-    async fn write(&self, resource: &ResourceName, value: &str) -> Result<(), StorageError> {
+    /// Keeps what is known now. Whoever changed it last writes last: it is read when it is written.
+    async fn keep(&self, resource: &ResourceName) -> Result<(), StorageError> {
+        let value = if self.is(resource) { FINISHED } else { LOST };
         let op = Op::PutControl { key: format!("{PREFIX}{resource}"), value: value.to_owned() };
-        self.storage.commit(vec![op]).await.map(drop)
+        self.storage.commit(vec![op]).await?;
+        Ok(())
     }
 }
 
@@ -136,47 +171,31 @@ mod tests {
     use super::*;
     use crate::storage::MemoryStorage;
 
-    fn users() -> ResourceName {
-        ResourceName::new("users")
-    }
-
-    async fn loaded(storage: &MemoryStorage) -> CaughtUp {
-        CaughtUp::load(Arc::new(storage.clone())).await.unwrap()
-    }
-
     #[tokio::test]
-    async fn a_missed_write_ends_it_at_once_and_over_restarts() {
-        let storage = MemoryStorage::default();
-        let caught_up = loaded(&storage).await;
-        assert!(!caught_up.is(&users()));
-        assert!(caught_up.finish(&users(), caught_up.begin(&users())).await.unwrap());
-        assert!(caught_up.is(&users()));
-        assert!(loaded(&storage).await.is(&users()));
-
-        caught_up.missed(&users());
-        assert!(!caught_up.is(&users()));
-        storage.fail_commits(1);
-        assert!(caught_up.keep().await.is_err());
-        caught_up.keep().await.unwrap();
-        assert!(!loaded(&storage).await.is(&users()));
-        // Nothing is left to be kept: a commit would fail.
-        storage.fail_commits(1);
-        caught_up.keep().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_backfill_counts_only_if_no_write_was_missed_meanwhile() {
-        let storage = MemoryStorage::default();
-        let caught_up = loaded(&storage).await;
-        let begun = caught_up.begin(&users());
-        caught_up.missed(&users());
-        assert!(!caught_up.finish(&users(), begun).await.unwrap());
-        assert!(!caught_up.is(&users()));
-        let begun = caught_up.begin(&users());
-        storage.fail_commits(1);
-        assert!(caught_up.finish(&users(), begun).await.is_err());
-        assert!(!caught_up.is(&users()));
-        assert!(caught_up.finish(&users(), begun).await.unwrap());
-        assert!(caught_up.is(&users()));
+    async fn a_store_answers_only_while_nothing_is_missing() {
+        let storage: SharedStorage = Arc::new(MemoryStorage::default());
+        let (users, org) = (ResourceName::new("users"), PathId::new("org/o_1").unwrap());
+        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
+        assert!(!caught_up.may_answer(&users, &org));
+        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        assert!(caught_up.may_answer(&users, &org));
+        // A mirror under way in this path, in another one, and in one that nobody knows.
+        let mirror = caught_up.open(&users, Some(org.clone()));
+        assert!(!caught_up.may_answer(&users, &org));
+        drop(mirror);
+        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap()));
+        assert!(caught_up.may_answer(&users, &org));
+        drop(elsewhere);
+        let unknown = caught_up.open(&users, None);
+        assert!(!caught_up.may_answer(&users, &org));
+        drop(unknown);
+        assert!(CaughtUp::load(storage.clone()).await.unwrap().may_answer(&users, &org));
+        // A write that was not mirrored, in the middle of a backfill.
+        let begun = caught_up.begin(&users);
+        caught_up.lose(&users);
+        assert!(!caught_up.may_answer(&users, &org));
+        assert!(!caught_up.finish(&users, begun).await.unwrap());
+        caught_up.keep(&users).await.unwrap();
+        assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
     }
 }

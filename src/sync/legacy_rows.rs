@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::path::{Applied, LegacyRow, PathError, Source};
 use super::registry::PathRegistry;
+use super::row_traffic::{DeletedMeanwhile, RowTraffic};
 use crate::legacy::{Credentials, LegacyClient, LegacyRequest, Purpose};
 use crate::migration::{Answer, Body, PathId, RowId};
 use crate::resource::{PathProblem, Resource, RowCells, RowProblem};
@@ -31,14 +32,14 @@ pub enum LegacyRowError {
     /// The row belongs to no path.
     #[error("a row belongs to no path: {0}")]
     Path(#[from] PathProblem),
-    /// What was copied may lack writes that were made meanwhile.
-    #[error(
-        "writes passed the store by meanwhile, because the resource is in stage `off` or was: move it to `dualwrite`, then run the backfill again"
-    )]
-    PassedBy,
     /// Its URL cannot be built.
     #[error("the row's id cannot stand in a URL")]
     Url,
+    /// Rows moved faster than they were read, or writes went past the mirror, in every pass.
+    #[error(
+        "the list would not hold still: rows were deleted faster than pages were read, or writes were not mirrored. Run it again in a quieter hour, in dualwrite or later"
+    )]
+    Restless,
     /// It could not be kept.
     #[error(transparent)]
     NotKept(#[from] PathError),
@@ -69,6 +70,15 @@ pub(crate) fn json_of(body: &Body) -> Result<Value, LegacyRowError> {
     serde_json::from_slice(bytes).map_err(|_| LegacyRowError::Shape)
 }
 
+/// What a row that was read again turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reread {
+    /// Legacy has it.
+    There,
+    /// Legacy has it no more.
+    Gone,
+}
+
 /// The way of legacy's rows into the paths.
 #[derive(Debug, Clone)]
 pub struct LegacyRows {
@@ -78,7 +88,12 @@ pub struct LegacyRows {
     pub storage: SharedStorage,
     /// The legacy API.
     pub legacy: LegacyClient,
+    /// What is happening to rows.
+    pub traffic: RowTraffic,
 }
+
+/// Times that a row is read again because it was deleted while it was being read.
+const REREADS: u32 = 5;
 
 impl LegacyRows {
     /// Brings rows into their paths. Gives how many were taken, and how many were older than what is there.
@@ -89,7 +104,13 @@ impl LegacyRows {
         source: &Source,
     ) -> Result<(u64, u64), LegacyRowError> {
         let mut by_path: BTreeMap<PathId, Vec<LegacyRow>> = BTreeMap::new();
+        let mut arriving = Vec::with_capacity(rows.len());
         for found in rows {
+            // A row that was deleted since the page was asked for is not taken; nor is it missed.
+            match self.traffic.arrive(&resource.name, &found.row, source.sent_ms()) {
+                Ok(one) => arriving.push(one),
+                Err(DeletedMeanwhile) => continue,
+            }
             let row = LegacyRow { row: found.row, now: Some(found.cells) };
             by_path.entry(found.path).or_default().push(row);
         }
@@ -100,11 +121,29 @@ impl LegacyRows {
             taken += applied.iter().filter(|one| **one == Applied::Taken).count() as u64;
             stale += applied.iter().filter(|one| **one == Applied::Stale).count() as u64;
         }
+        drop(arriving);
         Ok((taken, stale))
     }
 
-    /// Brings one row into its path, and takes it out of the path that it was in before.
+    /// Brings one row into its path, and takes it out of the path that it was in before. Reads it again
+    /// if it was deleted since the request was sent.
     pub(crate) async fn apply_one(
+        &self,
+        resource: &Arc<Resource>,
+        found: FoundRow,
+        source: &Source,
+        now_ms: u64,
+    ) -> Result<(), LegacyRowError> {
+        let arriving = self.traffic.arrive(&resource.name, &found.row, source.sent_ms());
+        let Ok(arriving) = arriving else {
+            return self.reread(resource, found.row, now_ms).await.map(drop);
+        };
+        self.take_in(resource, found, source).await?;
+        drop(arriving);
+        Ok(())
+    }
+
+    async fn take_in(
         &self,
         resource: &Arc<Resource>,
         found: FoundRow,
@@ -114,7 +153,10 @@ impl LegacyRows {
         if let Some(before) = before.filter(|before| *before != found.path) {
             self.remove_from(resource, &before, found.row.clone(), source).await?;
         }
-        self.apply(resource, vec![found], source).await.map(drop)
+        let handle = self.registry.get(&found.path).await?;
+        let row = LegacyRow { row: found.row, now: Some(found.cells) };
+        handle.apply(resource.name.clone(), vec![row], source.clone()).await?;
+        Ok(())
     }
 
     /// Takes a row out of the path that it is in, if it is in one.
@@ -124,6 +166,8 @@ impl LegacyRows {
         row: RowId,
         source: &Source,
     ) -> Result<(), LegacyRowError> {
+        // What is on its way in must be in before it is looked for.
+        self.traffic.settled(&resource.name, &row).await;
         let path = self.storage.path_of_row(resource.name.clone(), row.clone()).await?;
         match path {
             Some(path) => self.remove_from(resource, &path, row, source).await,
@@ -150,19 +194,32 @@ impl LegacyRows {
         resource: &Arc<Resource>,
         row: RowId,
         asked_ms: u64,
-    ) -> Result<(), LegacyRowError> {
+    ) -> Result<Reread, LegacyRowError> {
         let path = resource.routes.get.path.with_id(&row).ok_or(LegacyRowError::Url)?;
-        let answer = self.ask(path, Purpose::Reread).await?;
         let source = Source::Read { asked_ms };
-        match answer.status.as_u16() {
-            200..=299 => {
-                let body = json_of(&answer.body)?;
-                let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
-                self.apply_one(resource, read_row(resource, item)?, &source).await
+        for _ in 0..REREADS {
+            let answer = self.ask(path.clone(), Purpose::Reread).await?;
+            match answer.status.as_u16() {
+                200..=299 => {
+                    let body = json_of(&answer.body)?;
+                    let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
+                    let found = read_row(resource, item)?;
+                    // Deleted while it was being read: it is asked for once more.
+                    if let Ok(arriving) = self.traffic.arrive(&resource.name, &found.row, asked_ms)
+                    {
+                        self.take_in(resource, found, &source).await?;
+                        drop(arriving);
+                        return Ok(Reread::There);
+                    }
+                }
+                404 | 410 => {
+                    self.remove(resource, row, &source).await?;
+                    return Ok(Reread::Gone);
+                }
+                status => return Err(LegacyRowError::NoAnswer(format!("answered {status}"))),
             }
-            404 | 410 => self.remove(resource, row, &source).await,
-            status => Err(LegacyRowError::NoAnswer(format!("answered {status}"))),
         }
+        Err(LegacyRowError::NoAnswer("showed a row that it also said to have deleted".to_owned()))
     }
 
     /// Asks legacy with crossfade's own credential.

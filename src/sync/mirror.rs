@@ -11,7 +11,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
+<<<<<<< HEAD
 use super::caught_up::CaughtUp;
+=======
+use super::caught_up::{CaughtUp, OpenMirror};
+>>>>>>> main
 use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
@@ -35,6 +39,8 @@ pub struct MirrorJob {
     pub sent_ms: u64,
     /// What passed through.
     pub tapped: Tapped,
+    /// Says that the store does not have the write yet.
+    pub open: OpenMirror,
 }
 
 /// Brings REST writes into the store.
@@ -68,11 +74,24 @@ impl Mirror {
     /// Takes an answered write; returns at once. As many mirrors are under way as callers had writes
     /// under way, which the server's bound on connections bounds.
     pub fn take(&self, job: MirrorJob) {
+        if let (WriteKind::Delete(row), Some(head)) = (&job.write, &job.tapped.head)
+            && head.status.is_success()
+        {
+            // Before the caller's next request: answers that are older than this are not believed.
+            let now = self.clock.now_ms();
+            self.rows.traffic.deleted(&job.resource.name, row, now);
+        }
         let mirror = self.clone();
         self.under_way.spawn(async move {
             if let Err(error) = mirror.run(&job).await {
+<<<<<<< HEAD
                 mirror.give_up(&job.resource, &error);
+=======
+                mirror.failed(&job.resource, &error);
+>>>>>>> main
             }
+            // Only now may the store answer again: with the write, or not at all.
+            drop(job);
         });
     }
 
@@ -80,9 +99,15 @@ impl Mirror {
     pub fn reread(&self, resource: Arc<Resource>, row: RowId) {
         let mirror = self.clone();
         self.under_way.spawn(async move {
+            let open = mirror.caught_up.open(&resource.name, None);
             if let Err(error) = mirror.reread_with_retry(&resource, row).await {
+<<<<<<< HEAD
                 mirror.give_up(&resource, &error);
+=======
+                mirror.failed(&resource, &error);
+>>>>>>> main
             }
+            drop(open);
         });
     }
 
@@ -101,6 +126,13 @@ impl Mirror {
         self.under_way.reopen();
     }
 
+    /// A write that the store does not get: it answers no more reads until a backfill has run.
+    fn failed(&self, resource: &Resource, error: &LegacyRowError) {
+        metrics::counter!("crossfade_mirror_failed_total").increment(1);
+        tracing::error!(resource = %resource.name, %error, "a REST write did not reach the store");
+        self.caught_up.lose(&resource.name);
+    }
+
     async fn run(&self, job: &MirrorJob) -> Result<(), LegacyRowError> {
         match told(job) {
             Told::Nothing => Ok(()),
@@ -115,7 +147,9 @@ impl Mirror {
             Told::Row(value) => match read_row(&job.resource, &value) {
                 Ok(found) => {
                     let source = self.source(job);
-                    retry(|| self.rows.apply_one(&job.resource, found.clone(), &source)).await
+                    let now = || self.clock.now_ms();
+                    retry(|| self.rows.apply_one(&job.resource, found.clone(), &source, now()))
+                        .await
                 }
                 // A part of the row, or another shape: what legacy gives for a read is the row.
                 Err(problem) => match known_row(job, &value) {
@@ -131,7 +165,10 @@ impl Mirror {
         resource: &Arc<Resource>,
         row: RowId,
     ) -> Result<(), LegacyRowError> {
-        retry(|| self.rows.reread(resource, row.clone(), self.clock.now_ms())).await
+        let reread = || async {
+            self.rows.reread(resource, row.clone(), self.clock.now_ms()).await.map(drop)
+        };
+        retry(reread).await
     }
 
     fn source(&self, job: &MirrorJob) -> Source {

@@ -19,9 +19,10 @@ mod path;
 mod policy;
 mod random;
 mod registry;
+mod row_traffic;
 pub mod server;
 
-pub use caught_up::CaughtUp;
+pub use caught_up::{CaughtUp, OpenMirror};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use path::{
@@ -30,3 +31,4 @@ pub use path::{
 pub use policy::Writer;
 pub use random::StarRandom;
 pub use registry::{PathRegistry, RegistrySettings};
+pub use row_traffic::RowTraffic;

@@ -6,10 +6,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Sets up logging. `RUST_LOG` says what is told; `info` of crossfade and warnings of all else by default.
-pub fn init() {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,crossfade=info"));
+/// What is told where `RUST_LOG` says nothing: `info` of crossfade and warnings of all else.
+pub const USUAL: &str = "warn,crossfade=info";
+
+/// Sets up logging. `RUST_LOG` says what is told, `otherwise` does where it is not set.
+pub fn init(otherwise: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let set = if std::io::stderr().is_terminal() {

@@ -76,21 +76,15 @@ pub(super) async fn path_of_row(
     path_id(&row.get::<String>(0)?).map(Some)
 }
 
-pub(super) async fn known_rows(
+pub(super) async fn rows_with_base(
     conn: &Connection,
     resource: ResourceName,
-    after: Option<RowId>,
-    limit: usize,
-) -> Result<Vec<RowId>, StorageError> {
-    // A row may have a base in two paths while it moves. No id is empty.
-    let sql = "SELECT DISTINCT row_id FROM crossfade_bases
-               WHERE resource = ?1 AND row_id > ?2 ORDER BY row_id LIMIT ?3";
-    let after = after.as_ref().map_or("", RowId::as_str);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = conn.query(sql, params![resource.as_str(), after, limit]).await?;
+) -> Result<Vec<(PathId, RowId)>, StorageError> {
+    let sql = "SELECT path, row_id FROM crossfade_bases WHERE resource = ?1";
+    let mut rows = conn.query(sql, [resource.as_str()]).await?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().await? {
-        found.push(RowId::new(row.get::<String>(0)?));
+        found.push((path_id(&row.get::<String>(0)?)?, RowId::new(row.get::<String>(1)?)));
     }
     Ok(found)
 }

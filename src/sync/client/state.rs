@@ -259,7 +259,8 @@ impl Shared {
         }
         if !effects.changed.is_empty() || (live && !was_live) {
             state.pause = FIRST_PAUSE;
-            state.ask_at = Some(Instant::now() + self.confirm_after);
+            let quiet = if state.waiting > 0 { Duration::ZERO } else { self.confirm_after };
+            state.ask_at = Some(Instant::now() + quiet);
         }
     }
 

@@ -76,7 +76,7 @@ impl Delivery<'_> {
             })
             .await;
         match observation.outcome {
-            Ok(answer) => self.answered(asked, &answer).await,
+            Ok(answer) => self.answered(asked, &answer, now).await,
             Err(failure) if asked == Asked::Create && !self.may_repeat_create(&failure) => {
                 let error = "it is not known whether legacy made the row, and it cannot be asked";
                 Ok(bury(self.context, self.entry, error.to_owned()).await)
@@ -91,20 +91,22 @@ impl Delivery<'_> {
         !sent || matches!(self.resource.create, CreateMode::ClientId | CreateMode::Key)
     }
 
-    async fn answered(&self, asked: Asked, answer: &Answer) -> Result<Delivered, DeliveryError> {
+    async fn answered(
+        &self,
+        asked: Asked,
+        answer: &Answer,
+        sent_ms: u64,
+    ) -> Result<Delivered, DeliveryError> {
         let meaning = classify(asked, answer.status);
         metrics::counter!("crossfade_outbox_answers_total", "meaning" => format!("{meaning:?}"))
             .increment(1);
         match meaning {
-            Meaning::Taken if asked == Asked::Delete => self.settle(Outcome::Delivered(None)).await,
+            Meaning::Taken if asked == Asked::Delete => self.gone().await,
             Meaning::Taken => match self.row_of(answer) {
-                Some(now) => self.settle(Outcome::Delivered(Some(now))).await,
-                None => match self.reread().await {
-                    Ok(now) => self.settle(Outcome::Delivered(now)).await,
-                    Err(reason) => Ok(self.later(&reason).await),
-                },
+                Some(now) => self.taken(now, sent_ms).await,
+                None => self.taken_after_reread().await,
             },
-            Meaning::Gone => self.settle(Outcome::Delivered(None)).await,
+            Meaning::Gone => self.gone().await,
             Meaning::Refused | Meaning::Conflict => match self.reread().await {
                 Ok(now) => self.refuse(asked, answer.status, now).await,
                 Err(reason) => Ok(self.later(&reason).await),
@@ -125,6 +127,40 @@ impl Delivery<'_> {
                 Ok(self.later(&error).await)
             }
         }
+    }
+
+    /// Legacy has the row as `now` says, unless it was deleted since the delivery was sent.
+    async fn taken(&self, now: RowCells, sent_ms: u64) -> Result<Delivered, DeliveryError> {
+        let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
+        let Ok(arriving) = self.context.traffic.arrive(resource, row, sent_ms) else {
+            return self.taken_after_reread().await;
+        };
+        let settled = self.settle(Outcome::Delivered(Some(now))).await;
+        drop(arriving);
+        settled
+    }
+
+    async fn taken_after_reread(&self) -> Result<Delivered, DeliveryError> {
+        let asked_ms = self.context.clock.now_ms();
+        match self.reread().await {
+            Ok(None) => self.settle(Outcome::Delivered(None)).await,
+            Ok(Some(now)) => {
+                let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
+                match self.context.traffic.arrive(resource, row, asked_ms) {
+                    Ok(_arriving) => self.settle(Outcome::Delivered(Some(now))).await,
+                    // Deleted while it was being read: the next try finds out.
+                    Err(_) => Ok(self.later("the row was deleted meanwhile").await),
+                }
+            }
+            Err(reason) => Ok(self.later(&reason).await),
+        }
+    }
+
+    /// Legacy does not have the row any more.
+    async fn gone(&self) -> Result<Delivered, DeliveryError> {
+        let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
+        self.context.traffic.deleted(resource, row, self.context.clock.now_ms());
+        self.settle(Outcome::Delivered(None)).await
     }
 
     async fn refuse(

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::path::PathError;
 use super::registry::PathRegistry;
+use super::row_traffic::RowTraffic;
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::legacy::LegacyClient;
 use crate::migration::{PathId, ResourceName, RowId};
@@ -53,6 +54,8 @@ pub struct OutboxContext {
     pub registry: PathRegistry,
     /// The legacy API.
     pub legacy: LegacyClient,
+    /// What is happening to rows.
+    pub traffic: RowTraffic,
     /// Who signs deliveries.
     pub on_behalf_of: Arc<dyn OnBehalfOf>,
     /// Wall time.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use mergeable_store::{EditError, Hlc, MergeableStore, Transaction};
 
+use super::gone::Gone;
 use super::owed::{Owed, RowKey};
 use crate::migration::RowId;
 use crate::resource::{Resource, RowCells};
@@ -40,6 +41,17 @@ pub enum Source {
     },
     /// The answer to a delivery.
     Delivery,
+}
+
+impl Source {
+    /// When the request was sent, in epoch milliseconds. A delivery's answer is looked at by its sender.
+    pub(crate) const fn sent_ms(&self) -> u64 {
+        match self {
+            Self::Request { sent_ms, .. } => *sent_ms,
+            Self::Read { asked_ms } => *asked_ms,
+            Self::Delivery => u64::MAX,
+        }
+    }
 }
 
 /// Which cells a request wrote.
@@ -76,6 +88,7 @@ pub(super) struct Application<'a> {
     pub(super) base: Option<&'a RowCells>,
     pub(super) source: &'a Source,
     pub(super) owed: &'a Owed,
+    pub(super) gone: &'a Gone,
 }
 
 impl Application<'_> {
@@ -89,8 +102,16 @@ impl Application<'_> {
             // Read before a deletion that is known by now: the row must not come back.
             (None, Some(_), Source::Read { asked_ms }) => {
                 let changed_since = |hlc: Hlc| hlc.time_ms() >= *asked_ms;
-                !store.has_row(self.table(), self.row.row.as_str())
-                    && self.stamps(store).any(|(_, hlc)| changed_since(hlc))
+                let deleted_since = !store.has_row(self.table(), self.row.row.as_str())
+                    && self.stamps(store).any(|(_, hlc)| changed_since(hlc));
+                // A client's deletion has the stamp of when it was made, which may be long before
+                // legacy was told.
+                deleted_since || self.gone.after(&self.key(), *asked_ms)
+            }
+            // Only a row that is there can be updated: it was deleted afterwards. A create says of
+            // itself that the row was not there.
+            (None, Some(_), Source::Request { wrote: Wrote::Cells(_), sent_ms }) => {
+                self.gone.after(&self.key(), *sent_ms)
             }
             _ => false,
         }
@@ -100,7 +121,7 @@ impl Application<'_> {
     pub(super) fn write(&self, tx: &mut Transaction<'_>) -> Result<(), EditError> {
         let (table, row) = (self.table(), self.row.row.as_str());
         let Some(now) = &self.row.now else { return tx.del_row(table, row) };
-        let key = (self.resource.name.clone(), self.row.row.clone());
+        let key = self.key();
         if self.owed.owes_row(&key) && !tx.store().has_row(table, row) {
             // A delete is owed: it wins over whatever legacy changed in the row.
             return Ok(());
@@ -143,6 +164,10 @@ impl Application<'_> {
             let (_, hlc) = store.stamp(self.table(), row, &*spec.id)?;
             Some((&*spec.id, hlc))
         })
+    }
+
+    fn key(&self) -> RowKey {
+        (self.resource.name.clone(), self.row.row.clone())
     }
 
     fn table(&self) -> &str {

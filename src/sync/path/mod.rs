@@ -7,6 +7,7 @@
 mod answer;
 mod batch;
 mod delivery;
+mod gone;
 mod owed;
 mod records;
 mod sink;

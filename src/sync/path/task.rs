@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::answer::{Application, Applied, LegacyRow, Source};
 use super::batch::Batch;
 use super::delivery::{self, Outcome, Prepared};
+use super::gone::Gone;
 use super::owed::{Owed, RowKey};
 use super::sink::{ClientSink, CloseReason};
 use super::{Command, PathError, PathHandle, QUEUE, records};
@@ -57,6 +58,7 @@ struct PathTask {
     context: PathContext,
     star: Star,
     owed: Owed,
+    gone: Gone,
     clients: HashMap<ConnectionId, Client>,
 }
 
@@ -74,7 +76,14 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
     }
     let (commands, queue) = mpsc::channel(QUEUE);
     let star = Star::new(store, Limits::default());
-    let task = PathTask { path: path.clone(), context, star, owed, clients: HashMap::new() };
+    let task = PathTask {
+        path: path.clone(),
+        context,
+        star,
+        owed,
+        gone: Gone::default(),
+        clients: HashMap::new(),
+    };
     tokio::spawn(task.run(queue));
     metrics::gauge!("crossfade_sync_paths").increment(1);
     Ok(PathHandle { path, commands })
@@ -328,7 +337,8 @@ impl PathTask {
         let mut outcomes = Vec::with_capacity(rows.len());
         for row in rows {
             let base = bases.get(&row.row);
-            let application = Application { resource, row, base, source, owed: &self.owed };
+            let application =
+                Application { resource, row, base, source, owed: &self.owed, gone: &self.gone };
             if application.is_stale(self.star.store()) {
                 outcomes.push(Applied::Stale);
                 continue;
@@ -345,6 +355,9 @@ impl PathTask {
                 Some(now) => bases.insert(row.row.clone(), now.clone()),
                 None => bases.remove(&row.row),
             };
+            if row.now.is_none() {
+                self.gone.note((resource.name.clone(), row.row.clone()), now);
+            }
             outcomes.push(Applied::Taken);
         }
         Ok(outcomes)

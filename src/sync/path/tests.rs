@@ -262,6 +262,46 @@ async fn a_page_read_before_a_deletion_does_not_bring_the_row_back() {
 }
 
 #[tokio::test]
+async fn a_page_read_before_a_deletion_was_delivered_does_not_bring_the_row_back() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    let edit = a.engine.edit(now(), &mut random(), |tx| tx.del_row("users", "u1")).unwrap();
+    a.send(edit.1).await;
+    a.path.hashes().await.unwrap();
+    // The page is asked for after the edit's stamp, and before legacy knows of it.
+    let asked_ms = (1..).map(|_| now()).find(|now| *now > edit_time(&a)).unwrap();
+    let seq = world.pending().await[0];
+    assert_eq!(world.prepare(seq).await, Prepared::Delete);
+    world.settle(seq, Outcome::Delivered(None)).await;
+    let page = world.apply(Some(user("Ada", 1.0)), Source::Read { asked_ms }).await;
+    assert_eq!(page, Applied::Stale);
+    assert_eq!(world.cell("name").await, None);
+}
+
+fn edit_time(client: &Client) -> u64 {
+    let (_, hlc) = client.engine.store().stamp("users", "u1", "name").unwrap();
+    hlc.time_ms()
+}
+
+#[tokio::test]
+async fn an_update_that_was_answered_before_a_deletion_does_not_bring_the_row_back() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let update = |sent_ms| {
+        let wrote = Wrote::Cells(BTreeSet::from(["name".to_owned()]));
+        Source::Request { wrote, sent_ms }
+    };
+    let sent_ms = now();
+    world.apply(None, request(&[])).await;
+    let late = world.apply(Some(user("Grace", 2.0)), update(sent_ms)).await;
+    assert_eq!(late, Applied::Stale);
+    assert_eq!(world.cell("name").await, None);
+    let again = Source::Request { wrote: Wrote::All, sent_ms };
+    assert_eq!(world.apply(Some(user("Ada", 1.0)), again).await, Applied::Taken);
+}
+
+#[tokio::test]
 async fn a_delivered_edit_takes_legacys_canonical_values() {
     let world = World::new();
     world.apply(Some(user("Ada", 1.0)), read()).await;

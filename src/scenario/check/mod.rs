@@ -1,5 +1,8 @@
 //! From what is written to a [`Scenario`]: names resolved, impossible steps refused, all problems told.
 
+mod expect;
+mod steps;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
@@ -8,10 +11,9 @@ use mergeable_store::Cell;
 use serde_json::Value;
 
 use super::error::ScenarioError;
-use super::file::{RawActor, RawExpect, RawKind, RawRest, RawScenario, RawStep, RawWait};
+use super::file::{RawActor, RawKind, RawScenario};
 use super::model::{
-    Action, Actor, ActorId, ActorKind, Condition, Expectation, Invariant, LegacyStart, RowRef,
-    Scenario, StageChange, Start, Step,
+    Actor, ActorId, ActorKind, Expectation, LegacyStart, RowRef, Scenario, StageChange, Start, Step,
 };
 use super::source::Source;
 use crate::config::Problem;
@@ -28,7 +30,7 @@ const MAX_ACTORS: usize = 1_000;
 ///
 /// # Errors
 /// [`ScenarioError::Invalid`] with everything that is wrong.
-pub(super) fn parse(text: &str, file: &Path) -> Result<Scenario, ScenarioError> {
+pub(in crate::scenario) fn parse(text: &str, file: &Path) -> Result<Scenario, ScenarioError> {
     let (source, raw) = Source::read(text, file)?;
     let mut check = Check { source: &source, actors: Vec::new(), problems: Vec::new() };
     let scenario = check.scenario(raw, file);
@@ -52,8 +54,11 @@ impl Check<'_> {
 
     fn scenario(&mut self, raw: RawScenario, file: &Path) -> Scenario {
         let deadline = raw.deadline_ms.map_or(DEADLINE, Duration::from_millis);
-        if !(Duration::from_millis(1)..=Duration::from_secs(600)).contains(&deadline) {
-            self.refuse("deadline_ms", "must be from 1 to 600000");
+        let settle = raw.settle_ms.map_or(deadline, Duration::from_millis);
+        for (key, time) in [("deadline_ms", deadline), ("settle_ms", settle)] {
+            if !(Duration::from_millis(1)..=Duration::from_secs(600)).contains(&time) {
+                self.refuse(key, "must be from 1 to 600000");
+            }
         }
         let legacy = LegacyStart {
             rows: raw.legacy.rows.unwrap_or(20),
@@ -101,6 +106,7 @@ impl Check<'_> {
             name: raw.name,
             summary: raw.summary,
             deadline,
+            settle,
             legacy,
             start,
             actors: std::mem::take(&mut self.actors),
@@ -240,175 +246,6 @@ impl Check<'_> {
             .collect()
     }
 
-    fn action(
-        &mut self,
-        at: &str,
-        raw: RawStep,
-        connected: &mut HashSet<ActorId>,
-    ) -> Option<Action> {
-        let who = |action: &str| format!("{at}.{action}.actor");
-        match raw {
-            RawStep::Connect(raw) => {
-                let actor = self.actor(&who("connect"), &raw.actor)?;
-                if self.actors[actor.0].kind != ActorKind::Native {
-                    self.refuse(&who("connect"), "is a REST client; only native clients connect");
-                } else if !connected.insert(actor) {
-                    self.refuse(&who("connect"), "is connected already; use `go_online`");
-                }
-                let path = raw.path.unwrap_or_else(|| default_path(&self.actors[actor.0].org));
-                match PathId::new(&path) {
-                    Ok(path) => Some(Action::Connect { actor, path }),
-                    Err(error) => {
-                        self.refuse(&format!("{at}.connect.path"), error.to_string());
-                        None
-                    }
-                }
-            }
-            RawStep::Edit(raw) => {
-                let actor = self.client(&who("edit"), &raw.actor, connected);
-                let key = format!("{at}.edit");
-                let row = self.row(&key, raw.resource, raw.row);
-                let cells = self.cells(&key, raw.cells).into_iter().map(|(id, c)| (id, Some(c)));
-                let cells: Vec<_> =
-                    cells.chain(raw.clear.into_iter().map(|id| (id, None))).collect();
-                if cells.is_empty() {
-                    self.refuse(&format!("{key}.cells"), "an edit needs `cells` or `clear`");
-                }
-                Some(Action::Edit { actor: actor?, row, cells })
-            }
-            RawStep::DeleteRow(raw) => {
-                let actor = self.client(&who("delete_row"), &raw.actor, connected);
-                let row = self.row(&format!("{at}.delete_row"), raw.resource, raw.row);
-                Some(Action::DeleteRow { actor: actor?, row })
-            }
-            RawStep::GoOffline(raw) => {
-                Some(Action::GoOffline(self.client(&who("go_offline"), &raw.actor, connected)?))
-            }
-            RawStep::GoOnline(raw) => {
-                Some(Action::GoOnline(self.client(&who("go_online"), &raw.actor, connected)?))
-            }
-            RawStep::Cut(raw) => {
-                Some(Action::Cut(self.client(&who("cut"), &raw.actor, connected)?))
-            }
-            RawStep::Rest(raw) => self.rest(at, raw),
-            RawStep::Stage(raw) => {
-                let key = format!("{at}.stage");
-                let resource = self.resource(&key, raw.resource);
-                let change = self.stage_change(&key, &raw.stage, raw.cohort, raw.shadow);
-                Some(Action::Stage { resource, change })
-            }
-            RawStep::WaitUntil(raw) => Some(Action::WaitUntil(self.condition(
-                &format!("{at}.wait_until"),
-                raw,
-                connected,
-            )?)),
-        }
-    }
-
-    fn rest(&mut self, at: &str, raw: RawRest) -> Option<Action> {
-        let key = format!("{at}.rest");
-        let actor = self.actor(&format!("{key}.actor"), &raw.actor);
-        if actor.is_some_and(|actor| self.actors[actor.0].kind != ActorKind::Rest) {
-            self.refuse(
-                &format!("{key}.actor"),
-                "is no REST client; give a step `rest` to an actor of kind `rest`",
-            );
-        }
-        let method = match raw.method.as_str() {
-            "GET" => http::Method::GET,
-            "POST" => http::Method::POST,
-            "PUT" => http::Method::PUT,
-            "PATCH" => http::Method::PATCH,
-            "DELETE" => http::Method::DELETE,
-            _ => {
-                self.refuse(&format!("{key}.method"), "use GET, POST, PUT, PATCH or DELETE");
-                http::Method::GET
-            }
-        };
-        if !raw.path.starts_with('/') {
-            self.refuse(&format!("{key}.path"), "begins with `/`; the host is crossfade's");
-        }
-        if raw.expect_status.is_some_and(|status| !(100..600).contains(&status)) {
-            self.refuse(&format!("{key}.expect_status"), "is no HTTP status");
-        }
-        let body = match raw.body {
-            Some(body) => Some(self.json(&format!("{key}.body"), toml::Value::Table(body))?),
-            None => None,
-        };
-        let (path, expect_status) = (raw.path, raw.expect_status);
-        Some(Action::Rest { actor: actor?, method, path, body, expect_status })
-    }
-
-    fn condition(
-        &mut self,
-        key: &str,
-        raw: RawWait,
-        connected: &HashSet<ActorId>,
-    ) -> Option<Condition> {
-        let RawWait {
-            actor,
-            resource,
-            row,
-            cell,
-            value,
-            present,
-            acknowledged,
-            converged,
-            outbox_empty,
-        } = raw;
-        let about_row = row.is_some() || cell.is_some() || value.is_some() || present.is_some();
-        let kinds =
-            [about_row, acknowledged.is_some(), converged.is_some(), outbox_empty.is_some()];
-        if kinds.iter().filter(|kind| **kind).count() != 1 {
-            self.refuse(key, "waits for one of: a row (`row`, with `cell` and `value`, or `present`), `acknowledged`, `converged`, `outbox_empty`");
-            return None;
-        }
-        for (name, flag) in [("acknowledged", acknowledged), ("outbox_empty", outbox_empty)] {
-            if flag == Some(false) {
-                self.refuse(&format!("{key}.{name}"), "can only be waited for: write `true`");
-            }
-        }
-        if let Some(names) = converged {
-            return Some(Condition::Converged(self.clients(
-                &format!("{key}.converged"),
-                Some(names),
-                connected,
-            )));
-        }
-        if outbox_empty.is_some() {
-            return Some(Condition::OutboxEmpty);
-        }
-        let Some(actor) = actor else {
-            self.refuse(&format!("{key}.actor"), "is missing: whose store is waited for?");
-            return None;
-        };
-        let actor = self.client(&format!("{key}.actor"), &actor, connected)?;
-        if acknowledged.is_some() {
-            return Some(Condition::Acknowledged(actor));
-        }
-        let Some(row) = row else {
-            self.refuse(&format!("{key}.row"), "is missing");
-            return None;
-        };
-        let row = self.row(key, resource, row);
-        match (cell, value, present) {
-            (Some(cell), Some(value), None) => {
-                let value = self.cell(&format!("{key}.value"), value)?;
-                Some(Condition::Cell { actor, row, cell, value })
-            }
-            (None, None, present) => {
-                Some(Condition::Row { actor, row, present: present.unwrap_or(true) })
-            }
-            _ => {
-                self.refuse(
-                    key,
-                    "waits for a `cell` with its `value`, or for the row with `present`",
-                );
-                None
-            }
-        }
-    }
-
     /// The named native actors, or all that connect.
     fn clients(
         &mut self,
@@ -432,50 +269,9 @@ impl Check<'_> {
             .filter_map(|(at, name)| self.client(&format!("{key}[{at}]"), name, connected))
             .collect()
     }
-
-    /// The organisation that an expectation is about; the first actor's by default.
-    fn org(&self, org: Option<String>) -> String {
-        org.or_else(|| self.actors.first().map(|actor| actor.org.clone()))
-            .unwrap_or_else(|| "org_1".to_owned())
-    }
-
-    fn invariant(
-        &mut self,
-        at: &str,
-        raw: RawExpect,
-        connected: &HashSet<ActorId>,
-    ) -> Option<Invariant> {
-        Some(match raw {
-            RawExpect::Converged(raw) => Invariant::Converged(self.clients(
-                &format!("{at}.converged.actors"),
-                raw.actors,
-                connected,
-            )),
-            RawExpect::LegacyEqualsStore(raw) => Invariant::LegacyEqualsStore(
-                self.resource(&format!("{at}.legacy_equals_store"), raw.resource),
-            ),
-            RawExpect::NoAcknowledgedWriteLost(_) => Invariant::NoAcknowledgedWriteLost,
-            RawExpect::OutboxEmpty(_) => Invariant::OutboxEmpty,
-            RawExpect::Rows(raw) => Invariant::Rows {
-                resource: self.resource(&format!("{at}.rows"), raw.resource),
-                org: self.org(raw.org),
-                count: raw.count,
-            },
-            RawExpect::Row(raw) => {
-                let key = format!("{at}.row");
-                let row = self.row(&key, raw.resource, raw.row);
-                let cells = self.cells(&key, raw.cells);
-                let present = raw.present.unwrap_or(true);
-                if !present && !cells.is_empty() {
-                    self.refuse(&format!("{key}.cells"), "a row that is gone has no cells");
-                }
-                Invariant::Row { row, org: self.org(raw.org), cells, present }
-            }
-        })
-    }
 }
 
 /// The path of an organisation, by the sample resource's template.
-pub(super) fn default_path(org: &str) -> String {
+pub(in crate::scenario) fn default_path(org: &str) -> String {
     format!("org/{org}")
 }
