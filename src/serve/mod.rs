@@ -130,6 +130,9 @@ impl Server {
     /// Waits until no mirror and no comparison is under way. New ones may start meanwhile.
     pub async fn idle(&self) {
         self.parts.mirror.idle().await;
+        if let Err(error) = self.parts.backfill.caught_up.keep().await {
+            tracing::error!(%error, "it is not kept which stores lack writes: run `crossfade backfill`");
+        }
         self.parts.shadow.idle().await;
     }
 
@@ -145,6 +148,9 @@ impl Server {
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
         self.parts.mirror.idle().await;
+        if let Err(error) = self.parts.backfill.caught_up.keep().await {
+            tracing::error!(%error, "it is not kept which stores lack writes: run `crossfade backfill`");
+        }
         self.parts.recorder.close().await.map_err(ServeError::Record)
     }
 }

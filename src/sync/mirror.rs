@@ -11,7 +11,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
+<<<<<<< HEAD
+use super::caught_up::CaughtUp;
+=======
 use super::caught_up::{CaughtUp, OpenMirror};
+>>>>>>> main
 use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
@@ -80,7 +84,11 @@ impl Mirror {
         let mirror = self.clone();
         self.under_way.spawn(async move {
             if let Err(error) = mirror.run(&job).await {
+<<<<<<< HEAD
+                mirror.give_up(&job.resource, &error);
+=======
                 mirror.failed(&job.resource, &error);
+>>>>>>> main
             }
             // Only now may the store answer again: with the write, or not at all.
             drop(job);
@@ -93,10 +101,22 @@ impl Mirror {
         self.under_way.spawn(async move {
             let open = mirror.caught_up.open(&resource.name, None);
             if let Err(error) = mirror.reread_with_retry(&resource, row).await {
+<<<<<<< HEAD
+                mirror.give_up(&resource, &error);
+=======
                 mirror.failed(&resource, &error);
+>>>>>>> main
             }
             drop(open);
         });
+    }
+
+    /// The store may lack a write now: it answers nothing before the next backfill.
+    fn give_up(&self, resource: &Arc<Resource>, error: &LegacyRowError) {
+        metrics::counter!("crossfade_mirror_failed_total").increment(1);
+        tracing::error!(resource = %resource.name, %error,
+            "a write did not reach the store; run `crossfade backfill`");
+        self.caught_up.missed(&resource.name);
     }
 
     /// Waits until no mirror is under way. New ones may still be taken.
@@ -177,7 +197,7 @@ fn told(job: &MirrorJob) -> Told {
     let created = || asked.clone().or_else(|| client_id(job));
     let Some(head) = &job.tapped.head else {
         return match job.tapped.end {
-            End::Refused | End::Upgraded => Told::Nothing,
+            End::Refused | End::NotReached(_) | End::Upgraded => Told::Nothing,
             // Legacy may have done it all the same.
             End::Complete | End::CallerLeft | End::Failed(_) => Told::Open(created()),
         };
@@ -265,6 +285,45 @@ mod tests {
         .await;
         assert!(outcome.is_err());
         assert_eq!(tries.get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_ends_being_caught_up() {
+        use crate::clock::{SystemClock, SystemEntropy};
+        use crate::legacy::{LegacyClient, LegacySettings};
+        use crate::storage::{MemoryStorage, SharedStorage};
+        use crate::sync::{MappedTables, PathRegistry, RegistrySettings};
+
+        let example = include_str!("../../docs/crossfade.example.toml");
+        let config =
+            crate::config::Config::parse(example, std::path::Path::new("."), "example").unwrap();
+        let users = config.resources[0].clone();
+        let storage: SharedStorage = Arc::new(MemoryStorage::default());
+        let clock: SharedClock = Arc::new(SystemClock);
+        let registry = PathRegistry::new(RegistrySettings {
+            storage: storage.clone(),
+            tables: Arc::new(MappedTables::new(&config.resources)),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            unique_id: "server".into(),
+        });
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let legacy = LegacyClient::new(LegacySettings {
+            base_url: format!("http://{free}"),
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            service_token: Some("service".to_owned()),
+            max_body_bytes: 1024,
+        })
+        .unwrap();
+        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
+        caught_up.finish(&users.name, caught_up.begin(&users.name)).await.unwrap();
+        let rows = LegacyRows { registry, storage, legacy };
+        let mirror = Mirror::new(rows, caught_up.clone(), clock);
+        mirror.reread(users.clone(), RowId::new("u1"));
+        assert!(caught_up.is(&users.name), "not before it is given up");
+        mirror.idle().await;
+        assert!(!caught_up.is(&users.name));
     }
 
     #[test]

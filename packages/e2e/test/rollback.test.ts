@@ -38,7 +38,8 @@ test("rolling back loses nothing, holds over a kill, and is lifted by command", 
     await step(t, "the rollback survives kill -9, and drains who comes back after it", () => survivesKill(cast));
     await step(t, "lifting is a command with a reason; nobody else ends a rollback", () => lifted(cast));
     await step(t, "what changed during the rollback is not answered from a store that lacks it", () => storeCatchesUp(cast));
-    await step(t, "at the end all sides agree", () => world.untilSettled([cast.online, cast.away, cast.late]));
+    await step(t, "thrown while no crossfade runs, it holds from the next start", () => thrownWhileDown(cast));
+    await step(t, "at the end all sides agree", () => agree(cast));
   });
 });
 
@@ -150,6 +151,25 @@ async function storeCatchesUp({ world, online, away, late }: Cast): Promise<void
   await crossfade.run("backfill", "--format", "json");
   await waitFor("the store to answer again", async () => (await rest.list({ limit: 100 })).origin === "sync");
   assert.deepEqual((await rest.list({ limit: 100 })).body, await direct());
+}
+
+async function thrownWhileDown({ world }: Cast): Promise<void> {
+  const { crossfade } = world;
+  await crossfade.stop();
+  const { code, stderr } = await crossfade.tryRun("rollback", "--reason", "the machine burns", "--actor", "operator");
+  assert.equal(code, 0, stderr);
+  await crossfade.restart();
+  const { resources, rollback } = await crossfade.status();
+  assert.deepEqual([resources[0]?.effective, rollback["*"]?.reason], ["off", "the machine burns"]);
+  assert.equal((await world.restClient(ADA).list()).origin, "legacy");
+  await crossfade.run("rollback", "--lift", "--reason", "it does not");
+  await crossfade.untilIn("live");
+}
+
+async function agree({ world, online, away, late }: Cast): Promise<void> {
+  await world.crossfade.run("backfill", "--format", "json");
+  for (const client of [online, away, late]) await client.connect();
+  await world.untilSettled([online, away, late]);
 }
 
 function namesOf(client: SyncClient): Record<string, unknown> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use http::{HeaderValue, StatusCode, header};
 
-use super::Upstream;
 use super::headers::BadResponse;
+use super::{End, Upstream};
 use crate::migration::Failure;
 use crate::proxy::problem::Problem;
 
@@ -59,8 +59,17 @@ impl NoAnswer {
         }
     }
 
+    /// How the exchange ended by it.
+    pub(super) fn end(&self) -> End {
+        match (self, self.failure()) {
+            (Self::Unreachable(_), Some(failure)) => End::NotReached(failure),
+            (_, Some(failure)) => End::Failed(failure),
+            (_, None) => End::CallerLeft,
+        }
+    }
+
     /// What it says about legacy; `None` if it says nothing.
-    pub(super) fn failure(&self) -> Option<Failure> {
+    fn failure(&self) -> Option<Failure> {
         match self {
             Self::Unreachable(cause) | Self::Broken(cause) => {
                 Some(Failure::Unreachable(cause.clone()))

@@ -118,7 +118,7 @@ impl Forwarder {
                 let kind = no_answer.kind();
                 metrics::counter!("crossfade_proxy_failed_total", "kind" => kind).increment(1);
                 tracing::debug!(upstream = %self.config.upstream, kind, "not answered");
-                end(watch, no_answer.failure().map_or(End::CallerLeft, End::Failed));
+                end(watch, no_answer.end());
                 no_answer.respond(&self.config.upstream)
             }
         }

@@ -62,6 +62,8 @@ pub enum End {
     CallerLeft,
     /// The upstream failed, before the head or in the middle of the body.
     Failed(Failure),
+    /// No connection to the upstream stood: it has not seen the request.
+    NotReached(Failure),
     /// The request was refused before the upstream was asked.
     Refused,
     /// The connection now speaks another protocol.
@@ -117,7 +119,7 @@ impl Tapped {
                 headers: head.headers.clone(),
                 body: self.response.decode(),
             }),
-            (End::Failed(failure), _) => Err(failure.clone()),
+            (End::Failed(failure) | End::NotReached(failure), _) => Err(failure.clone()),
             _ => return None,
         };
         Some(Observation { origin: Origin::Legacy, outcome, latency: self.latency })

@@ -152,6 +152,17 @@ async fn a_broken_answer_is_a_failure() {
 }
 
 #[tokio::test]
+async fn a_request_that_no_connection_was_made_for_is_told_from_one_that_broke_off() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (make, mut tapped) = taps();
+    let proxy = Proxy::start(&format!("http://{free}"), |_| {}, make).await;
+    assert_eq!(ask(proxy.at, get("/", "")).await.status(), 502);
+    let tapped = soon(tapped.recv()).await.unwrap();
+    assert!(matches!(tapped.end, End::NotReached(Failure::Unreachable(_))), "{:?}", tapped.end);
+    assert!(tapped.observation().unwrap().outcome.is_err());
+}
+
+#[tokio::test]
 async fn a_late_answer_is_a_timeout_and_a_refusal_says_nothing() {
     let upstream = RawUpstream::start(|mut peer: Peer| async move {
         peer.request().await.unwrap();

@@ -6,6 +6,7 @@ import { equal } from "./equal.js";
 import { FlagsFile, type FlagProvider } from "./flags.js";
 import { Issuer, type Person } from "./issuer.js";
 import { LegacyApi, type NewUser } from "./legacy-api.js";
+import type { Relay } from "./relay.js";
 import { RestClient } from "./rest-client.js";
 import { openSocket, syncToken, type OpeningSocket } from "./sync-session.js";
 import { SyncClient, type SyncClientOptions } from "./sync-client.js";
@@ -52,7 +53,7 @@ export class World {
 
   static async start(
     cleanup: Disposer,
-    { flags: startFlags, seed = SEED, responseTimeoutMs }: WorldOptions,
+    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay }: WorldOptions,
   ): Promise<World> {
     const directory = tempDirectory("world");
     cleanup.add(() => directory.remove());
@@ -64,9 +65,11 @@ export class World {
     await legacy.create(EVE, { id: "x1", email: "eve@example.test", name: "Eve" });
     const flags = await (startFlags ?? FlagsFile.create)(directory.path);
     cleanup.add(() => flags.stop());
+    const relay = await startRelay?.(() => legacy.url);
+    if (relay !== undefined) cleanup.add(() => relay.stop());
     const crossfade = await Crossfade.start({
       directory: directory.path,
-      legacyUrl: legacy.url,
+      legacyUrl: relay?.url ?? legacy.url,
       issuer,
       serviceToken,
       flags,
@@ -129,6 +132,8 @@ export interface WorldOptions {
   readonly seed?: readonly NewUser[];
   /** `[legacy] response_timeout_ms`. */
   readonly responseTimeoutMs?: number;
+  /** Puts something between crossfade and the legacy API, whose URL it is given. */
+  readonly relay?: (target: () => string) => Promise<Relay>;
 }
 
 /** Builds a world, runs `body` in it, takes it down; a failure comes with the servers' last words. */

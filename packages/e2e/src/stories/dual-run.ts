@@ -244,6 +244,7 @@ async function legacyDiesAndReturns({ world, rest, ada, bob }: Cast): Promise<vo
   assert.equal((await rest.get("u3")).body.age, 21);
   assert.equal(await legacy.row(ADA, "never"), undefined);
   assert.equal(ada.user("never"), undefined);
+  assert.equal((await crossfade.stages())[0]?.caught_up, true, "a write that never left is no write that the store lacks");
 }
 
 async function allSidesAgree({ world, ada, bob }: Cast): Promise<void> {
