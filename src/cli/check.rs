@@ -78,6 +78,7 @@ async fn list(config: &Config, resource: &crate::resource::Resource) -> Result<S
         base_url: config.legacy.url.as_str().trim_end_matches('/').to_owned(),
         connect_timeout: config.legacy.connect_timeout,
         timeout: config.compare.timeout,
+        compare_timeout: config.compare.timeout,
         service_token: Some(config.legacy.service_token.resolve().map_err(|e| e.to_string())?),
         max_body_bytes: config.compare.max_body_bytes,
     })

@@ -101,6 +101,8 @@ pub struct LegacySettings {
     pub connect_timeout: Duration,
     /// For a whole request and answer.
     pub timeout: Duration,
+    /// The same, for a read that is only compared.
+    pub compare_timeout: Duration,
     /// The service credential, if one is configured.
     pub service_token: Option<String>,
     /// The longest body that is kept, in bytes; a longer one is [`Body::Truncated`].
@@ -134,6 +136,7 @@ pub struct LegacyClient {
     service: Option<HeaderValue>,
     max_body_bytes: usize,
     timeout: Duration,
+    compare_timeout: Duration,
 }
 
 impl LegacyClient {
@@ -163,6 +166,7 @@ impl LegacyClient {
             service: service.transpose()?,
             max_body_bytes: settings.max_body_bytes,
             timeout: settings.timeout,
+            compare_timeout: settings.compare_timeout,
         })
     }
 
@@ -190,12 +194,16 @@ impl LegacyClient {
         if let Some(key) = request.idempotency_key.and_then(|k| HeaderValue::from_str(&k).ok()) {
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
-        let mut builder = self.http.request(request.method, url).headers(headers);
+        let timeout = match request.purpose {
+            Purpose::Compare => self.compare_timeout,
+            Purpose::Deliver | Purpose::Backfill | Purpose::Reread => self.timeout,
+        };
+        let mut builder = self.http.request(request.method, url).headers(headers).timeout(timeout);
         if let Some(body) = request.body {
             builder = builder.json(&body);
         }
-        let response = builder.send().await.map_err(|e| self.failure(&e))?;
-        self.read(response).await
+        let response = builder.send().await.map_err(|e| failure(&e, timeout))?;
+        self.read(response, timeout).await
     }
 
     fn credentials(&self, credentials: Credentials) -> Result<HeaderMap, Failure> {
@@ -218,7 +226,11 @@ impl LegacyClient {
         Ok(headers)
     }
 
-    async fn read(&self, mut response: reqwest::Response) -> Result<Answer, Failure> {
+    async fn read(
+        &self,
+        mut response: reqwest::Response,
+        timeout: Duration,
+    ) -> Result<Answer, Failure> {
         let status: StatusCode = response.status();
         let headers = response.headers().clone();
         let coding = headers.get(header::CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?"));
@@ -227,7 +239,7 @@ impl LegacyClient {
             return Ok(Answer { status, headers, body });
         }
         let mut whole = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.failure(&e))? {
+        while let Some(chunk) = response.chunk().await.map_err(|e| failure(&e, timeout))? {
             if whole.len() + chunk.len() > self.max_body_bytes {
                 return Ok(Answer { status, headers, body: Body::Truncated });
             }
@@ -235,20 +247,20 @@ impl LegacyClient {
         }
         Ok(Answer { status, headers, body: Body::Whole(whole.freeze()) })
     }
+}
 
-    fn failure(&self, error: &reqwest::Error) -> Failure {
-        if error.is_timeout() {
-            return Failure::Timeout(self.timeout);
-        }
-        // The error's own text holds the URL, which may hold personal data; its causes do not.
-        let mut reason = "connection failed".to_owned();
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            reason = inner.to_string();
-            cause = inner.source();
-        }
-        Failure::Unreachable(reason)
+fn failure(error: &reqwest::Error, timeout: Duration) -> Failure {
+    if error.is_timeout() {
+        return Failure::Timeout(timeout);
     }
+    // The error's own text holds the URL, which may hold personal data; its causes do not.
+    let mut reason = "connection failed".to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        reason = inner.to_string();
+        cause = inner.source();
+    }
+    Failure::Unreachable(reason)
 }
 
 #[cfg(test)]
@@ -262,6 +274,7 @@ mod tests {
             base_url,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
+            compare_timeout: Duration::from_secs(5),
             service_token: Some("s3cret-token".to_owned()),
             max_body_bytes: 64,
         }

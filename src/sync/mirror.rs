@@ -293,6 +293,7 @@ mod tests {
             base_url: format!("http://{free}"),
             connect_timeout: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
+            compare_timeout: Duration::from_secs(1),
             service_token: Some("service".to_owned()),
             max_body_bytes: 1024,
         })
