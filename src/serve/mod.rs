@@ -130,9 +130,6 @@ impl Server {
     /// Waits until no mirror and no comparison is under way. New ones may start meanwhile.
     pub async fn idle(&self) {
         self.parts.mirror.idle().await;
-        if let Err(error) = self.parts.backfill.caught_up.keep().await {
-            tracing::error!(%error, "it is not kept which stores lack writes: run `crossfade backfill`");
-        }
         self.parts.shadow.idle().await;
     }
 
@@ -148,9 +145,7 @@ impl Server {
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
         self.parts.mirror.idle().await;
-        if let Err(error) = self.parts.backfill.caught_up.keep().await {
-            tracing::error!(%error, "it is not kept which stores lack writes: run `crossfade backfill`");
-        }
+        self.parts.backfill.caught_up.idle().await;
         self.parts.recorder.close().await.map_err(ServeError::Record)
     }
 }

@@ -5,9 +5,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
 
 use crate::migration::{PathId, ResourceName};
 use crate::storage::{Op, SharedStorage, StorageError};
+
+/// How often the database is told that a store is not caught up, while it cannot be written.
+const KEEP_TRIES: u32 = 10;
+/// Wait after each failure.
+const KEEP_WAIT: Duration = Duration::from_millis(500);
 
 const PREFIX: &str = "backfill.";
 const FINISHED: &str = "finished";
@@ -18,6 +26,8 @@ const LOST: &str = "lost";
 pub struct CaughtUp {
     storage: SharedStorage,
     state: Arc<Mutex<State>>,
+    /// What is being told to the database.
+    keeping: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +87,7 @@ impl CaughtUp {
             Some((name, Known { finished: value == FINISHED, losses: 0 }))
         });
         let state = State { resources: known.collect(), open: HashMap::new() };
-        Ok(Self { storage, state: Arc::new(Mutex::new(state)) })
+        Ok(Self { storage, state: Arc::new(Mutex::new(state)), keeping: TaskTracker::new() })
     }
 
     /// Whether the resource's backfill is finished and holds.
@@ -117,11 +127,23 @@ impl CaughtUp {
             tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
             metrics::counter!("crossfade_caught_up_lost_total").increment(1);
             let (caught_up, resource) = (self.clone(), resource.clone());
-            tokio::spawn(async move {
-                if let Err(error) = caught_up.keep(&resource).await {
-                    tracing::error!(%resource, %error, "that the store is not caught up is not kept");
-                }
-            });
+            self.keeping.spawn(async move { caught_up.keep_at_last(&resource).await });
+        }
+    }
+
+    /// Waits until the database was told of everything so far.
+    pub async fn idle(&self) {
+        self.keeping.close();
+        self.keeping.wait().await;
+        self.keeping.reopen();
+    }
+
+    /// A store that is believed after a restart, and lacks writes, would be wrong in silence.
+    async fn keep_at_last(&self, resource: &ResourceName) {
+        for _ in 0..KEEP_TRIES {
+            let Err(error) = self.keep(resource).await else { return };
+            tracing::error!(%resource, %error, "that the store is not caught up is not kept yet");
+            tokio::time::sleep(KEEP_WAIT).await;
         }
     }
 
@@ -196,6 +218,19 @@ mod tests {
         assert!(!caught_up.may_answer(&users, &org));
         assert!(!caught_up.finish(&users, begun).await.unwrap());
         caught_up.keep(&users).await.unwrap();
+        assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_lost_is_kept_even_if_the_database_fails_at_first() {
+        let memory = MemoryStorage::default();
+        let storage: SharedStorage = Arc::new(memory.clone());
+        let users = ResourceName::new("users");
+        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
+        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        memory.fail_commits(3);
+        caught_up.lose(&users);
+        caught_up.idle().await;
         assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
     }
 }

@@ -11,11 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-<<<<<<< HEAD
-use super::caught_up::CaughtUp;
-=======
 use super::caught_up::{CaughtUp, OpenMirror};
->>>>>>> main
 use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
@@ -84,11 +80,7 @@ impl Mirror {
         let mirror = self.clone();
         self.under_way.spawn(async move {
             if let Err(error) = mirror.run(&job).await {
-<<<<<<< HEAD
-                mirror.give_up(&job.resource, &error);
-=======
                 mirror.failed(&job.resource, &error);
->>>>>>> main
             }
             // Only now may the store answer again: with the write, or not at all.
             drop(job);
@@ -101,22 +93,10 @@ impl Mirror {
         self.under_way.spawn(async move {
             let open = mirror.caught_up.open(&resource.name, None);
             if let Err(error) = mirror.reread_with_retry(&resource, row).await {
-<<<<<<< HEAD
-                mirror.give_up(&resource, &error);
-=======
                 mirror.failed(&resource, &error);
->>>>>>> main
             }
             drop(open);
         });
-    }
-
-    /// The store may lack a write now: it answers nothing before the next backfill.
-    fn give_up(&self, resource: &Arc<Resource>, error: &LegacyRowError) {
-        metrics::counter!("crossfade_mirror_failed_total").increment(1);
-        tracing::error!(resource = %resource.name, %error,
-            "a write did not reach the store; run `crossfade backfill`");
-        self.caught_up.missed(&resource.name);
     }
 
     /// Waits until no mirror is under way. New ones may still be taken.
@@ -292,6 +272,7 @@ mod tests {
         use crate::clock::{SystemClock, SystemEntropy};
         use crate::legacy::{LegacyClient, LegacySettings};
         use crate::storage::{MemoryStorage, SharedStorage};
+        use crate::sync::row_traffic::RowTraffic;
         use crate::sync::{MappedTables, PathRegistry, RegistrySettings};
 
         let example = include_str!("../../docs/crossfade.example.toml");
@@ -318,7 +299,7 @@ mod tests {
         .unwrap();
         let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
         caught_up.finish(&users.name, caught_up.begin(&users.name)).await.unwrap();
-        let rows = LegacyRows { registry, storage, legacy };
+        let rows = LegacyRows { registry, storage, legacy, traffic: RowTraffic::default() };
         let mirror = Mirror::new(rows, caught_up.clone(), clock);
         mirror.reread(users.clone(), RowId::new("u1"));
         assert!(caught_up.is(&users.name), "not before it is given up");
