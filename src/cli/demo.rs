@@ -77,7 +77,7 @@ async fn play(
     args: &DemoArgs,
     stop: &CancellationToken,
 ) -> Result<Played, DemoError> {
-    if let Some(screen) = Screen::on_terminal(settings.scale.length) {
+    if let Some(screen) = Screen::on_terminal() {
         let screen = Arc::new(screen);
         let played = demo::run(settings, screen.clone(), stop.clone()).await;
         screen.clear();

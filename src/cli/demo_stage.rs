@@ -75,7 +75,7 @@ impl Audience for Plain {
 #[derive(Debug)]
 pub(super) struct Screen {
     all: MultiProgress,
-    time: ProgressBar,
+    scenes: ProgressBar,
     stage: ProgressBar,
     backfill: ProgressBar,
     requests: ProgressBar,
@@ -85,15 +85,14 @@ pub(super) struct Screen {
 
 impl Screen {
     /// A screen, if standard error is a terminal.
-    pub(super) fn on_terminal(length: Duration) -> Option<Self> {
+    pub(super) fn on_terminal() -> Option<Self> {
         if !std::io::stderr().is_terminal() {
             return None;
         }
         let all = MultiProgress::new();
-        let seconds = length.as_secs();
-        let time = all.add(ProgressBar::new(seconds));
-        time.set_style(style("{bar:40.cyan} {elapsed_precise} {msg}"));
-        time.enable_steady_tick(Duration::from_millis(200));
+        let scenes = all.add(ProgressBar::new(0));
+        scenes.set_style(style("{bar:40.cyan} scene {pos} of {len}, {elapsed_precise}"));
+        scenes.enable_steady_tick(Duration::from_millis(200));
         let line = |label: &'static str| {
             let bar = all.add(ProgressBar::new(0));
             bar.set_style(style("  {prefix:<12} {msg}"));
@@ -105,7 +104,7 @@ impl Screen {
         backfill.set_style(style("  {prefix:<12} {bar:30} {pos}/{len} rows"));
         backfill.set_prefix("backfill");
         let (requests, verdicts, edits) = (line("requests"), line("comparisons"), line("sync"));
-        Some(Self { time, stage, backfill, requests, verdicts, edits, all })
+        Some(Self { scenes, stage, backfill, requests, verdicts, edits, all })
     }
 
     /// Takes the bars away; the lines above stay.
@@ -127,7 +126,8 @@ fn style(template: &str) -> ProgressStyle {
 impl Audience for Screen {
     fn scene(&self, scene: &Scene) {
         self.line(&format!("[{}/{}] {}", scene.number, scene.of, scene.title));
-        self.time.set_message(format!("{} of {}", scene.number, scene.of));
+        self.scenes.set_length(scene.of.into());
+        self.scenes.set_position(scene.number.into());
     }
 
     fn tell(&self, text: &str) {
@@ -135,12 +135,13 @@ impl Audience for Screen {
     }
 
     fn backfill(&self, progress: &BackfillProgress) {
-        self.backfill.set_length(progress.total.unwrap_or(progress.read));
+        // Rows come and go meanwhile: what was read in the end is all there was.
+        let total = progress.total.filter(|_| !progress.finished);
+        self.backfill.set_length(total.unwrap_or(progress.read));
         self.backfill.set_position(progress.read);
     }
 
     fn meters(&self, meters: &Meters) {
-        self.time.set_position(meters.elapsed.as_secs());
         self.stage.set_message(meters.stage.to_string());
         let requests = format!("{}, {} answered by the store", meters.requests, meters.from_store);
         self.requests.set_message(requests);

@@ -2,6 +2,7 @@
 
 mod admin_client;
 mod backfill;
+mod bench;
 mod check;
 mod demo;
 mod demo_stage;
@@ -45,6 +46,8 @@ enum Command {
     Rollback(rollback::RollbackArgs),
     /// Makes a report of what was recorded: HTML, JSON and Markdown.
     Report(report::ReportArgs),
+    /// Measures both paths side by side.
+    Bench(bench::BenchArgs),
     /// Offline and reconnect scenarios.
     Scenario(scenario::ScenarioArgs),
 }
@@ -92,6 +95,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Rollback(args) => rollback::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Report(args) => report::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
             Command::Scenario(args) => scenario::run(args).await,
         }
     });
@@ -112,6 +116,10 @@ pub(crate) struct CliError {
 }
 
 impl CliError {
+    pub(crate) fn failed(error: impl std::fmt::Display) -> Self {
+        Self { code: ExitCode::Failed, text: error.to_string() }
+    }
+
     pub(crate) fn usage(error: impl std::fmt::Display) -> Self {
         Self { code: ExitCode::Usage, text: error.to_string() }
     }
