@@ -27,6 +27,34 @@ impl Settled {
         }
     }
 
+    /// What this reading and a later one say together: a difference has to be in every reading that
+    /// could be judged. A list that many people edit never stands still, and somewhere in it always
+    /// differs something; only what is wrong differs in the same place again and again.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        match (self, later) {
+            (Self::Lag, _) | (_, Self::Lag) => Self::Lag,
+            (known, Self::Incomparable(Reason::Unsettled)) => known,
+            (Self::Incomparable(Reason::Moving), Self::Differs(_)) => {
+                Self::Incomparable(Reason::Moving)
+            }
+            (Self::Differs(earlier), Self::Differs(mut now)) => {
+                let before = places(&earlier);
+                now.differences.retain(|one| before.contains(&*one.again));
+                Self::differing(now)
+            }
+            (_, later) => later,
+        }
+    }
+
+    fn differing(comparison: Comparison) -> Self {
+        if comparison.differences.is_empty() {
+            Self::Incomparable(Reason::Moving)
+        } else {
+            Self::Differs(comparison)
+        }
+    }
+
     /// Whether no further reading can change it.
     #[must_use]
     pub const fn is_final(&self) -> bool {
@@ -65,11 +93,7 @@ pub fn settle(first: &Pair, later: &Pair, rules: &Rules) -> Settled {
 fn what_stays(before: &Comparison, mut now: Comparison, moved: &Comparison) -> Settled {
     let (before, moved) = (places(before), places(moved));
     now.differences.retain(|one| before.contains(&*one.again) && !moved.contains(&*one.again));
-    if now.differences.is_empty() {
-        Settled::Incomparable(Reason::Moving)
-    } else {
-        Settled::Differs(now)
-    }
+    Settled::differing(now)
 }
 
 fn places(comparison: &Comparison) -> BTreeSet<&str> {
@@ -127,6 +151,27 @@ mod tests {
         let first = (r#"{"n":1,"role":"a"}"#, r#"{"n":2,"role":"a"}"#);
         let later = (r#"{"n":1,"role":"a"}"#, r#"{"n":1,"role":"b"}"#);
         assert_eq!(settled(first, later), Settled::Incomparable(Reason::Moving));
+    }
+
+    #[test]
+    fn a_difference_has_to_be_in_every_reading() {
+        let differs = |cells: &str| {
+            let other = cells.replace(':', ":1");
+            settled((&other, cells), (&other, cells))
+        };
+        let (n, m, both) = (differs(r#"{"n":1}"#), differs(r#"{"m":1}"#), r#"{"n":1,"m":1}"#);
+        let moving = Settled::Incomparable(Reason::Moving);
+        assert_eq!(n.clone().then(m.clone()), moving);
+        assert_eq!(moving.clone().then(n.clone()), moving);
+        assert_eq!(n.clone().then(moving.clone()), moving);
+        let Settled::Differs(stays) = differs(both).then(n.clone()) else { panic!() };
+        assert_eq!(places(&stays), BTreeSet::from(["/n"]));
+        // A reading that failed says nothing; lag is the best there is; a dead token ends it.
+        let (failed, token) = (Reason::Unsettled, Reason::Token);
+        assert_eq!(n.clone().then(Settled::Incomparable(failed)), n);
+        assert_eq!(Settled::Incomparable(failed).then(n.clone()), n);
+        assert_eq!(moving.then(Settled::Lag), Settled::Lag);
+        assert_eq!(m.then(Settled::Incomparable(token)), Settled::Incomparable(token));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::caller::Authenticator;
 use super::forward::Tapped;
 use super::store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader};
 use crate::clock::SharedClock;
-use crate::compare::{Comparison, Pair, Reason, Rules, Verdict, compare, settle};
+use crate::compare::{Comparison, Pair, Reason, Rules, Settled, Verdict, compare, settle};
 use crate::identity::Identity;
 use crate::legacy::{CallerHeaders, Credentials, LegacyClient, LegacyRequest, Purpose};
 use crate::migration::{Failure, Observation, Origin, ResourceName, RouteTemplate, Stage};
@@ -165,20 +165,26 @@ impl Shadow {
         let started = Instant::now();
         let (mut pair, mut comparison, mut verdict) =
             (first.clone(), comparison.clone(), comparison.verdict);
+        let mut so_far: Option<Settled> = None;
         for after in &self.parts.settings.settle {
             tokio::time::sleep(after.saturating_sub(started.elapsed())).await;
             let (sync, legacy) = tokio::join!(self.ask_store(job, identity), self.ask_legacy(job));
             let later = aligned(legacy, sync);
             let settled = settle(&first, &later, rules);
+            let settled = match so_far.take() {
+                Some(before) => before.then(settled),
+                None => settled,
+            };
             let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             verdict = settled.verdict(elapsed);
-            if let crate::compare::Settled::Differs(differs) = &settled {
+            if let Settled::Differs(differs) = &settled {
                 comparison = differs.clone();
                 pair = later;
             }
             if settled.is_final() {
                 break;
             }
+            so_far = Some(settled);
         }
         self.record(job, &pair, &comparison, verdict);
     }
