@@ -1,4 +1,4 @@
-//! `crossfade backfill`: through a running crossfade, or in this process when none runs.
+//! `crossfade backfill`: through a running crossfade, which alone knows what is newer than a page.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;

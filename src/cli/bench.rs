@@ -45,7 +45,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
 fn error(error: BenchError) -> CliError {
     match error {
         BenchError::Options(_) => CliError::usage(error),
-        BenchError::Wrong(_) => CliError::failed(error),
-        BenchError::Start(_) | BenchError::TooSlow(_) => CliError::dependency(error),
+        BenchError::Wrong(_) | BenchError::TooSlow(_) => CliError::failed(error),
+        BenchError::Start(_) => CliError::dependency(error),
     }
 }

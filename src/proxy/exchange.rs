@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
 use super::caller::Authenticator;
 use super::forward::{Forwarder, Tap, Tapped};
-use super::problem::Problem;
+use super::problem::{ERROR_HEADER, Problem};
 use super::shadow::{LegacyRead, Shadow, ShadowJob};
 use super::store_read::{ReadFor, ReadQuestion, StoreReader, claim_of};
 use crate::clock::SharedClock;
@@ -288,7 +288,7 @@ impl Edge {
         } else {
             None
         };
-        self.0.caught_up.open(&mapped.resource.name, path)
+        self.0.caught_up.open(&mapped.resource.name, path).await
     }
 
     fn shadow(
@@ -381,7 +381,11 @@ impl ShadowRequest {
     }
 }
 
+/// Marks what legacy answered; crossfade's own refusals come from nobody.
 fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
+    if response.headers().contains_key(ERROR_HEADER) {
+        return response;
+    }
     response.headers_mut().insert(ORIGIN_HEADER, HeaderValue::from_static("legacy"));
     response
 }

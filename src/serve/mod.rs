@@ -145,7 +145,7 @@ impl Server {
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
         self.parts.mirror.idle().await;
-        self.parts.backfill.caught_up.idle().await;
+        self.parts.backfill.caught_up.close().await;
         self.parts.recorder.close().await.map_err(ServeError::Record)
     }
 }

@@ -17,6 +17,13 @@ const KEEP_TRIES: u32 = 10;
 /// Wait after each failure.
 const KEEP_WAIT: Duration = Duration::from_millis(500);
 
+/// How long a write waits for the database to know that mirrors are under way (design §5, intents).
+const MARK_WAIT: Duration = Duration::from_millis(5);
+
+/// Control keys that say whether a process mirrors; still `yes` at a start, it was killed.
+const MIRRORING: &str = "mirroring.";
+const YES: &str = "yes";
+const NO: &str = "no";
 const PREFIX: &str = "backfill.";
 const FINISHED: &str = "finished";
 const LOST: &str = "lost";
@@ -40,6 +47,8 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     finished: bool,
+    /// Whether the database was told that this process mirrors.
+    marked: bool,
     /// Times that it was lost: a backfill that began before the last one proves nothing.
     losses: u64,
 }
@@ -84,10 +93,24 @@ impl CaughtUp {
         let stored = storage.controls(PREFIX.to_owned()).await?;
         let known = stored.into_iter().filter_map(|(key, value)| {
             let name = ResourceName::new(key.strip_prefix(PREFIX)?);
-            Some((name, Known { finished: value == FINISHED, losses: 0 }))
+            Some((name, Known { finished: value == FINISHED, ..Known::default() }))
         });
         let state = State { resources: known.collect(), open: HashMap::new() };
-        Ok(Self { storage, state: Arc::new(Mutex::new(state)), keeping: TaskTracker::new() })
+        let caught_up =
+            Self { storage, state: Arc::new(Mutex::new(state)), keeping: TaskTracker::new() };
+        caught_up.distrust_what_was_killed().await?;
+        Ok(caught_up)
+    }
+
+    /// A process that was killed while it mirrored may have left legacy with a write that the store
+    /// lacks: nobody knows, so the resource is not taken as caught up.
+    async fn distrust_what_was_killed(&self) -> Result<(), StorageError> {
+        for (key, value) in self.storage.controls(MIRRORING.to_owned()).await? {
+            let Some(name) = key.strip_prefix(MIRRORING).filter(|_| value == YES) else { continue };
+            self.lose(&ResourceName::new(name));
+        }
+        self.idle().await;
+        Ok(())
     }
 
     /// Whether the resource's backfill is finished and holds.
@@ -108,11 +131,46 @@ impl CaughtUp {
     }
 
     /// Notes that legacy is being asked to write; `path` is the one that the writer may read.
-    #[must_use]
-    pub fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
+    ///
+    /// The first time, the database is told that this process mirrors, and the caller waits for that, 5 ms
+    /// at most: a database that is slow must not make legacy slow.
+    pub async fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
         let key = (resource.clone(), path);
-        *lock(&self.state).open.entry(key.clone()).or_default() += 1;
-        OpenMirror { state: self.state.clone(), key }
+        let marked = {
+            let mut state = lock(&self.state);
+            *state.open.entry(key.clone()).or_default() += 1;
+            let known = state.resources.entry(resource.clone()).or_default();
+            std::mem::replace(&mut known.marked, true)
+        };
+        let open = OpenMirror { state: self.state.clone(), key };
+        if !marked {
+            let (caught_up, resource) = (self.clone(), resource.clone());
+            let mark = self.keeping.spawn(async move { caught_up.mark(&resource, YES).await });
+            let _ = tokio::time::timeout(MARK_WAIT, mark).await;
+        }
+        open
+    }
+
+    async fn mark(&self, resource: &ResourceName, value: &str) {
+        let put = Op::PutControl { key: format!("{MIRRORING}{resource}"), value: value.to_owned() };
+        if let Err(error) = self.storage.commit(vec![put]).await {
+            tracing::warn!(%resource, %error, "it is not kept that mirrors are under way");
+            // The next write tries again.
+            lock(&self.state).resources.entry(resource.clone()).or_default().marked = false;
+        }
+    }
+
+    /// Keeps that no mirror is under way: for a stop, when none is and none will come.
+    pub async fn close(&self) {
+        self.idle().await;
+        let marked: Vec<_> = {
+            let state = lock(&self.state);
+            let marked = state.resources.iter().filter(|(_, known)| known.marked);
+            marked.map(|(resource, _)| resource.clone()).collect()
+        };
+        for resource in marked {
+            self.mark(&resource, NO).await;
+        }
     }
 
     /// Notes that legacy has a write that the store will not get; the database is told in the background.
@@ -202,15 +260,16 @@ mod tests {
         assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
         assert!(caught_up.may_answer(&users, &org));
         // A mirror under way in this path, in another one, and in one that nobody knows.
-        let mirror = caught_up.open(&users, Some(org.clone()));
+        let mirror = caught_up.open(&users, Some(org.clone())).await;
         assert!(!caught_up.may_answer(&users, &org));
         drop(mirror);
-        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap()));
+        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap())).await;
         assert!(caught_up.may_answer(&users, &org));
         drop(elsewhere);
-        let unknown = caught_up.open(&users, None);
+        let unknown = caught_up.open(&users, None).await;
         assert!(!caught_up.may_answer(&users, &org));
         drop(unknown);
+        caught_up.close().await;
         assert!(CaughtUp::load(storage.clone()).await.unwrap().may_answer(&users, &org));
         // A write that was not mirrored, in the middle of a backfill.
         let begun = caught_up.begin(&users);
@@ -219,6 +278,23 @@ mod tests {
         assert!(!caught_up.finish(&users, begun).await.unwrap());
         caught_up.keep(&users).await.unwrap();
         assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_killed_while_it_mirrored_is_not_believed() {
+        let storage: SharedStorage = Arc::new(MemoryStorage::default());
+        let users = ResourceName::new("users");
+        let killed = CaughtUp::load(storage.clone()).await.unwrap();
+        assert!(killed.finish(&users, killed.begin(&users)).await.unwrap());
+        let _never_done = killed.open(&users, None).await;
+        killed.idle().await;
+        let next = CaughtUp::load(storage.clone()).await.unwrap();
+        assert!(!next.is(&users));
+        // A backfill mends it, and a clean stop leaves it mended.
+        assert!(next.finish(&users, next.begin(&users)).await.unwrap());
+        drop(next.open(&users, None).await);
+        next.close().await;
+        assert!(CaughtUp::load(storage).await.unwrap().is(&users));
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,6 +23,11 @@ pub enum LegacyRowError {
     /// The answer is no JSON of the configured envelope.
     #[error("the answer has not the shape that [resource.envelope] says")]
     Shape,
+    /// The answer is longer than what is kept of one.
+    #[error(
+        "the answer is longer than [compare] max_body_bytes, or in a content coding that is not read"
+    )]
+    TooLong,
     /// The row does not fit the schema.
     #[error("a row does not fit [resource.cells]: {0}")]
     Row(#[from] RowProblem),
@@ -66,7 +71,7 @@ pub(crate) fn read_row(resource: &Resource, value: &Value) -> Result<FoundRow, L
 
 /// A whole body as JSON.
 pub(crate) fn json_of(body: &Body) -> Result<Value, LegacyRowError> {
-    let Body::Whole(bytes) = body else { return Err(LegacyRowError::Shape) };
+    let Body::Whole(bytes) = body else { return Err(LegacyRowError::TooLong) };
     serde_json::from_slice(bytes).map_err(|_| LegacyRowError::Shape)
 }
 

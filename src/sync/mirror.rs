@@ -91,7 +91,7 @@ impl Mirror {
     pub fn reread(&self, resource: Arc<Resource>, row: RowId) {
         let mirror = self.clone();
         self.under_way.spawn(async move {
-            let open = mirror.caught_up.open(&resource.name, None);
+            let open = mirror.caught_up.open(&resource.name, None).await;
             if let Err(error) = mirror.reread_with_retry(&resource, row).await {
                 mirror.failed(&resource, &error);
             }

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::classify::{Asked, Meaning, classify};
-use super::{Delivered, DeliveryError, OutboxContext, bury, postpone};
+use super::{Delivered, DeliveryError, OutboxContext, bury, postpone, wait_out};
 use crate::legacy::{Credentials, LegacyRequest, Purpose};
 use crate::migration::{Answer, Body, Failure};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
@@ -81,7 +81,7 @@ impl Delivery<'_> {
                 let error = "it is not known whether legacy made the row, and it cannot be asked";
                 Ok(bury(self.context, self.entry, error.to_owned()).await)
             }
-            Err(failure) => Ok(self.later(&failure.to_string()).await),
+            Err(failure) => Ok(wait_out(self.context, self.entry, &failure.to_string()).await),
         }
     }
 

@@ -186,14 +186,36 @@ async fn attempt(context: &OutboxContext, entry: OutboxEntry) -> Delivered {
         Ok(delivered) => delivered,
         Err(error) => {
             tracing::warn!(seq = entry.seq.0, %error, "delivery waits");
-            postpone(context, &entry, &error.to_string()).await
+            wait_out(context, &entry, &error.to_string()).await
         }
     }
 }
 
-/// Tries the entry again later.
+/// Tries the entry again later; the try counts against its budget.
 async fn postpone(context: &OutboxContext, entry: &OutboxEntry, error: &str) -> Delivered {
-    let attempts = entry.attempts.saturating_add(1);
+    postpone_as(context, entry, error, entry.attempts.saturating_add(1)).await
+}
+
+/// Tries the entry again later, after a try that got no answer: an outage makes the waits longer and uses
+/// up none of the budget.
+async fn wait_out(context: &OutboxContext, entry: &OutboxEntry, error: &str) -> Delivered {
+    let attempts = unanswered(entry.attempts, context.settings.max_attempts);
+    postpone_as(context, entry, error, attempts).await
+}
+
+/// The attempts after a try without an answer: enough for the longest wait, never enough to give up.
+fn unanswered(attempts: u32, max_attempts: u32) -> u32 {
+    const LONGEST_WAIT: u32 = 10;
+    let cap = LONGEST_WAIT.min(max_attempts.saturating_sub(1));
+    attempts.saturating_add(1).min(cap).max(attempts)
+}
+
+async fn postpone_as(
+    context: &OutboxContext,
+    entry: &OutboxEntry,
+    error: &str,
+    attempts: u32,
+) -> Delivered {
     let wait = backoff(&context.settings, attempts, context.entropy.unit());
     let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
     let due_ms = context.clock.now_ms().saturating_add(wait);
@@ -234,6 +256,15 @@ fn backoff(settings: &OutboxSettings, attempts: u32, unit: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_of_any_length_does_not_use_up_the_budget() {
+        let after = |tries, from, max| (0..tries).fold(from, |n, _| unanswered(n, max));
+        assert_eq!(after(1, 0, 50), 1);
+        assert_eq!(after(1_000, 0, 50), 10);
+        assert_eq!(after(1_000, 0, 3), 2);
+        assert_eq!(after(1_000, 40, 50), 40, "what answers used up stays used up");
+    }
 
     #[test]
     fn waits_double_up_to_the_bound_and_jitter_stays_in_the_upper_half() {

@@ -26,6 +26,12 @@ impl From<mergeable_store::Close> for CloseReason {
     }
 }
 
+impl From<CloseReason> for mergeable_store::Close {
+    fn from(close: CloseReason) -> Self {
+        Self { code: close.code, reason: close.reason.into() }
+    }
+}
+
 impl CloseReason {
     /// A close code with its text.
     pub fn new(code: u16, reason: impl Into<String>) -> Self {
@@ -55,6 +61,13 @@ impl CloseReason {
     #[must_use]
     pub fn token_expired() -> Self {
         Self::new(4002, "crossfade:token-expired")
+    }
+
+    /// The client's clock is more than a minute ahead; correct it (the sync token's answer has the
+    /// server's time) and come back.
+    #[must_use]
+    pub fn clock_skew() -> Self {
+        Self::new(4004, "crossfade:clock-skew")
     }
 
     /// The store could not be kept; come back, it is loaded again.

@@ -26,6 +26,9 @@ use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
 
+/// A stamp further ahead of the server's clock than this closes its writer's connection, unmerged: merged,
+/// it would win over everybody's edits until the clocks have caught up.
+const MAX_AHEAD_MS: u64 = 60_000;
 /// Commands that become one commit at most.
 const BATCH: usize = 64;
 
@@ -75,7 +78,12 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         owed.load(key, entry.seq, cells.collect::<Result<_, StorageError>>()?);
     }
     let (commands, queue) = mpsc::channel(QUEUE);
-    let star = Star::new(store, Limits::default());
+    let limits = Limits {
+        max_ahead_ms: MAX_AHEAD_MS,
+        ahead_close: Some(CloseReason::clock_skew().into()),
+        ..Limits::default()
+    };
+    let star = Star::new(store, limits);
     let task = PathTask {
         path: path.clone(),
         context,

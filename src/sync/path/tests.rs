@@ -456,6 +456,20 @@ async fn a_client_that_never_comes_to_rest_is_closed_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_far_ahead_is_told_and_changes_nothing() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    let later = now() + 61_000;
+    let edit =
+        a.engine.edit(later, &mut random(), |tx| tx.set_cell("users", "u1", "name", "future"));
+    a.send(edit.unwrap().1).await;
+    assert_eq!(a.closed().await, CloseReason::clock_skew());
+    assert_eq!(world.cell("name").await, Some("Ada".into()));
+    assert_eq!(world.pending().await, []);
+}
+
+#[tokio::test]
 async fn many_who_want_a_path_load_it_once() {
     let world = World::new();
     let paths = futures_util::future::join_all((0..50).map(|_| world.path())).await;
