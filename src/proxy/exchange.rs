@@ -101,7 +101,13 @@ impl Edge {
                 let tap = Tap {
                     request_limit: 0,
                     response_limit: 0,
-                    sink: Box::new(move |_| mirror.reread(resource, row)),
+                    sink: Box::new(move |tapped| {
+                        // What legacy refused has changed nothing.
+                        let refused = tapped.head.is_some_and(|head| head.status.is_client_error());
+                        if !refused {
+                            mirror.reread(resource, row);
+                        }
+                    }),
                 };
                 self.0.forwarder.forward(request, peer, Some(tap)).await
             }
@@ -170,6 +176,10 @@ impl Edge {
     ) -> Result<Observation, &'static str> {
         if is_conditional(headers) {
             return Err("conditional");
+        }
+        // Only legacy knows which origins it allows: without its headers a browser would hide the answer.
+        if headers.contains_key(header::ORIGIN) {
+            return Err("cors");
         }
         let identity = identity.ok_or("not-signed-in")?;
         let question = ReadQuestion::of(&mapped.operation.kind).ok_or("not-a-read")?;

@@ -150,6 +150,8 @@ impl StoreReader {
             .ok_or(NoStoreAnswer::NoRow)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        headers.insert(header::VARY, HeaderValue::from_static("authorization, cookie"));
         let answer = Answer { status: StatusCode::OK, headers, body: Body::Whole(body) };
         Ok(Observation { origin: Origin::Sync, outcome: Ok(answer), latency: started.elapsed() })
     }

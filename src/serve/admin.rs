@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::build::Parts;
-use crate::flags::{EffectiveStage, Scope};
+use crate::flags::{EffectiveStage, Scope, SwitchState};
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind, Recording};
@@ -252,6 +252,15 @@ async fn rollback(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
     // It holds from here on, in memory; the database makes it last.
     let replicated = super::switch::keep(&*parts.storage, parts.stages.rollback()).await;
+    // Another process may have lifted it with a higher epoch that this one had not read yet.
+    let overruled =
+        !matches!(parts.stages.rollback().state().get(&scope), Some(SwitchState::Tripped(_)));
+    let (tripped, replicated) = if overruled {
+        let again = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
+        (again, super::switch::keep(&*parts.storage, parts.stages.rollback()).await)
+    } else {
+        (tripped, replicated)
+    };
     if let Err(error) = &replicated {
         tracing::error!(%error, "rolled back in memory only: not replicated");
     }

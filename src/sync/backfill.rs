@@ -1,7 +1,7 @@
 //! Copies what legacy has into the store, page by page through its own list, and looks again at rows
 //! that the list no longer has.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::caught_up::CaughtUp;
@@ -9,7 +9,7 @@ use super::legacy_rows::{FoundRow, LegacyRowError, LegacyRows, Reread, json_of, 
 use super::path::Source;
 use crate::clock::SharedClock;
 use crate::legacy::Purpose;
-use crate::migration::RowId;
+use crate::migration::{PathId, RowId};
 use crate::resource::Resource;
 
 /// Passes over the list at most. Pages by offset can skip a row when others before it are deleted
@@ -62,7 +62,7 @@ impl Backfill {
         while done.passes < MAX_PASSES {
             done.passes += 1;
             let begun = self.caught_up.begin(&resource.name);
-            let mut pass = Pass { seen: HashSet::new(), tail: Vec::new(), offset: 0 };
+            let mut pass = Pass { seen: HashMap::new(), tail: Vec::new(), offset: 0 };
             if self.pass(resource, &mut pass, &mut done, &mut progress).await? == PassEnd::Skipped {
                 continue;
             }
@@ -81,11 +81,22 @@ impl Backfill {
     async fn sweep(
         &self,
         resource: &Arc<Resource>,
-        seen: &HashSet<RowId>,
+        seen: &HashMap<RowId, PathId>,
     ) -> Result<u64, LegacyRowError> {
         let known = self.rows.storage.rows_with_base(resource.name.clone()).await?;
         let mut gone = 0;
-        for (_, row) in known.into_iter().filter(|(_, row)| !seen.contains(row)) {
+        for (path, row) in known {
+            match seen.get(&row) {
+                Some(now) if *now == path => continue,
+                // It moved to another path while nobody was looking.
+                Some(_) => {
+                    let source = Source::Read { asked_ms: self.clock.now_ms() };
+                    self.rows.remove_from(resource, &path, row, &source).await?;
+                    gone += 1;
+                    continue;
+                }
+                None => {}
+            }
             let there = self.rows.reread(resource, row, self.clock.now_ms()).await?;
             gone += u64::from(there == Reread::Gone);
         }
@@ -150,7 +161,7 @@ enum PassEnd {
 /// Where a pass is.
 #[derive(Debug)]
 struct Pass {
-    seen: HashSet<RowId>,
+    seen: HashMap<RowId, PathId>,
     /// The last rows of the page before, with which the next one begins.
     tail: Vec<RowId>,
     offset: usize,
@@ -167,14 +178,15 @@ impl Pass {
         // A page of one row has no room for an overlap: then a row deleted meanwhile ends the pass.
         let overlap = OVERLAP.min(page.len() / 2);
         self.tail = page[page.len() - overlap..].iter().map(|found| found.row.clone()).collect();
-        page.iter().filter(|found| self.seen.insert(found.row.clone())).count() as u64
+        let seen = &mut self.seen;
+        let new = |found: &&FoundRow| seen.insert(found.row.clone(), found.path.clone()).is_none();
+        page.iter().filter(new).count() as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::migration::PathId;
     use crate::resource::RowCells;
 
     fn page(ids: std::ops::Range<u32>) -> Vec<FoundRow> {
@@ -188,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_page_that_does_not_begin_in_the_one_before_is_a_gap() {
-        let mut pass = Pass { seen: HashSet::new(), tail: Vec::new(), offset: 0 };
+        let mut pass = Pass { seen: HashMap::new(), tail: Vec::new(), offset: 0 };
         assert!(pass.joins(&page(0..20)));
         assert_eq!(pass.take(&page(0..20)), 20);
         assert_eq!(pass.tail.len(), OVERLAP);

@@ -180,7 +180,7 @@ impl LegacyRows {
         }
     }
 
-    async fn remove_from(
+    pub(crate) async fn remove_from(
         &self,
         resource: &Arc<Resource>,
         path: &PathId,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mergeable_store::{Cell, Edit, Policy, Ruling, Target};
+use mergeable_store::{Cell, Edit, Hlc, Policy, Ruling, Target, Text};
 
 use super::mapped::MappedTables;
 use crate::migration::PathId;
@@ -22,6 +22,17 @@ pub(super) struct Judge<'a> {
     pub(super) path: &'a PathId,
     pub(super) tables: &'a MappedTables,
     pub(super) writer: &'a Arc<Writer>,
+    /// Cells whose edit was refused, with the stamps that they had.
+    pub(super) refused: Vec<RefusedCell>,
+}
+
+/// A cell whose edit was refused. It gets a newer stamp: whoever is owed by the one that it had must be
+/// owed by the new one.
+pub(super) struct RefusedCell {
+    pub(super) table: Text,
+    pub(super) row: Text,
+    pub(super) cell: Text,
+    pub(super) stamp: Hlc,
 }
 
 impl Policy for Judge<'_> {
@@ -29,6 +40,12 @@ impl Policy for Judge<'_> {
         match self.reason_against(edit) {
             None => Ruling::Accept,
             Some(reason) => {
+                if let Target::Cell { table, row, cell } = &edit.target
+                    && let Some((_, stamp)) = edit.store.stamp(table, row, cell)
+                {
+                    let (table, row, cell) = (table.clone(), row.clone(), cell.clone());
+                    self.refused.push(RefusedCell { table, row, cell, stamp });
+                }
                 metrics::counter!("crossfade_sync_refused_cells_total", "reason" => reason)
                     .increment(1);
                 Ruling::Refuse(reason.into())

@@ -63,8 +63,15 @@ impl PathRegistry {
     /// [`StorageError`] if it cannot be loaded; the next use tries again.
     pub async fn get(&self, path: &PathId) -> Result<PathHandle, StorageError> {
         let slot = self.slot(path);
-        let load = || path::spawn(path.clone(), self.context.clone());
-        slot.get_or_try_init(load).await.cloned()
+        if let Some(handle) = slot.get() {
+            return Ok(handle.clone());
+        }
+        // A task of its own: a waiter that gives up must not make the next one begin anew.
+        let (path, context) = (path.clone(), self.context.clone());
+        let load = tokio::spawn(async move {
+            slot.get_or_try_init(|| path::spawn(path, context)).await.cloned()
+        });
+        load.await.map_err(|_| StorageError::Closed)?
     }
 
     fn slot(&self, path: &PathId) -> Slot {

@@ -11,7 +11,7 @@ use crate::legacy::{Credentials, LegacyRequest, Purpose};
 use crate::migration::{Answer, Body, Failure};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
 use crate::storage::OutboxEntry;
-use crate::sync::path::{Outcome, PathHandle, Prepared};
+use crate::sync::path::{Outcome, PathHandle, Prepared, Settled};
 
 /// Asks the path what the entry means now, sends it, and settles it by the answer.
 pub(super) async fn deliver(
@@ -29,6 +29,7 @@ pub(super) async fn deliver(
     let routes = &resource.routes;
     let (asked, route, body) = match prepared {
         Prepared::Superseded => return delivery.settle(Outcome::Superseded).await,
+        Prepared::Reread => return delivery.taken_after_reread().await,
         Prepared::Create(body) => (Asked::Create, routes.create.as_ref(), Some(body)),
         Prepared::Update(body) => (Asked::Update, routes.update.as_ref(), Some(body)),
         Prepared::Delete => (Asked::Delete, routes.delete.as_ref(), None),
@@ -170,8 +171,12 @@ impl Delivery<'_> {
         now: Option<RowCells>,
     ) -> Result<Delivered, DeliveryError> {
         // A create that meets its own row: an earlier try got through and its answer was lost.
-        if asked == Asked::Create && classify(asked, status) == Meaning::Conflict && now.is_some() {
-            return self.settle(Outcome::Delivered(now)).await;
+        // Or somebody else made it: either way the entry goes on as a change of the row that is there.
+        if asked == Asked::Create
+            && classify(asked, status) == Meaning::Conflict
+            && let Some(now) = now.clone()
+        {
+            return self.settle(Outcome::Found(now)).await;
         }
         tracing::warn!(seq = self.entry.seq.0, status = status.as_u16(), "legacy refused an edit");
         metrics::counter!("crossfade_outbox_refused_total").increment(1);
@@ -225,8 +230,10 @@ impl Delivery<'_> {
 
     async fn settle(&self, outcome: Outcome) -> Result<Delivered, DeliveryError> {
         let (name, row) = (self.entry.entry.resource.clone(), self.entry.entry.row.clone());
-        self.path.settle(name, row, self.entry.seq, outcome).await?;
-        Ok(Delivered::Done)
+        match self.path.settle(name, row, self.entry.seq, outcome).await? {
+            Settled::Done => Ok(Delivered::Done),
+            Settled::Again => Ok(self.later("legacy has another row than was known").await),
+        }
     }
 
     async fn later(&self, error: &str) -> Delivered {

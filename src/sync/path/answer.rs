@@ -40,7 +40,10 @@ pub enum Source {
         asked_ms: u64,
     },
     /// The answer to a delivery.
-    Delivery,
+    Delivery {
+        /// The delivered entry's cells that still carry its stamps.
+        cells: BTreeSet<String>,
+    },
 }
 
 impl Source {
@@ -49,7 +52,7 @@ impl Source {
         match self {
             Self::Request { sent_ms, .. } => *sent_ms,
             Self::Read { asked_ms } => *asked_ms,
-            Self::Delivery => u64::MAX,
+            Self::Delivery { .. } => u64::MAX,
         }
     }
 }
@@ -127,7 +130,13 @@ impl Application<'_> {
             return Ok(());
         }
         let nothing = RowCells::new();
-        let changes = self.base.unwrap_or(&nothing).changes_to(now);
+        let mut changes = self.base.unwrap_or(&nothing).changes_to(now);
+        // What the very request wrote is taken even where legacy had it before: the store may not.
+        for spec in self.resource.schema.cells() {
+            if let Some(value) = now.get(&spec.id).filter(|_| self.wrote(&spec.id)) {
+                changes.set.insert(spec.id.clone(), value.clone());
+            }
+        }
         for (cell, value) in changes.set.iter() {
             if self.may_write(tx.store(), &key, cell)
                 && tx.get_cell(table, row, &**cell) != Some(value)
@@ -144,6 +153,25 @@ impl Application<'_> {
         Ok(())
     }
 
+    fn wrote(&self, cell: &str) -> bool {
+        match self.source {
+            Source::Request { wrote, .. } => wrote.contains(cell),
+            Source::Delivery { cells } => cells.contains(cell),
+            Source::Read { .. } => false,
+        }
+    }
+
+    /// Whether the version column says that this answer is newer than the base.
+    fn is_newer(&self) -> bool {
+        let version = |cells: &RowCells| self.resource.version(cells);
+        match (self.base, &self.row.now) {
+            (Some(base), Some(now)) => {
+                matches!((version(base), version(now)), (Some(b), Some(n)) if n > b)
+            }
+            _ => false,
+        }
+    }
+
     fn may_write(&self, store: &MergeableStore, key: &RowKey, cell: &str) -> bool {
         let Some((_, hlc)) = store.stamp(self.table(), self.row.row.as_str(), cell) else {
             return true;
@@ -153,8 +181,9 @@ impl Application<'_> {
             Source::Request { wrote, sent_ms } => {
                 !owed || (wrote.contains(cell) && hlc.time_ms() < *sent_ms)
             }
-            Source::Read { asked_ms } => !owed && hlc.time_ms() < *asked_ms,
-            Source::Delivery => !owed,
+            // A version is proof; without one, a cell that was written since keeps its value.
+            Source::Read { asked_ms } => !owed && (self.is_newer() || hlc.time_ms() < *asked_ms),
+            Source::Delivery { .. } => !owed,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an owed entry asks of legacy, and what its answer does to the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mergeable_store::MergeableStore;
@@ -15,6 +16,9 @@ use crate::resource::{Changes, Resource, RowCells};
 pub enum Prepared {
     /// Nothing is left of it: newer edits took its cells, or legacy has them already.
     Superseded,
+    /// Nothing is left of it, but an earlier try may have reached legacy: what legacy has must be looked
+    /// at, for what comes after it is decided from that.
+    Reread,
     /// Legacy lacks the row.
     Create(Value),
     /// Legacy has other values in these cells.
@@ -32,6 +36,17 @@ pub enum Outcome {
     Delivered(Option<RowCells>),
     /// Legacy refused it and has this instead.
     Refused(Option<RowCells>),
+    /// Legacy has the row that was to be made: the entry goes on as a change of this.
+    Found(RowCells),
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is done.
+    Done,
+    /// It is still owed: what legacy has is known better now, and something is left to send.
+    Again,
 }
 
 impl Outcome {
@@ -39,6 +54,7 @@ impl Outcome {
     pub(super) fn answer(&self, row: &RowId) -> Option<LegacyRow> {
         match self {
             Self::Superseded => None,
+            Self::Found(now) => Some(LegacyRow { row: row.clone(), now: Some(now.clone()) }),
             Self::Delivered(now) | Self::Refused(now) => {
                 Some(LegacyRow { row: row.clone(), now: now.clone() })
             }
@@ -55,13 +71,14 @@ pub(super) fn prepare(
     store: &MergeableStore,
 ) -> Prepared {
     let table = resource.table.as_str();
+    let nothing_left = if entry.maybe_sent { Prepared::Reread } else { Prepared::Superseded };
     match (base, store.has_row(table, row.as_str())) {
-        (None, false) => Prepared::Superseded,
+        (None, false) => nothing_left,
         (Some(_), false) => Prepared::Delete,
         (None, true) => Prepared::Create(resource.create_body(&row_cells(resource, row, store))),
         (Some(base), true) => {
             let changes = owed_changes(resource, row, entry, base, store);
-            resource.update_body(&changes).map_or(Prepared::Superseded, Prepared::Update)
+            resource.update_body(&changes).map_or(nothing_left, Prepared::Update)
         }
     }
 }
@@ -73,8 +90,21 @@ pub(super) fn row_cells(resource: &Resource, row: &RowId, store: &MergeableStore
     specs.filter_map(|spec| Some((spec.id.clone(), cell(&spec.id)?))).collect()
 }
 
+/// The entry's cells that still carry its stamps.
+pub(super) fn current_cells(
+    resource: &Resource,
+    row: &RowId,
+    entry: &Pending,
+    store: &MergeableStore,
+) -> BTreeSet<String> {
+    let stamp = |cell: &str| store.stamp(resource.table.as_str(), row.as_str(), cell);
+    let current =
+        entry.cells.iter().filter(|(cell, owed)| stamp(cell).is_some_and(|(_, hlc)| hlc == *owed));
+    current.map(|(cell, _)| cell.clone()).collect()
+}
+
 /// The entry's cells that still carry its stamps and differ from what legacy has.
-fn owed_changes(
+pub(super) fn owed_changes(
     resource: &Resource,
     row: &RowId,
     entry: &Pending,

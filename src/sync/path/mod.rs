@@ -14,7 +14,7 @@ mod sink;
 mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
-pub use delivery::{Outcome, Prepared};
+pub use delivery::{Outcome, Prepared, Settled};
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, Outbound, client_channel};
 pub(super) use task::{PathContext, spawn};
@@ -80,7 +80,7 @@ enum Command {
         row: RowId,
         seq: Seq,
         outcome: Outcome,
-        reply: oneshot::Sender<Result<(), PathError>>,
+        reply: oneshot::Sender<Result<Settled, PathError>>,
     },
     Close(CloseReason),
 }
@@ -226,7 +226,7 @@ impl PathHandle {
         row: RowId,
         seq: Seq,
         outcome: Outcome,
-    ) -> Result<(), PathError> {
+    ) -> Result<Settled, PathError> {
         self.ask(|reply| Command::Settle { resource, row, seq, outcome, reply }).await
     }
 }

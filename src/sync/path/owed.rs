@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use mergeable_store::Hlc;
 
 use crate::migration::{ResourceName, RowId};
-use crate::storage::Seq;
+use crate::storage::{Actor, Seq};
 
 /// A row of a resource.
 pub(super) type RowKey = (ResourceName, RowId);
@@ -17,6 +17,11 @@ pub(super) struct Pending {
     seq: Option<Seq>,
     /// The cells that it owes, with the stamps that they had when it was accepted.
     pub(super) cells: Vec<(String, Hlc)>,
+    /// Who made the edit.
+    pub(super) actor: Actor,
+    /// Whether legacy may have been asked for it already: its answer may have been lost, and then
+    /// legacy's row is not what the base says.
+    pub(super) maybe_sent: bool,
 }
 
 /// All pending entries of a path.
@@ -29,14 +34,16 @@ pub(super) struct Owed {
 
 impl Owed {
     /// Takes up an entry that storage already knows.
-    pub(super) fn load(&mut self, key: RowKey, seq: Seq, cells: Vec<(String, Hlc)>) {
-        self.rows.entry(key).or_default().push(Pending { seq: Some(seq), cells });
+    pub(super) fn load(&mut self, key: RowKey, seq: Seq, cells: Vec<(String, Hlc)>, actor: Actor) {
+        let entry = Pending { seq: Some(seq), cells, actor, maybe_sent: true };
+        self.rows.entry(key).or_default().push(entry);
     }
 
     /// Takes up an entry of the transaction that is being made.
-    pub(super) fn accept(&mut self, key: RowKey, cells: Vec<(String, Hlc)>) {
+    pub(super) fn accept(&mut self, key: RowKey, cells: Vec<(String, Hlc)>, actor: Actor) {
         self.fresh.push(key.clone());
-        self.rows.entry(key).or_default().push(Pending { seq: None, cells });
+        let entry = Pending { seq: None, cells, actor, maybe_sent: false };
+        self.rows.entry(key).or_default().push(entry);
     }
 
     /// Numbers what was accepted since the last commit, in the order of acceptance.
@@ -52,6 +59,21 @@ impl Owed {
     /// An entry by its number.
     pub(super) fn get(&self, key: &RowKey, seq: Seq) -> Option<&Pending> {
         self.rows.get(key)?.iter().find(|entry| entry.seq == Some(seq))
+    }
+
+    /// Notes that legacy is about to be asked for an entry.
+    pub(super) fn sending(&mut self, key: &RowKey, seq: Seq) {
+        let mut entries = self.rows.get_mut(key).into_iter().flatten();
+        if let Some(entry) = entries.find(|entry| entry.seq == Some(seq)) {
+            entry.maybe_sent = true;
+        }
+    }
+
+    /// Who made the edit by which the cell has this stamp, if it waits to be delivered.
+    pub(super) fn actor(&self, key: &RowKey, cell: &str, stamp: Hlc) -> Option<&Actor> {
+        let owes =
+            |entry: &&Pending| entry.cells.iter().any(|(id, hlc)| id == cell && *hlc == stamp);
+        self.rows.get(key)?.iter().find(owes).map(|entry| &entry.actor)
     }
 
     /// Takes an entry out.
@@ -87,10 +109,11 @@ mod tests {
     fn entries_get_their_numbers_in_the_order_of_acceptance() {
         let hlc = |n| Hlc::new(n, 0, ClientId::from_unique_id("c"));
         let key = |row: &str| (ResourceName::new("users"), RowId::new(row));
+        let actor = || Actor { user: "u".to_owned(), org_id: None, org_role: None };
         let mut owed = Owed::default();
-        owed.load(key("a"), Seq(1), vec![("name".to_owned(), hlc(1))]);
-        owed.accept(key("a"), vec![("name".to_owned(), hlc(2))]);
-        owed.accept(key("b"), vec![("name".to_owned(), hlc(3))]);
+        owed.load(key("a"), Seq(1), vec![("name".to_owned(), hlc(1))], actor());
+        owed.accept(key("a"), vec![("name".to_owned(), hlc(2))], actor());
+        owed.accept(key("b"), vec![("name".to_owned(), hlc(3))], actor());
         assert!(owed.owes(&key("a"), "name", hlc(2)));
         owed.number(&[Seq(2), Seq(3)]);
         assert!(owed.remove(&key("a"), Seq(1)).is_some());

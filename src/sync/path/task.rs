@@ -1,6 +1,6 @@
 //! The task that owns a path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::answer::{Application, Applied, LegacyRow, Source};
 use super::batch::Batch;
-use super::delivery::{self, Outcome, Prepared};
+use super::delivery::{self, Outcome, Prepared, Settled};
 use super::gone::Gone;
 use super::owed::{Owed, RowKey};
 use super::sink::{ClientSink, CloseReason};
@@ -23,7 +23,7 @@ use crate::migration::{PathId, ResourceName, RowId};
 use crate::resource::{Resource, RowCells};
 use crate::storage::{Base, NewEntry, Op, Seq, SharedStorage, StorageError};
 use crate::sync::mapped::MappedTables;
-use crate::sync::policy::{Judge, Writer};
+use crate::sync::policy::{Judge, RefusedCell, Writer};
 use crate::sync::random::StarRandom;
 
 /// A stamp further ahead of the server's clock than this closes its writer's connection, unmerged: merged,
@@ -75,7 +75,8 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         let key = (entry.entry.resource, entry.entry.row);
         let cells = entry.entry.cells.into_iter();
         let cells = cells.map(|(id, stamp)| Ok((id, records::hlc(&stamp)?)));
-        owed.load(key, entry.seq, cells.collect::<Result<_, StorageError>>()?);
+        let cells = cells.collect::<Result<_, StorageError>>()?;
+        owed.load(key, entry.seq, cells, entry.entry.actor);
     }
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
@@ -233,9 +234,15 @@ impl PathTask {
         let Some(client) = self.clients.get(from) else { return };
         let writer = client.writer.clone();
         let (now, mut random) = (self.now(), self.random());
-        let mut judge = Judge { path: &self.path, tables: &self.context.tables, writer: &writer };
-        match self.star.receive(now, from, text, &mut judge, &mut random) {
-            Ok(mut effects) => self.take(&mut effects, batch),
+        let (path, tables) = (&self.path, &self.context.tables);
+        let mut judge = Judge { path, tables, writer: &writer, refused: Vec::new() };
+        let received = self.star.receive(now, from, text, &mut judge, &mut random);
+        let refused = judge.refused;
+        match received {
+            Ok(mut effects) => {
+                self.take(&mut effects, batch);
+                self.owe_again(&refused, batch);
+            }
             Err(close) => {
                 metrics::counter!("crossfade_sync_bad_frames_total").increment(1);
                 batch.closes.push((from.clone(), close.into()));
@@ -272,9 +279,7 @@ impl PathTask {
         }
         let mut incomplete = Vec::new();
         for (resource, row, changes) in rows {
-            if changes.iter().any(|change| change.new.is_none())
-                && self.is_incomplete(&resource, &row)
-            {
+            if self.is_incomplete(&resource, &row) {
                 incomplete.push((resource.clone(), row.clone()));
             }
             self.owe_row(&resource, &row, &changes, batch);
@@ -306,15 +311,42 @@ impl PathTask {
             actor: writer.actor.clone(),
             accepted_ms: self.now(),
         }));
-        self.owed.accept((resource.name.clone(), row.clone()), cells);
+        self.owed.accept((resource.name.clone(), row.clone()), cells, writer.actor.clone());
     }
 
-    /// Whether a row is there without one of its required cells.
+    /// A refused edit restamped these cells: what was owed by the stamps that they had is owed by the new
+    /// ones, for the same people.
+    fn owe_again(&mut self, refused: &[RefusedCell], batch: &mut Batch) {
+        for one in refused {
+            let Some(resource) = self.context.tables.resource(&one.table).cloned() else {
+                continue;
+            };
+            let (Some(row), Some(cell)) = (one.row.as_str(), one.cell.as_str()) else { continue };
+            let key = (resource.name.clone(), RowId::new(row));
+            let Some(actor) = self.owed.actor(&key, cell, one.stamp).cloned() else { continue };
+            let stamp = self.star.store().stamp(&one.table, &one.row, &one.cell);
+            let Some((_, hlc)) = stamp.filter(|(_, hlc)| *hlc != one.stamp) else { continue };
+            batch.keep(Op::Owe(NewEntry {
+                path: self.path.clone(),
+                resource: resource.name.clone(),
+                row: key.1.clone(),
+                cells: vec![(cell.to_owned(), hlc.to_string())],
+                actor: actor.clone(),
+                accepted_ms: self.now(),
+            }));
+            self.owed.accept(key, vec![(cell.to_owned(), hlc)], actor);
+        }
+    }
+
+    /// Whether a row is there of which a required cell was deleted: before or after the other edit.
     fn is_incomplete(&self, resource: &Resource, row: &RowId) -> bool {
         let (store, table) = (self.star.store(), resource.table.as_str());
         let mut required = resource.schema.cells().iter().filter(|spec| spec.required);
         store.has_row(table, row.as_str())
-            && required.any(|spec| store.get_cell(table, row.as_str(), &*spec.id).is_none())
+            && required.any(|spec| {
+                let stamp = store.stamp(table, row.as_str(), &*spec.id);
+                stamp.is_some_and(|(thing, _)| thing.is_none())
+            })
     }
 
     /// Delete wins: what is left of a row without its required cells becomes tombstones.
@@ -344,6 +376,7 @@ impl PathTask {
         let mut bases = self.bases(resource, ids, batch).await?;
         let mut outcomes = Vec::with_capacity(rows.len());
         for row in rows {
+            let row = &self.of_this_path(resource, row.clone());
             let base = bases.get(&row.row);
             let application =
                 Application { resource, row, base, source, owed: &self.owed, gone: &self.gone };
@@ -429,7 +462,11 @@ impl PathTask {
         let bases = self.bases(resource, vec![row.clone()], batch).await?;
         let key: RowKey = (resource.name.clone(), row.clone());
         let Some(entry) = self.owed.get(&key, seq) else { return Ok(Prepared::Superseded) };
-        Ok(delivery::prepare(resource, row, entry, bases.get(row), self.star.store()))
+        let prepared = delivery::prepare(resource, row, entry, bases.get(row), self.star.store());
+        if !matches!(prepared, Prepared::Superseded | Prepared::Reread) {
+            self.owed.sending(&key, seq);
+        }
+        Ok(prepared)
     }
 
     async fn settle(
@@ -439,17 +476,72 @@ impl PathTask {
         seq: Seq,
         outcome: &Outcome,
         batch: &mut Batch,
-    ) -> Result<(), PathError> {
+    ) -> Result<Settled, PathError> {
         let key: RowKey = (resource.clone(), row.clone());
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let known = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        // What can fail comes first: a settlement that fails must leave the entry owed.
+        let bases = self.bases(known, vec![row.clone()], batch).await?;
+        let answer = outcome.answer(row).map(|answer| self.of_this_path(known, answer));
+        if let (Outcome::Found(_), Some(answer)) = (outcome, &answer) {
+            let source = Source::Read { asked_ms: u64::MAX };
+            self.apply(resource, std::slice::from_ref(answer), &source, batch).await?;
+            return Ok(Settled::Again);
+        }
+        let cells = match self.owed.get(&key, seq) {
+            Some(entry) => {
+                let base = bases.get(row);
+                if let (Outcome::Delivered(_), Some(answer)) = (outcome, &answer)
+                    && self.is_overtaken(known, answer, base, entry)
+                {
+                    return Ok(Settled::Again);
+                }
+                delivery::current_cells(known, row, entry, self.star.store())
+            }
+            None => BTreeSet::new(),
+        };
         let entry = self.owed.remove(&key, seq);
         batch.keep(Op::Settle(seq));
-        if let (Some(entry), Outcome::Refused(now)) = (&entry, outcome) {
-            self.take_back(resource, row, entry, now.as_ref(), batch)?;
+        if let (Some(entry), Outcome::Refused(_)) = (&entry, outcome) {
+            let now = answer.as_ref().and_then(|answer| answer.now.as_ref());
+            self.take_back(resource, row, entry, now, batch)?;
         }
-        if let Some(answer) = outcome.answer(row) {
-            self.apply(resource, &[answer], &Source::Delivery, batch).await?;
+        if let Some(answer) = answer {
+            let source = Source::Delivery { cells };
+            self.apply(resource, &[answer], &source, batch).await?;
         }
-        Ok(())
+        Ok(Settled::Done)
+    }
+
+    /// A row that belongs to another path, or has another id, is no row of this one: nobody here may see it.
+    fn of_this_path(&self, resource: &Arc<Resource>, mut answer: LegacyRow) -> LegacyRow {
+        let belongs = |cells: &RowCells| {
+            resource.path.from_row(cells).is_ok_and(|path| path == self.path)
+                && resource.row_id(cells).as_ref() == Some(&answer.row)
+        };
+        if !answer.now.as_ref().is_none_or(belongs) {
+            metrics::counter!("crossfade_rows_of_another_path_total").increment(1);
+            answer.now = None;
+        }
+        answer
+    }
+
+    /// Whether a newer answer was there first, and the entry's cells are not what legacy has by that.
+    fn is_overtaken(
+        &self,
+        resource: &Arc<Resource>,
+        answer: &LegacyRow,
+        base: Option<&RowCells>,
+        entry: &super::owed::Pending,
+    ) -> bool {
+        let source = &Source::Delivery { cells: BTreeSet::new() };
+        let (owed, gone) = (&self.owed, &self.gone);
+        let application = Application { resource, row: answer, base, source, owed, gone };
+        let Some(base) = base else { return false };
+        let store = self.star.store();
+        application.is_stale(store)
+            && !delivery::owed_changes(resource, &answer.row, entry, base, store).is_empty()
     }
 
     /// Writes what legacy has into the cells that still carry a refused entry's stamps.

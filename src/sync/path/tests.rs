@@ -80,9 +80,9 @@ impl World {
         self.path().await.prepare(name, RowId::new("u1"), seq).await.unwrap()
     }
 
-    async fn settle(&self, seq: Seq, outcome: Outcome) {
+    async fn settle(&self, seq: Seq, outcome: Outcome) -> Settled {
         let name = self.users.name.clone();
-        self.path().await.settle(name, RowId::new("u1"), seq, outcome).await.unwrap();
+        self.path().await.settle(name, RowId::new("u1"), seq, outcome).await.unwrap()
     }
 
     async fn pending(&self) -> Vec<Seq> {
@@ -453,6 +453,138 @@ async fn a_client_that_never_comes_to_rest_is_closed_all_the_same() {
     assert_eq!(reason, CloseReason::not_drained());
     assert!(frames > 2, "it was asked again and again");
     assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn a_row_of_another_organisation_never_gets_in_whoever_names_its_id() {
+    let world = World::new();
+    let mut a = world.client("a").await;
+    a.set("id", "u1").await;
+    a.path.hashes().await.unwrap();
+    let seq = world.pending().await[0];
+    assert!(matches!(world.prepare(seq).await, Prepared::Create(_)));
+    // Legacy has the row, in another organisation, and shows it to crossfade's own credential.
+    let foreign = with(user("Secret", 1.0), "orgId", "org_2");
+    world.settle(seq, Outcome::Refused(Some(foreign.clone()))).await;
+    a.sees("id", None).await;
+    assert_eq!(world.cell("name").await, None);
+    world.apply(Some(foreign), read()).await;
+    assert_eq!(world.cell("name").await, None);
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_legacy_is_asked_before_an_entry_counts_as_superseded() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", "Grace").await;
+    a.path.hashes().await.unwrap();
+    let first = world.pending().await[0];
+    // Sent, taken by legacy, and the answer lost; meanwhile the user changes it back.
+    assert!(matches!(world.prepare(first).await, Prepared::Update(_)));
+    a.set("name", "Ada").await;
+    a.path.hashes().await.unwrap();
+    assert_eq!(world.prepare(first).await, Prepared::Reread);
+    world.settle(first, Outcome::Delivered(Some(user("Grace", 2.0)))).await;
+    let second = world.pending().await[0];
+    let body = serde_json::json!({"name": "Ada"});
+    assert_eq!(world.prepare(second).await, Prepared::Update(body));
+}
+
+#[tokio::test]
+async fn a_refused_edit_does_not_take_away_what_somebody_else_is_owed() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let (mut a, mut b) = (world.client("a").await, world.client("b").await);
+    a.set("role", "admin").await;
+    b.sees("role", Some("admin")).await;
+    b.set("role", "emperor").await;
+    b.sees("role", Some("admin")).await;
+    let pending = world.pending().await;
+    let mut prepared = Vec::new();
+    for seq in &pending {
+        prepared.push(world.prepare(*seq).await);
+    }
+    let body = serde_json::json!({"role": "admin"});
+    assert_eq!(prepared.last(), Some(&Prepared::Update(body)), "{prepared:?}");
+    let entries = world.storage.outbox_summary(9).await.unwrap().entries;
+    assert!(entries.iter().all(|entry| entry.entry.actor.user == "a"), "{entries:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_overtaken_leaves_what_still_differs_owed() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", "edit").await;
+    a.path.hashes().await.unwrap();
+    let seq = world.pending().await[0];
+    assert!(matches!(world.prepare(seq).await, Prepared::Update(_)));
+    // Legacy took the edit as version 2 and then a REST write as version 3, whose mirror comes first.
+    let sent_ms = now() - 1_000;
+    let wrote = Wrote::Cells(["name".to_owned()].into());
+    world.apply(Some(user("rest", 3.0)), Source::Request { wrote, sent_ms }).await;
+    assert_eq!(world.cell("name").await, Some("edit".into()));
+    let settled = world.settle(seq, Outcome::Delivered(Some(user("edit", 2.0)))).await;
+    assert_eq!(settled, Settled::Again);
+    let body = serde_json::json!({"name": "edit"});
+    assert_eq!(world.prepare(seq).await, Prepared::Update(body));
+}
+
+#[tokio::test]
+async fn what_a_request_wrote_is_taken_even_where_legacy_had_it_before() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    a.set("name", "Grace").await;
+    a.path.hashes().await.unwrap();
+    // A later REST write sets what legacy still has: it is acknowledged, and newer than the edit.
+    world.apply(Some(user("Ada", 2.0)), request(&["name"])).await;
+    assert_eq!(world.cell("name").await, Some("Ada".into()));
+    // Legacy's own spelling of a delivered value, equal to what it had before.
+    a.sees("name", Some("Ada")).await;
+    a.set("name", "ADA").await;
+    a.path.hashes().await.unwrap();
+    let seq = *world.pending().await.last().unwrap();
+    world.settle(seq, Outcome::Delivered(Some(user("Ada", 3.0)))).await;
+    assert_eq!(world.cell("name").await, Some("Ada".into()));
+}
+
+#[tokio::test]
+async fn delete_wins_over_an_edit_that_arrives_after_it() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let (mut a, mut b) = (world.client("a").await, world.client("b").await);
+    // Made by an offline client, and brought after the row is gone.
+    let edit =
+        b.engine.edit(now() + 1, &mut random(), |tx| tx.set_cell("users", "u1", "name", "B"));
+    let gone = a.engine.edit(now(), &mut random(), |tx| tx.del_row("users", "u1"));
+    a.send(gone.unwrap().1).await;
+    a.path.hashes().await.unwrap();
+    b.send(edit.unwrap().1).await;
+    b.sees("name", None).await;
+    assert_eq!(world.cell("name").await, None);
+    for seq in world.pending().await {
+        assert_eq!(world.prepare(seq).await, Prepared::Delete);
+    }
+}
+
+#[tokio::test]
+async fn a_newer_version_is_taken_even_from_a_client_clock_that_is_ahead() {
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    let ahead = now() + 50_000;
+    let edit =
+        a.engine.edit(ahead, &mut random(), |tx| tx.set_cell("users", "u1", "role", "admin"));
+    a.send(edit.unwrap().1).await;
+    a.path.hashes().await.unwrap();
+    let seq = world.pending().await[0];
+    let taken = with(user("Ada", 2.0), "role", "admin");
+    world.settle(seq, Outcome::Delivered(Some(taken))).await;
+    let page = with(user("Ada", 3.0), "role", "viewer");
+    world.apply(Some(page), Source::Read { asked_ms: now() }).await;
+    assert_eq!(world.cell("role").await, Some("viewer".into()));
 }
 
 #[tokio::test]
