@@ -72,8 +72,8 @@ impl RestUser {
     async fn write(&mut self) {
         self.writes += 1;
         match self.rng.random_range(0..10) {
-            0..3 => self.create().await,
-            3 if self.who.person.role.may_delete() => self.delete().await,
+            0..2 => self.create().await,
+            2 if self.who.person.role.may_delete() => self.delete().await,
             _ => self.update().await,
         }
     }

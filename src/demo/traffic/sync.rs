@@ -161,8 +161,8 @@ impl Acts for SyncUser {
     async fn act(&mut self) {
         self.writes += 1;
         match self.rng.random_range(0..10) {
-            0..2 => self.create(),
-            2 if self.person.role.may_delete() => self.delete(),
+            0 => self.create(),
+            1 if self.person.role.may_delete() => self.delete(),
             _ => self.update(),
         }
         if !self.waiting.is_empty() {
