@@ -192,7 +192,8 @@ fn legacy_client(config: &Config, service_token: &Secret) -> Result<LegacyClient
     Ok(LegacyClient::new(LegacySettings {
         base_url: config.legacy.url.as_str().trim_end_matches('/').to_owned(),
         connect_timeout: config.legacy.connect_timeout,
-        timeout: config.legacy.response_timeout,
+        // Nobody waits for what crossfade asks on its own: it has the longer of the two.
+        timeout: config.legacy.response_timeout.max(config.compare.timeout),
         compare_timeout: config.compare.timeout,
         service_token: Some(service_token.expose().to_owned()),
         max_body_bytes: config.compare.max_body_bytes,
