@@ -1,0 +1,231 @@
+//! What legacy says about rows, and what is asked of it: the path's side of mirrors, deliveries and backfill.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use mergeable_store::{Cell, CellError, EditError};
+
+use super::PathTask;
+use crate::migration::{ResourceName, RowId};
+use crate::resource::{Resource, RowCells};
+use crate::storage::{Base, Op, Seq, StorageError};
+use crate::sync::path::PathError;
+use crate::sync::path::answer::{Application, Applied, LegacyRow, Source};
+use crate::sync::path::batch::Batch;
+use crate::sync::path::delivery::{self, Outcome, Prepared, Settled};
+use crate::sync::path::owed::{Pending, RowKey};
+use crate::sync::random::StarRandom;
+
+impl PathTask {
+    pub(super) async fn apply(
+        &mut self,
+        resource: &ResourceName,
+        rows: &[LegacyRow],
+        source: &Source,
+        batch: &mut Batch,
+    ) -> Result<Vec<Applied>, PathError> {
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let ids = rows.iter().map(|row| row.row.clone()).collect();
+        let mut bases = self.bases(resource, ids, batch).await?;
+        let mut outcomes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let row = &self.of_this_path(resource, row.clone());
+            let base = bases.get(&row.row);
+            let application =
+                Application { resource, row, base, source, owed: &self.owed, gone: &self.gone };
+            if application.is_stale(self.star.store()) {
+                outcomes.push(Applied::Stale);
+                continue;
+            }
+            let now = self.context.clock.now_ms();
+            let mut random = StarRandom(self.context.entropy.clone());
+            let ((), mut effects) = self
+                .star
+                .write(now, &mut random, |tx| application.write(tx))
+                .map_err(|e| PathError::Refused(e.to_string()))?;
+            batch.take(&self.path, &mut effects);
+            self.keep_base(resource, row, batch);
+            match &row.now {
+                Some(now) => bases.insert(row.row.clone(), now.clone()),
+                None => bases.remove(&row.row),
+            };
+            if row.now.is_none() {
+                self.gone.note((resource.name.clone(), row.row.clone()), now);
+            }
+            outcomes.push(Applied::Taken);
+        }
+        Ok(outcomes)
+    }
+
+    fn keep_base(&self, resource: &Arc<Resource>, row: &LegacyRow, batch: &mut Batch) {
+        let (path, resource) = (self.path.clone(), resource.name.clone());
+        batch.set_base((resource.clone(), row.row.clone()), row.now.clone());
+        let row_id = row.row.clone();
+        batch.keep(match &row.now {
+            None => Op::DropBase { path, resource, row: row_id },
+            Some(cells) => {
+                let cells = cells.iter().map(|(id, cell)| (id.to_string(), cell.to_json()));
+                let base = Base { cells: cells.collect() };
+                Op::PutBase { path, resource, row: row_id, base }
+            }
+        });
+    }
+
+    /// Legacy's last known copies, from this batch or from storage.
+    async fn bases(
+        &self,
+        resource: &Arc<Resource>,
+        rows: Vec<RowId>,
+        batch: &mut Batch,
+    ) -> Result<HashMap<RowId, RowCells>, PathError> {
+        let mut found = HashMap::new();
+        let mut missing = Vec::new();
+        for row in rows {
+            match batch.base(&(resource.name.clone(), row.clone())) {
+                Some(Some(base)) => drop(found.insert(row, base.clone())),
+                Some(None) => {}
+                None => missing.push(row),
+            }
+        }
+        let (path, name) = (self.path.clone(), resource.name.clone());
+        for (row, base) in self.context.storage.bases(path, name, missing).await? {
+            let cells = base.cells.iter().map(|(id, value)| {
+                let cell = Cell::from_json(value);
+                let damaged =
+                    |e: CellError| StorageError::Damaged { what: "base", reason: e.to_string() };
+                Ok((id.clone(), cell.map_err(damaged)?))
+            });
+            found.insert(row, cells.collect::<Result<RowCells, StorageError>>()?);
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn prepare(
+        &mut self,
+        resource: &ResourceName,
+        row: &RowId,
+        seq: Seq,
+        batch: &mut Batch,
+    ) -> Result<Prepared, PathError> {
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let bases = self.bases(resource, vec![row.clone()], batch).await?;
+        let key: RowKey = (resource.name.clone(), row.clone());
+        let Some(entry) = self.owed.get(&key, seq) else { return Ok(Prepared::Superseded) };
+        let prepared = delivery::prepare(resource, row, entry, bases.get(row), self.star.store());
+        if !matches!(prepared, Prepared::Superseded | Prepared::Reread) {
+            self.owed.sending(&key, seq);
+        }
+        Ok(prepared)
+    }
+
+    pub(super) async fn settle(
+        &mut self,
+        resource: &ResourceName,
+        row: &RowId,
+        seq: Seq,
+        outcome: &Outcome,
+        batch: &mut Batch,
+    ) -> Result<Settled, PathError> {
+        let key: RowKey = (resource.clone(), row.clone());
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let known = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        // What can fail comes first: a settlement that fails must leave the entry owed.
+        let bases = self.bases(known, vec![row.clone()], batch).await?;
+        let answer = outcome.answer(row).map(|answer| self.of_this_path(known, answer));
+        if let (Outcome::Found(_), Some(answer)) = (outcome, &answer) {
+            let source = Source::Read { asked_ms: u64::MAX };
+            self.apply(resource, std::slice::from_ref(answer), &source, batch).await?;
+            return Ok(Settled::Again);
+        }
+        let cells = match self.owed.get(&key, seq) {
+            Some(entry) => {
+                let base = bases.get(row);
+                if let (Outcome::Delivered(_), Some(answer)) = (outcome, &answer)
+                    && self.is_overtaken(known, answer, base, entry)
+                {
+                    return Ok(Settled::Again);
+                }
+                delivery::current_cells(known, row, entry, self.star.store())
+            }
+            None => BTreeSet::new(),
+        };
+        let entry = self.owed.remove(&key, seq);
+        batch.keep(Op::Settle(seq));
+        if let (Some(entry), Outcome::Refused(_)) = (&entry, outcome) {
+            let now = answer.as_ref().and_then(|answer| answer.now.as_ref());
+            self.take_back(resource, row, entry, now, batch)?;
+        }
+        if let Some(answer) = answer {
+            let source = Source::Delivery { cells };
+            self.apply(resource, &[answer], &source, batch).await?;
+        }
+        Ok(Settled::Done)
+    }
+
+    /// A row that belongs to another path, or has another id, is no row of this one: nobody here may see it.
+    fn of_this_path(&self, resource: &Arc<Resource>, mut answer: LegacyRow) -> LegacyRow {
+        let belongs = |cells: &RowCells| {
+            resource.path.from_row(cells).is_ok_and(|path| path == self.path)
+                && resource.row_id(cells).as_ref() == Some(&answer.row)
+        };
+        if !answer.now.as_ref().is_none_or(belongs) {
+            metrics::counter!("crossfade_rows_of_another_path_total").increment(1);
+            answer.now = None;
+        }
+        answer
+    }
+
+    /// Whether a newer answer was there first, and the entry's cells are not what legacy has by that.
+    fn is_overtaken(
+        &self,
+        resource: &Arc<Resource>,
+        answer: &LegacyRow,
+        base: Option<&RowCells>,
+        entry: &Pending,
+    ) -> bool {
+        let source = &Source::Delivery { cells: BTreeSet::new() };
+        let (owed, gone) = (&self.owed, &self.gone);
+        let application = Application { resource, row: answer, base, source, owed, gone };
+        let Some(base) = base else { return false };
+        let store = self.star.store();
+        application.is_stale(store)
+            && !delivery::owed_changes(resource, &answer.row, entry, base, store).is_empty()
+    }
+
+    /// Writes what legacy has into the cells that still carry a refused entry's stamps.
+    fn take_back(
+        &mut self,
+        resource: &ResourceName,
+        row: &RowId,
+        entry: &Pending,
+        now: Option<&RowCells>,
+        batch: &mut Batch,
+    ) -> Result<(), PathError> {
+        let tables = self.context.tables.clone();
+        let known = tables.named(resource);
+        let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let (table, row) = (resource.table.as_str(), row.as_str());
+        let (at, mut random) = (self.now(), self.random());
+        let written = self.star.write(at, &mut random, |tx| {
+            for (cell, hlc) in &entry.cells {
+                let still = tx.store().stamp(table, row, cell.as_str());
+                if still.is_none_or(|(_, stamp)| stamp != *hlc) {
+                    continue;
+                }
+                match now.and_then(|now| now.get(cell)) {
+                    Some(value) => tx.set_cell(table, row, cell.as_str(), value.clone())?,
+                    None => tx.del_cell(table, row, cell.as_str())?,
+                }
+            }
+            Ok::<(), EditError>(())
+        });
+        let ((), mut effects) = written.map_err(|e| PathError::Refused(e.to_string()))?;
+        batch.take(&self.path, &mut effects);
+        Ok(())
+    }
+}
