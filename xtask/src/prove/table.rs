@@ -67,8 +67,8 @@ mod tests {
             lines[..4],
             [
                 "bound               promised  measured                   verdict       promised in",
-                "proxy_overhead_p50  ≤ 3.00    1.500 [1.500, 1.500] of 6  pass          docs/architecture.md",
-                "query_list_p50      ≤ 1.00    -                          not measured  docs/architecture.md",
+                "proxy_overhead_p50  ≤ 2.00    1.500 [1.500, 1.500] of 6  pass          docs/architecture.md",
+                "query_list_p50      ≤ 1.25    -                          not measured  docs/architecture.md",
                 "query_list_p50: no such command",
             ]
         );
