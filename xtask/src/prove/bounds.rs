@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_limit_itself_keeps_the_promise() {
-        let at_most = bound("query_list_p50");
+        let at_most = Bound { limit: 1.0, ..bound("query_list_p50") };
         assert!(at_most.kept_by(1.0) && at_most.kept_by(0.2) && !at_most.kept_by(1.01));
         let at_least = Bound { direction: Direction::AtLeast, ..at_most };
         assert!(at_least.kept_by(1.0) && at_least.kept_by(1.01) && !at_least.kept_by(0.2));

@@ -105,8 +105,7 @@ mod tests {
     use super::*;
 
     fn verdict(numbers: &[f64]) -> Verdict {
-        // At most 3.
-        let bound = BOUNDS[0];
+        let bound = Bound { limit: 3.0, ..BOUNDS[0] };
         assert_eq!(bound.promise(), "≤ 3.00");
         Judged::new(bound, Samples { numbers: numbers.to_vec(), missing: None }).verdict
     }
