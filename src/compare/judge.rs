@@ -68,6 +68,16 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Leaves out the differences that do not count, and judges by those that are left.
+    pub(super) fn keep_only(&mut self, counts: impl Fn(&Difference) -> bool) {
+        let before = self.differences.len();
+        self.differences.retain(counts);
+        // One that the statuses decided has no difference but theirs: it is kept, or nothing is left.
+        if self.differences.len() < before {
+            self.verdict = verdict_of(&self.differences);
+        }
+    }
+
     /// This comparison in the light of legacy compared with itself at about the same time: if
     /// legacy shows each of these differences against itself too, the verdict is `noise`.
     #[must_use]
