@@ -54,7 +54,8 @@
 //!         }
 //!     }
 //! }
-//! assert_eq!(clients[1].store().get_cell("pets", "fido", "species"), Some(&Cell::from("dog")));
+//! let dog = Cell::from("dog");
+//! assert_eq!(clients[1].store().get_cell("pets", "fido", "species"), Some(dog.view()));
 //! assert_eq!(clients[1].store().hashes(), star.store().hashes());
 //! # Ok(())
 //! # }
@@ -80,7 +81,7 @@ mod store;
 mod text;
 mod transaction;
 
-pub use cell::{Cell, CellError, hash_stamp};
+pub use cell::{Cell, CellError, CellRef, hash_stamp};
 pub use changes::{Changes, ChangesError, Container, RowChanges, Stamp, TableChanges};
 pub use client::{ClientEffects, Synchronizer};
 pub use diff::{CellHashes, RowHashes, TableHashes, ValueHashes};
@@ -97,7 +98,7 @@ pub use star::{
     Edit, Effects, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
 };
 pub use store::MergeableStore;
-pub use text::{AsText, Text};
+pub use text::{AsText, Text, TextRef};
 pub use transaction::{EditError, Transaction};
 
 /// Milliseconds since 1970, as JavaScript's `Date.now()`.
