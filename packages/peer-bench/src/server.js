@@ -20,8 +20,8 @@ const persister = (/** @type {string} */ path) =>
     createMergeableStore(),
     join(/** @type {string} */ (directory), `${encodeURIComponent(path)}.json`),
     (error) => {
-      // The file of a new path is not there yet.
-      if (error?.code !== "ENOENT") console.error("persister:", error);
+      // The file of a new path is not there, or is the empty one that TinyBase has just made.
+      if (error?.code !== "ENOENT" && !(error instanceof SyntaxError)) console.error("persister:", error);
     },
   );
 const server = directory === undefined ? createWsServer(sockets) : createWsServer(sockets, persister);

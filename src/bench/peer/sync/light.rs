@@ -27,6 +27,8 @@ const EDIT_DIGITS: usize = 8;
 pub(super) struct LightClient {
     /// The path's number.
     pub(super) path: usize,
+    /// Its number among the clients of its path.
+    pub(super) place: usize,
     stream: TcpStream,
     out: Mutex<Out>,
     gone: AtomicBool,
@@ -82,10 +84,10 @@ fn decimal(digits: &[u8]) -> Option<u32> {
 }
 
 impl LightClient {
-    pub(super) fn new(path: usize, number: u64, stream: TcpStream) -> Self {
-        let client = ClientId::from_unique_id(&format!("light {number}"));
+    pub(super) fn new(path: usize, place: usize, stream: TcpStream) -> Self {
+        let client = ClientId::from_unique_id(&format!("light {path} {place}"));
         let out = Mutex::new(Out { pending: Vec::new(), clock: Clock::new(client) });
-        Self { path, stream, out, gone: AtomicBool::new(false) }
+        Self { path, place, stream, out, gone: AtomicBool::new(false) }
     }
 
     pub(super) fn is_gone(&self) -> bool {

@@ -121,6 +121,11 @@ fn report(
         let ms = latency.percentile(quantile) as f64 / 1000.0;
         run.figure(case, name, side, (ms, "ms", latency.len()));
     }
+    let repeated: u64 = measured.iter().map(|one| one.delivered.repeated).sum();
+    if repeated > 0 {
+        let text = format!("{}, {case}: {repeated} deliveries were repetitions", side.name());
+        run.notes.push(text);
+    }
     let owed: u64 = measured.iter().map(|one| one.owed).sum();
     if owed > 0 {
         run.notes.push(format!(
