@@ -44,7 +44,8 @@ pub fn star(data: &[u8]) {
     net.check();
 }
 
-/// Cell `b` is not for clients, nor value `b`, nor a text in cell `a`.
+/// Cell `b` is not for clients, nor value `b`, nor a text in cell `a`; nor an HLC of a container, as in crossfade itself. (Where
+/// one is accepted and a client misses it, TinyBase's ladder does not bring it: it answers row by row, and rows are equal.)
 struct Rules;
 
 impl Policy for Rules {
@@ -52,7 +53,7 @@ impl Policy for Rules {
         let refused = match &edit.target {
             Target::Cell { cell, .. } => forbidden(cell, edit.new),
             Target::Value { value } => *value == "b",
-            Target::Container(_) => false,
+            Target::Container(_) => true,
         };
         if refused { Ruling::Refuse("not yours".to_owned()) } else { Ruling::Accept }
     }
@@ -240,12 +241,12 @@ impl Net {
         }
         let frame = self.hostile_frame(u, at);
         self.taken += frame.len();
-        let before = self.star.store().content().len();
+        let before = self.star.store().hashes();
         match self.star.receive(self.now, &hostile_id(at), &frame, &mut Rules, &mut self.rng) {
             Ok(effects) => self.carry_out(effects),
             Err(close) => {
                 assert!(matches!(close.code, 1007 | 1013 | 4005), "{close}");
-                assert_eq!(self.star.store().content().len(), before);
+                assert_eq!(self.star.store().hashes(), before);
                 self.hostile[at] = Hostile::default();
             }
         }
