@@ -202,7 +202,7 @@ impl Star {
             Payload::Fragment(fragment) => {
                 let timeout = self.limits.fragment_timeout_ms;
                 match peer.fragments.take(call.now, timeout, frame.client, &fragment)? {
-                    Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
+                    Some(whole) => Message::parse(&whole.text).ok_or(Close::INVALID)?,
                     None => return Ok(()),
                 }
             }
