@@ -231,7 +231,7 @@ impl Cell {
 }
 
 /// Writes a cell, or U+FFFC for a deleted one.
-pub(crate) fn write_thing(thing: Option<&Cell>, out: &mut impl Sink) {
+pub(crate) fn write_thing(thing: Option<CellRef<'_>>, out: &mut impl Sink) {
     match thing {
         Some(cell) => cell.write(out),
         None => {
@@ -245,6 +245,11 @@ pub(crate) fn write_thing(thing: Option<&Cell>, out: &mut impl Sink) {
 /// The hash of a cell's or value's stamp: of its JSON text, `:` and HLC. A deleted one hashes as `null`.
 #[must_use]
 pub fn hash_stamp(thing: Option<&Cell>, hlc: Hlc) -> u32 {
+    stamp_hash(thing.map(Cell::view), hlc)
+}
+
+/// As [`hash_stamp`], of a cell that is borrowed.
+pub(crate) fn stamp_hash(thing: Option<CellRef<'_>>, hlc: Hlc) -> u32 {
     let mut fnv = Fnv::START;
     match thing {
         Some(cell) => cell.write(&mut fnv),
