@@ -4,6 +4,7 @@ import { createMergeableStore, type MergeableStore } from 'tinybase/mergeable-st
 
 import { Counts } from '../counts.js';
 import { fromWire, type Json, objectOf, toWire, withUndefined } from '../json.js';
+import { editStore } from './edit.js';
 import type { Edit, Outcome, Step, StoreSchedule } from './schedule.js';
 
 /**
@@ -139,24 +140,14 @@ class World {
   }
 
   #edit(host: Host, { id, ops, rollBack }: Edit): Outcome {
-    const methods = host.store as unknown as Record<string, (...args: Json[]) => unknown>;
     host.diff = undefined;
-    try {
-      host.store.transaction(
-        () => ops.forEach(([method, ...args]) => methods[method]?.(...args)),
-        () => rollBack,
-      );
-    } catch (error) {
-      if (String(error) !== 'Error: tinybase:13') throw error;
-      this.counts.add('store: write overtaken');
-      return ['tinybase:13', null];
-    }
-    if (rollBack) {
-      this.counts.add('store: transaction rolled back');
-      return ['rolled back', null];
+    const ended = editStore(host.store, ops, rollBack);
+    if (ended !== 'done') {
+      this.counts.add(rollBack ? 'store: transaction rolled back' : 'store: write overtaken');
+      return [ended, null];
     }
     if (host.diff !== undefined) this.#diffs.set(id, host.diff);
-    return ['done', host.diff === undefined ? null : (JSON.parse(host.diff) as Json)];
+    return [ended, host.diff === undefined ? null : (JSON.parse(host.diff) as Json)];
   }
 
   #countApply(at: number, diffOf: number): void {
