@@ -162,8 +162,8 @@ class World {
   #pull(host: Host, { store: from }: Host): Outcome {
     this.counts.add('store: pulled by hashes');
     const { store } = host;
-    const said: unknown[] = [];
-    const apply = (changes: [unknown, unknown, 1]): void => {
+    const said: Changes[] = [];
+    const apply = (changes: Changes): void => {
       said.push(changes);
       host.apply(changes);
     };
@@ -197,10 +197,16 @@ const withEmpty = <V extends object>(differing: object, own: object, asked: Reco
   );
 
 /** Answers give cells without HLC as `[thing, ""]` or as `[thing]`, which mean the same. */
-const withoutEmptyHlcs = (changes: unknown): unknown =>
-  JSON.parse(toWire(changes), (_key, value: unknown) =>
-    Array.isArray(value) && value.length === 2 && value[1] === '' ? [value[0]] : value,
-  );
+const withoutEmptyHlcs = ([tables, values]: Changes): Changes => [stamped(tables, 3), stamped(values, 1), 1];
+
+type Changes = [tables: unknown, values: unknown, 1];
+
+const stamped = (stamp: unknown, depth: number): unknown => {
+  const [thing, hlc] = stamp as [unknown, string?];
+  const inside =
+    depth === 0 ? thing : objectOf(Object.entries(thing as object).map(([id, child]) => [id, stamped(child, depth - 1)]));
+  return hlc ? [inside, hlc] : [inside];
+};
 
 /** What is live, with its order, as the driver's `live`. */
 export const live = (store: MergeableStore): Json => {
