@@ -19,7 +19,8 @@ export const makeNetSchedule = (seed: number): NetSchedule => {
   const random = new Random(seed);
   const words = makeWords(random);
   const mode = random.pick(['single', 'multiplexed', 'mixed'] as const);
-  const fragmentBytes = (): number => (fragments && !random.oneIn(4) ? random.between(1, 120) : 0);
+  const fragmentBytes = (): number => 
+    fragments && !random.oneIn(4) ? random.between(random.oneIn(10) ? 1 : 20, 120) : 0;
   const fragments = random.oneIn(2);
   const server: ServerSetup = {
     topology: random.pick(['star', 'peer']),
