@@ -86,6 +86,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         entropy: entropy.clone(),
         unique_id,
     });
+    registry.learn_generations().await?;
     let caught_up = CaughtUp::load(storage.clone()).await?;
     let traffic = RowTraffic::default();
     let rows = LegacyRows {

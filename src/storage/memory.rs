@@ -325,10 +325,15 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
+    fn generations(
+        &self,
+        of: Option<PathId>,
+    ) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
         Box::pin(async move {
             let tables = self.lock();
-            let all = tables.stores.iter().map(|((path, generation), stored)| StoredGeneration {
+            let wanted = |path: &PathId| of.as_ref().is_none_or(|of| of == path);
+            let stores = tables.stores.iter().filter(|((path, _), _)| wanted(path));
+            let all = stores.map(|((path, generation), stored)| StoredGeneration {
                 path: path.clone(),
                 generation: *generation,
                 standing: stored.standing,

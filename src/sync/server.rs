@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
+use super::name::PathName;
 use super::path::{CloseReason, Outbound, PathHandle, client_channel};
 use super::policy::Writer;
 use super::registry::PathRegistry;
@@ -82,10 +83,11 @@ impl SyncServer {
         uri: &Uri,
         upgrade: WebSocketUpgrade,
     ) -> Response {
-        let path = match PathId::new(path) {
-            Ok(path) => path,
+        let name: PathName = match path.parse() {
+            Ok(name) => name,
             Err(e) => return refuse(StatusCode::BAD_REQUEST, "sync-path", &e.to_string()),
         };
+        let path = name.path.clone();
         let admitted = match self.admission.admit(headers, uri, &path) {
             Ok(admitted) => admitted,
             Err(e @ NotAdmitted::Unauthenticated(_)) => {
@@ -114,6 +116,14 @@ impl SyncServer {
             Some(protocol) => upgrade.protocols([protocol]),
             None => upgrade,
         };
+        // Looked at after the path was got, which waits for a rebuild: a client of another generation must
+        // not bring back what was deleted. Only a socket can tell it why.
+        if self.registry.name_of(&path) != name {
+            metrics::counter!("crossfade_sync_other_generation_total").increment(1);
+            return upgrade.on_upgrade(|mut socket| async move {
+                close(&mut socket, CloseReason::rebuilt()).await;
+            });
+        }
         upgrade.on_upgrade(move |socket| async move {
             let expires_in = admitted
                 .expires_ms

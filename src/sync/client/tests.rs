@@ -375,3 +375,22 @@ async fn an_address_where_nobody_listens_is_told() {
     assert!(told.starts_with("the sync server cannot be reached"), "{told}");
     assert!(!told.contains("secret"));
 }
+
+#[tokio::test]
+async fn a_client_of_a_generation_before_is_closed_with_a_code_of_its_own() {
+    let server = TestServer::start().await;
+    let alice = server.client("alice");
+    set(&alice, "r1", "name", "Ada");
+    converged(&[&alice]).await;
+    let team = PathId::new("team").unwrap();
+    guard("rebuilt", server.registry.rebuild(&team)).await.unwrap();
+    let code = |wanted: u16| move |status: &Status| matches!(status, Status::Waiting(Lost::Closed { code, .. }) if *code == wanted);
+    guard("closed with 4005", alice.wait_status(code(4005))).await;
+
+    // By the name that the path has now, an empty client finds what was there.
+    let mut settings = server.settings("alice anew");
+    settings.url = format!("{}@2", server.url).parse().unwrap();
+    let anew = SyncClient::connect(settings);
+    guard("the row", anew.wait_until(|s| s.has_row("users", "r1"))).await;
+    converged(&[&anew]).await;
+}

@@ -1,5 +1,6 @@
 //! The task that owns a path.
 
+mod inspect;
 mod rows;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::storage::{NewEntry, Op, SharedStorage, StorageError};
 use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, RefusedCell, Writer};
 use crate::sync::random::StarRandom;
+use crate::sync::vectors::Vectors;
 
 /// A stamp further ahead of the server's clock than this closes its writer's connection, unmerged: merged,
 /// it would win over everybody's edits until the clocks have caught up.
@@ -61,13 +63,18 @@ struct PathTask {
     star: Star,
     owed: Owed,
     gone: Gone,
+    vectors: Vectors,
     clients: HashMap<ConnectionId, Client>,
+    /// Nobody may use the path any more: its task ends with this batch.
+    retired: bool,
 }
 
 /// Loads a path and starts its task.
 pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHandle, StorageError> {
     let client = ClientId::from_unique_id(&context.unique_id);
-    let store = records::load(&*context.storage, &path, None, client, |_| {}).await?;
+    let mut vectors = Vectors::default();
+    let seen = |hlc| vectors.loaded(hlc);
+    let store = records::load(&*context.storage, &path, None, client, seen).await?;
     let owed = records::owed(&*context.storage, &path).await?;
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
@@ -82,7 +89,9 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         star,
         owed,
         gone: Gone::default(),
+        vectors,
         clients: HashMap::new(),
+        retired: false,
     };
     tokio::spawn(task.run(queue));
     metrics::gauge!("crossfade_sync_paths").increment(1);
@@ -114,6 +123,9 @@ impl PathTask {
             if let Err(error) = self.finish(batch).await {
                 tracing::error!(path = %self.path, %error, "path dropped: its change was not kept");
                 self.close_all(&CloseReason::not_kept());
+                break;
+            }
+            if self.retired {
                 break;
             }
         }
@@ -159,10 +171,15 @@ impl PathTask {
             }
             Command::Disconnect(client) => self.disconnect(&client),
             Command::Frame(client, text) => self.frame(&client, &text, batch),
-            Command::Drain => {
-                for client in self.clients.keys().cloned().collect::<Vec<_>>() {
-                    self.drain(&client, batch);
-                }
+            Command::Drain => self.drain_all(batch),
+            Command::Retire(reply) => {
+                let retired = self.retire(batch);
+                reply_after(batch, reply, Ok(retired));
+            }
+            Command::AskHashes => self.ask_hashes(batch),
+            Command::Report { writers, reply } => {
+                // A caller that went away does not want the answer any more.
+                let _ = reply.send(Ok(self.report(writers)));
             }
             Command::Close(reason) => self.close_all(&reason),
             Command::Read(reader) => {
@@ -192,12 +209,14 @@ impl PathTask {
 
     fn connect(&mut self, id: ConnectionId, client: Client, drain: bool, batch: &mut Batch) {
         let (now, mut random) = (self.now(), self.random());
+        let writer = client.writer.clone();
         if let Some(former) = self.clients.insert(id.clone(), client) {
             // Two sockets with one key cannot be told apart: the newer one is the client's own.
             former.sink.close(CloseReason::new(1008, "crossfade:same-key"));
         } else {
             metrics::gauge!("crossfade_sync_clients").increment(1);
         }
+        self.vectors.connected(id.clone(), writer, now);
         let mut effects = self.star.connect(now, id.clone(), &mut random);
         self.take(&mut effects, batch);
         if drain {
@@ -207,6 +226,7 @@ impl PathTask {
 
     fn disconnect(&mut self, client: &ConnectionId) {
         self.star.disconnect(client);
+        self.vectors.disconnected(client);
         if self.clients.remove(client).is_some() {
             metrics::gauge!("crossfade_sync_clients").decrement(1);
         }
@@ -226,7 +246,8 @@ impl PathTask {
         let writer = client.writer.clone();
         let (now, mut random) = (self.now(), self.random());
         let (path, tables) = (&self.path, &self.context.tables);
-        let mut judge = Judge { path, tables, writer: &writer, refused: Vec::new() };
+        let vectors = &mut self.vectors;
+        let mut judge = Judge { path, tables, writer: &writer, vectors, refused: Vec::new() };
         let received = self.star.receive(now, from, text, &mut judge, &mut random);
         let refused = judge.refused;
         match received {
@@ -243,7 +264,7 @@ impl PathTask {
 
     /// Keeps and sends what the star did, owes what connections wrote, and completes deletions.
     fn take(&mut self, effects: &mut Effects, batch: &mut Batch) {
-        batch.take(&self.path, effects);
+        self.keep(effects, batch);
         for refusal in &effects.refused {
             tracing::info!(path = %self.path, reason = %refusal.reason, "edit refused");
         }
@@ -348,7 +369,7 @@ impl PathTask {
             rows.iter().try_for_each(|(resource, row)| tx.del_row(&resource.table, row.as_str()))
         });
         match written {
-            Ok(((), mut effects)) => batch.take(&self.path, &mut effects),
+            Ok(((), mut effects)) => self.keep(&mut effects, batch),
             Err(error) => tracing::error!(path = %self.path, %error, "incomplete row not deleted"),
         }
     }

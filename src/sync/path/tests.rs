@@ -611,3 +611,5 @@ async fn many_who_want_a_path_load_it_once() {
     let paths = futures_util::future::join_all((0..50).map(|_| world.path())).await;
     assert!(paths.iter().all(|path| path.commands.same_channel(&paths[0].commands)));
 }
+
+mod rebuild;

@@ -100,6 +100,7 @@ impl Star {
     }
 
     pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut Peer) {
+        call.effects.equal.push(id.clone());
         if std::mem::take(&mut peer.draining) {
             peer.ask_at = None;
             call.effects.drained.push(id.clone());

@@ -173,6 +173,16 @@ impl Star {
         self.finish(call, id)
     }
 
+    /// Asks a client for its hashes, unless it is being asked already: if it has everything, the
+    /// [`Effects::equal`] of some later call says so.
+    pub fn ask_hashes(&mut self, now: Millis, id: &ConnectionId, rng: &mut dyn Random) -> Effects {
+        let mut call = Call { now, rng, effects: Effects::default() };
+        if self.peers.get(id).is_some_and(|peer| peer.asked.is_none()) {
+            self.ask(&mut call, id);
+        }
+        self.finish(call, id)
+    }
+
     fn finish(&mut self, call: Call<'_>, id: &ConnectionId) -> Effects {
         self.note_deadline(id);
         call.effects
