@@ -11,6 +11,7 @@
 pub mod backfill;
 mod caught_up;
 pub mod client;
+mod late;
 mod legacy_rows;
 mod mapped;
 pub mod mirror;

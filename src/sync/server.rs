@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
+use super::late::Late;
 use super::name::PathName;
 use super::path::{CloseReason, Outbound, PathHandle, client_channel};
 use super::policy::Writer;
@@ -118,10 +119,19 @@ impl SyncServer {
         };
         // Looked at after the path was got, which waits for a rebuild: a client of another generation must
         // not bring back what was deleted. Only a socket can tell it why.
-        if self.registry.name_of(&path) != name {
+        let current = self.registry.name_of(&path);
+        if current != name {
             metrics::counter!("crossfade_sync_other_generation_total").increment(1);
-            return upgrade.on_upgrade(|mut socket| async move {
-                close(&mut socket, CloseReason::rebuilt()).await;
+            let context = self.registry.context().clone();
+            return upgrade.on_upgrade(move |mut socket| async move {
+                let reason = if name.generation.next() == current.generation {
+                    let (admitted, current) = (&admitted, &handle);
+                    let late = Late { context: &context, name: &name, client, admitted, current };
+                    late.take(&mut socket).await
+                } else {
+                    CloseReason::rebuilt()
+                };
+                close(&mut socket, reason).await;
             });
         }
         upgrade.on_upgrade(move |socket| async move {

@@ -15,9 +15,10 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared, Settled};
+pub(super) use records::load;
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, Outbound, client_channel};
-pub(super) use task::{PathContext, spawn};
+pub(super) use task::{MAX_AHEAD_MS, PathContext, spawn};
 
 use std::sync::Arc;
 

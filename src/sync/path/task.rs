@@ -29,7 +29,7 @@ use crate::sync::vectors::Vectors;
 
 /// A stamp further ahead of the server's clock than this closes its writer's connection, unmerged: merged,
 /// it would win over everybody's edits until the clocks have caught up.
-const MAX_AHEAD_MS: u64 = 60_000;
+pub(in crate::sync) const MAX_AHEAD_MS: u64 = 60_000;
 /// Commands that become one commit at most.
 const BATCH: usize = 64;
 
