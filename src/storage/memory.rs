@@ -15,6 +15,8 @@ use crate::migration::{PathId, ResourceName, RowId};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStorage {
     tables: Arc<Mutex<Tables>>,
+    commits: Arc<tokio::sync::Mutex<()>>,
+    loads: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +35,16 @@ impl MemoryStorage {
     /// Lets the next `count` commits fail, none of their changes being kept.
     pub fn fail_commits(&self, count: u32) {
         self.lock().fail_next = count;
+    }
+
+    /// Lets commits wait until the guard is dropped.
+    pub async fn hold_commits(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.commits.clone().lock_owned().await
+    }
+
+    /// Lets the loading of paths wait until the guard is dropped.
+    pub async fn hold_loads(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.loads.clone().lock_owned().await
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -134,6 +146,7 @@ fn of_path<K, V: Clone>(map: &BTreeMap<K, V>, belongs: impl Fn(&K) -> bool) -> V
 impl Storage for MemoryStorage {
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>> {
         Box::pin(async move {
+            drop(self.commits.lock().await);
             let mut tables = self.lock();
             if tables.fail_next > 0 {
                 tables.fail_next -= 1;
@@ -147,7 +160,10 @@ impl Storage for MemoryStorage {
     }
 
     fn load_path(&self, path: PathId) -> BoxFuture<'_, Result<StoredPath, StorageError>> {
-        Box::pin(async move { Ok(self.lock().stored(&path)) })
+        Box::pin(async move {
+            drop(self.loads.lock().await);
+            Ok(self.lock().stored(&path))
+        })
     }
 
     fn bases(

@@ -61,7 +61,11 @@ impl Raw {
 /// What effects send: to whom, and the message.
 fn told(effects: &Effects) -> Vec<(String, Json)> {
     let one = |outgoing: &Outgoing| {
-        let to = outgoing.to.iter().map(ConnectionId::as_str).collect::<Vec<_>>().join(" ");
+        let to = match &outgoing.to {
+            Recipients::One(id) => id.to_string(),
+            Recipients::All { except: None } => "all".to_owned(),
+            Recipients::All { except: Some(id) } => format!("all but {id}"),
+        };
         (to, Json::parse(outgoing.frame.strip_prefix("S\n").unwrap()).unwrap())
     };
     effects.send.iter().map(one).collect()
@@ -181,7 +185,7 @@ fn what_a_client_writes_reaches_the_others_only_and_in_one_frame() {
     let _ = raw.star.connect(NOW, "Z".into(), &mut raw.rng);
     let effects = raw.send("X", &diff("c", 1.0, hlc(0, "x"))).unwrap();
     let [outgoing] = effects.send.as_slice() else { panic!("{effects:?}") };
-    assert_eq!(outgoing.to, Recipients::Many([ConnectionId::from("Y"), "Z".into()].into()));
+    assert_eq!(outgoing.to, Recipients::All { except: Some("X".into()) });
     let [change] = effects.changed.as_slice() else { panic!("{effects:?}") };
     assert_eq!((change.new.clone(), change.hlc), (Some(Cell::from(1)), hlc(0, "x")));
     assert_eq!(change.by, Writer::Connection("X".into()));
@@ -288,7 +292,7 @@ fn another_content_under_a_stamp_that_is_taken_is_refused() {
     let effects = raw.send("Y", &diff("c", 2.0, hlc(0, "x"))).unwrap();
     assert_eq!(effects.refused.len(), 1);
     let recipients: Vec<_> = told(&effects).into_iter().map(|(to, _)| to).collect();
-    assert_eq!(recipients, ["Y", "X"]);
+    assert_eq!(recipients, ["Y", "all but Y"]);
     let (kept, stamp) = raw.star.store().stamp("t", "r", "c").unwrap();
     assert_eq!(kept, Some(Cell::from(1)));
     assert!(stamp > hlc(0, "x"));
@@ -426,4 +430,53 @@ fn more_than_a_frame_can_hold_closes_the_connection_that_would_need_it() {
     let effects = raw.send("Y", "S\n[null,4,{}]").unwrap();
     assert_eq!((effects.send.len(), effects.close), (0, vec![("Y".into(), Close::TOO_LARGE)]));
     assert_eq!(raw.star.connections().len(), 1);
+}
+
+#[test]
+fn what_many_wrote_leaves_in_one_frame_when_it_is_flushed() {
+    let mut raw = Raw::new(Limits { coalesce: true, ..Limits::default() });
+    let _ = raw.star.connect(NOW, "Z".into(), &mut raw.rng);
+    for (at, writer) in ["X", "Y", "X"].into_iter().enumerate() {
+        let effects = raw.send(writer, &diff("c", at as f64, hlc(at as u64, writer))).unwrap();
+        assert_eq!((effects.send.len(), effects.changed.len()), (0, 1));
+    }
+    let flushed = told(&raw.star.flush(raw.now, &mut raw.rng));
+    let [(to, message)] = flushed.as_slice() else { panic!("{flushed:?}") };
+    assert_eq!(to, "all");
+    let mut newest = Changes::new();
+    newest.set_cell("t", "r", "c", Some(2.0.into()), hlc(2, "X"));
+    assert_eq!(Changes::from_json(&message.items()[2].stringify()), Ok(newest));
+    assert!(raw.star.flush(raw.now, &mut raw.rng).is_empty(), "once");
+    // What one alone wrote is not sent back to it.
+    let _ = raw.send("Y", &diff("d", 1.0, hlc(3, "Y"))).unwrap();
+    assert_eq!(told(&raw.star.flush(raw.now, &mut raw.rng))[0].0, "all but Y");
+}
+
+#[test]
+fn hashes_are_told_behind_the_content_that_they_speak_of() {
+    let mut raw = Raw::new(Limits { coalesce: true, ..Limits::default() });
+    let _ = raw.send("X", &diff("c", 1.0, hlc(0, "X"))).unwrap();
+    let told = raw.say("Y", "\n[null,1,\"\"]");
+    let [(first, diff), (second, hashes)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((first.as_str(), second.as_str()), ("all but X", "Y"));
+    assert_eq!((diff.items()[1].uint(), hashes.items()[1].uint()), (3, 0));
+    assert_eq!(hashes.items()[2].hashes(), raw.star.store().hashes());
+}
+
+#[test]
+fn a_long_broadcast_goes_in_several_frames() {
+    let mut raw = Raw::new(Limits { coalesce: true, ..Limits::default() });
+    let text = "x".repeat(300 << 10);
+    for (at, cell) in ["a", "b", "c", "d", "e", "f", "g"].into_iter().enumerate() {
+        let frame = diff(cell, 0.0, hlc(at as u64, "X")).replace("[0,", &format!("[\"{text}\","));
+        let _ = raw.send("X", &frame).unwrap();
+    }
+    let effects = raw.star.flush(raw.now, &mut raw.rng);
+    assert!(effects.send.iter().all(|outgoing| outgoing.frame.len() < 1 << 20));
+    let mut together = store("together");
+    for (_, message) in told(&effects) {
+        let changes = Changes::from_json(&message.items()[2].stringify()).unwrap();
+        together.merge(NOW, &changes).unwrap();
+    }
+    assert_eq!(together.hashes(), raw.star.store().hashes());
 }

@@ -23,6 +23,9 @@ pub struct Limits {
     pub ahead_close: Option<Close>,
     /// While draining: how long to wait, in milliseconds, before asking a client again for its hashes.
     pub drain_pause_ms: Millis,
+    /// Whether broadcasts wait for [`Star::flush`](super::Star::flush), so that what many calls merged leaves in one frame.
+    /// Otherwise each call broadcasts what it merged.
+    pub coalesce: bool,
 }
 
 impl Default for Limits {
@@ -34,6 +37,7 @@ impl Default for Limits {
             max_ahead_ms: MAX_AHEAD_MS,
             ahead_close: None,
             drain_pause_ms: 100,
+            coalesce: false,
         }
     }
 }
@@ -43,23 +47,21 @@ impl Default for Limits {
 pub enum Recipients {
     /// One connection.
     One(ConnectionId),
-    /// Several connections, at least one.
-    Many(Arc<[ConnectionId]>),
+    /// All connections, but for the one whose own edits these are.
+    All {
+        /// The one left out, if there is one.
+        except: Option<ConnectionId>,
+    },
 }
 
 impl Recipients {
-    /// All recipients.
-    pub fn iter(&self) -> impl Iterator<Item = &ConnectionId> {
-        match self {
-            Self::One(id) => std::slice::from_ref(id).iter(),
-            Self::Many(ids) => ids.iter(),
-        }
-    }
-
     /// Whether this connection is among them.
     #[must_use]
     pub fn contains(&self, id: &ConnectionId) -> bool {
-        self.iter().any(|recipient| recipient == id)
+        match self {
+            Self::One(one) => one == id,
+            Self::All { except } => except.as_ref() != Some(id),
+        }
     }
 }
 

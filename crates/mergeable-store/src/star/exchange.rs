@@ -1,6 +1,7 @@
 //! The exchange of hashes with one client: asking for them, pulling what differs, draining.
 
-use super::{Call, MAX_UNANSWERED, Peer, Policy, Star};
+use super::peer::{Peer, PeerState};
+use super::{Call, MAX_UNANSWERED, Policy, Star};
 use crate::hash::ContentHashes;
 use crate::json::Json;
 use crate::message::{self, Say};
@@ -17,7 +18,7 @@ impl Star {
         body: &Json,
         policy: &mut dyn Policy,
     ) -> Result<(), Close> {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.peers.get_mut(from).map(Peer::state) else {
             return Ok(());
         };
         if let Some((asked, _)) = &peer.asked
@@ -56,7 +57,7 @@ impl Star {
         hashes: ContentHashes,
         request: Option<&Text>,
     ) {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.peers.get_mut(from).map(Peer::state) else {
             return;
         };
         if hashes == self.store.hashes() {
@@ -82,7 +83,7 @@ impl Star {
 
     /// A pull is over, with or without success.
     pub(super) fn pulled(&mut self, call: &mut Call<'_>, from: &ConnectionId) {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.peers.get_mut(from).map(Peer::state) else {
             return;
         };
         let announced = peer.pull.take().map(|pull| pull.announced);
@@ -95,11 +96,12 @@ impl Star {
         }
         // The client lacks something, perhaps because it arrived while it was still loading: let it look.
         peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms);
+        self.send_unsent(call);
         let transaction = pull::transaction_id(call.rng);
         self.send(call, from, Say::ContentHashes(own).remainder(Some(&transaction)));
     }
 
-    pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut Peer) {
+    pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut PeerState) {
         if std::mem::take(&mut peer.draining) {
             peer.ask_at = None;
             call.effects.drained.push(id.clone());
@@ -107,7 +109,7 @@ impl Star {
     }
 
     pub(super) fn ask(&mut self, call: &mut Call<'_>, id: &ConnectionId) {
-        let Some(peer) = self.peers.get_mut(id) else {
+        let Some(peer) = self.peers.get_mut(id).map(Peer::state) else {
             return;
         };
         let request = pull::request_id(&pull::transaction_id(call.rng), call.rng);
@@ -118,7 +120,7 @@ impl Star {
     }
 
     pub(super) fn expire(&mut self, call: &mut Call<'_>, id: &ConnectionId) {
-        let Some(peer) = self.peers.get_mut(id) else {
+        let Some(peer) = self.peers.get_mut(id).map(Peer::state) else {
             return;
         };
         peer.fragments.expire(call.now);

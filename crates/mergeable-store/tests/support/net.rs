@@ -123,6 +123,14 @@ impl Net {
         self.carry_out(write.unwrap().1);
     }
 
+    /// Ends a batch; false if there was nothing to broadcast.
+    pub(crate) fn flush(&mut self) -> bool {
+        let effects = self.star.flush(self.now, &mut self.rng);
+        let sent = !effects.send.is_empty();
+        self.carry_out(effects);
+        sent
+    }
+
     pub(crate) fn drain(&mut self, at: usize) {
         let effects = self.star.drain(self.now, &self.clients[at].id, &mut self.rng);
         self.carry_out(effects);
@@ -155,7 +163,9 @@ impl Net {
     /// Delivers everything until nobody has anything to say, without time passing.
     pub(crate) fn settle(&mut self) {
         let mut frames = 0;
-        while (0..self.clients.len()).any(|at| self.step_up(at) || self.step_down(at)) {
+        while (0..self.clients.len()).any(|at| self.step_up(at) || self.step_down(at))
+            || self.flush()
+        {
             frames += 1;
             assert!(frames < 100_000, "the talk does not end");
         }
