@@ -23,10 +23,12 @@ pub struct Fragment<'a> {
     pub message: &'a str,
     /// Which piece, from 0.
     pub index: usize,
-    /// How many pieces.
+    /// How many pieces, at most [`MAX_FRAGMENTS`].
     pub total: usize,
     /// The piece.
     pub text: &'a str,
+    /// All of it as it came: ids, numbers and text.
+    pub remainder: &'a str,
 }
 
 /// Text that has the form of a fragment, whatever its numbers.
@@ -35,10 +37,15 @@ pub(crate) struct FragmentForm<'a> {
     index: &'a str,
     total: &'a str,
     text: &'a str,
+    remainder: &'a str,
 }
 
 impl<'a> FragmentForm<'a> {
     pub(crate) fn of(remainder: &'a str) -> Option<Self> {
+        // Looked at first, so that a long message is not searched for line ends.
+        if remainder.as_bytes().get(ID_LENGTH) != Some(&b'\n') {
+            return None;
+        }
         let (message, rest) = remainder.split_once('\n')?;
         let (index, rest) = rest.split_once('\n')?;
         let (total, text) = rest.split_once('\n')?;
@@ -49,6 +56,7 @@ impl<'a> FragmentForm<'a> {
             index,
             total,
             text,
+            remainder,
         })
     }
 }
@@ -56,27 +64,54 @@ impl<'a> FragmentForm<'a> {
 impl<'a> Fragment<'a> {
     /// Reads the part of a frame behind the client id.
     pub(crate) fn parse(remainder: &'a str) -> Result<Self, Close> {
-        let form = FragmentForm::of(remainder).ok_or(Close::INVALID)?;
+        FragmentForm::of(remainder).ok_or(Close::INVALID)?.read()
+    }
+}
+
+impl<'a> FragmentForm<'a> {
+    /// Reads the numbers, in TinyBase's order of looking at them: how many there are comes first.
+    pub(crate) fn read(self) -> Result<Fragment<'a>, Close> {
         // A number too long for the machine is as much out of bounds as the greatest it has.
         let number = |text: &str| text.parse::<usize>().unwrap_or(usize::MAX);
-        let (index, total) = (number(form.index), number(form.total));
-        if total == 0 || index >= total {
-            return Err(Close::INVALID);
-        }
+        let (index, total) = (number(self.index), number(self.total));
         if total > MAX_FRAGMENTS {
             return Err(Close::FRAGMENTS);
         }
-        Ok(Self { message: form.message, index, total, text: form.text })
+        if index >= total {
+            return Err(Close::INVALID);
+        }
+        let Self { message, text, remainder, .. } = self;
+        Ok(Fragment { message, index, total, text, remainder })
     }
+}
+
+/// A piece as it is kept.
+#[derive(Clone, Debug)]
+struct Piece {
+    index: usize,
+    /// The whole remainder, for whoever passes it on; empty where only counted.
+    remainder: Box<str>,
+    /// Where the piece's text begins in it.
+    text_at: usize,
 }
 
 /// A message that is not yet whole.
 #[derive(Clone, Debug)]
 struct Group {
-    pieces: Vec<Option<Box<str>>>,
-    missing: usize,
+    /// In the order of their indices. As many as have come, so that a small frame cannot claim room for a thousand.
+    pieces: Vec<Piece>,
+    total: usize,
     bytes: usize,
     until: Millis,
+}
+
+/// A message of which all pieces have come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Whole {
+    /// The pieces' texts, joined.
+    pub(crate) text: String,
+    /// The pieces' remainders as they came, in the order of their indices.
+    pub(crate) remainders: Vec<Box<str>>,
 }
 
 /// The unfinished messages of one socket.
@@ -88,7 +123,7 @@ pub(crate) struct Reassembly {
 }
 
 impl Reassembly {
-    /// Takes a fragment; the whole remainder once all pieces are here.
+    /// Takes a fragment; the whole message once all pieces are here.
     ///
     /// # Errors
     /// How the socket has to be closed.
@@ -98,41 +133,76 @@ impl Reassembly {
         timeout: Millis,
         client: &str,
         fragment: &Fragment<'_>,
-    ) -> Result<Option<String>, Close> {
+    ) -> Result<Option<Whole>, Close> {
+        let piece = Piece {
+            index: fragment.index,
+            remainder: fragment.remainder.into(),
+            text_at: fragment.remainder.len() - fragment.text.len(),
+        };
+        let group = self.insert(now, timeout, client, fragment, piece)?;
+        Ok(group.map(|group| Whole {
+            text: group.pieces.iter().map(|piece| &piece.remainder[piece.text_at..]).collect(),
+            remainders: group.pieces.into_iter().map(|piece| piece.remainder).collect(),
+        }))
+    }
+
+    /// Takes note of a fragment that somebody else keeps, by the same rules.
+    ///
+    /// # Errors
+    /// How the socket has to be closed.
+    pub(crate) fn count(
+        &mut self,
+        now: Millis,
+        timeout: Millis,
+        client: &str,
+        fragment: &Fragment<'_>,
+    ) -> Result<(), Close> {
+        let piece = Piece { index: fragment.index, remainder: Box::default(), text_at: 0 };
+        self.insert(now, timeout, client, fragment, piece).map(drop)
+    }
+
+    /// Adds a piece; gives the group, no longer kept, once it is whole. What is retained counts as TinyBase counts it: the
+    /// remainder, and the key once.
+    fn insert(
+        &mut self,
+        now: Millis,
+        timeout: Millis,
+        client: &str,
+        fragment: &Fragment<'_>,
+        piece: Piece,
+    ) -> Result<Option<Group>, Close> {
         self.expire(now);
         let key = (Box::from(client), Box::from(fragment.message));
-        if !self.groups.contains_key(&key) {
-            if self.groups.len() >= MAX_GROUPS {
-                return Err(Close::FRAGMENTS);
-            }
-            let group = Group {
-                pieces: vec![None; fragment.total],
-                missing: fragment.total,
-                bytes: 0,
-                until: now + timeout,
-            };
-            self.groups.insert(key.clone(), group);
-        }
-        let Some(group) = self.groups.get_mut(&key) else {
-            return Ok(None);
-        };
-        if group.pieces.len() != fragment.total {
-            return Err(Close::INVALID);
-        }
-        match group.pieces.get_mut(fragment.index) {
-            Some(piece @ None) => *piece = Some(fragment.text.into()),
-            _ => return Err(Close::INVALID),
-        }
-        group.missing -= 1;
-        group.bytes += fragment.text.len();
-        self.bytes += fragment.text.len();
-        if self.bytes > MAX_RETAINED_BYTES {
+        let known = self.groups.get(&key);
+        if known.is_none() && self.groups.len() >= MAX_GROUPS {
             return Err(Close::FRAGMENTS);
         }
-        if group.missing > 0 {
+        let at = match known {
+            None => 0,
+            Some(group) if group.total != fragment.total => return Err(Close::INVALID),
+            Some(group) => match group.pieces.binary_search_by_key(&piece.index, |p| p.index) {
+                Ok(_) => return Err(Close::INVALID),
+                Err(at) => at,
+            },
+        };
+        let key_bytes = if known.is_none() { client.len() + 1 + ID_LENGTH } else { 0 };
+        let retained = fragment.remainder.len() + key_bytes;
+        if self.bytes + retained > MAX_RETAINED_BYTES {
+            return Err(Close::FRAGMENTS);
+        }
+        self.bytes += retained;
+        let group = self.groups.entry(key.clone()).or_insert_with(|| Group {
+            pieces: Vec::new(),
+            total: fragment.total,
+            bytes: 0,
+            until: now + timeout,
+        });
+        group.bytes += retained;
+        group.pieces.insert(at, piece);
+        if group.pieces.len() < group.total {
             return Ok(None);
         }
-        Ok(self.remove(&key).map(|group| group.pieces.into_iter().flatten().collect()))
+        Ok(self.remove(&key))
     }
 
     /// Drops the messages whose time is over, silently.
@@ -144,6 +214,16 @@ impl Reassembly {
             let key = key.clone();
             self.remove(&key);
         }
+    }
+
+    /// Drops the messages of these client ids.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(&str) -> bool) {
+        let bytes = &mut self.bytes;
+        self.groups.retain(|(client, _), group| {
+            let gone = is_gone(client);
+            *bytes -= if gone { group.bytes } else { 0 };
+            !gone
+        });
     }
 
     /// When the next message expires.
@@ -195,4 +275,80 @@ fn cut(mut text: &str, size: usize) -> Vec<&str> {
         pieces.push(text);
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "msgmsgmsgmsg0001";
+
+    fn frame(id: &str, index: usize, total: usize, text: &str) -> String {
+        format!("{id}\n{index}\n{total}\n{text}")
+    }
+
+    fn take(
+        reassembly: &mut Reassembly,
+        now: Millis,
+        remainder: &str,
+    ) -> Result<Option<Whole>, Close> {
+        reassembly.take(now, 1000, "", &Fragment::parse(remainder)?)
+    }
+
+    #[test]
+    fn pieces_come_in_any_order_and_keep_their_spelling() {
+        let mut reassembly = Reassembly::default();
+        let pieces = [format!("{ID}\n02\n3\nc"), frame(ID, 0, 3, "a"), frame(ID, 1, 3, "\nb")];
+        assert_eq!(take(&mut reassembly, 0, &pieces[0]), Ok(None));
+        assert_eq!(take(&mut reassembly, 0, &pieces[1]), Ok(None));
+        let whole = take(&mut reassembly, 0, &pieces[2]).unwrap().unwrap();
+        assert_eq!(whole.text, "a\nbc");
+        let in_order = [&pieces[1], &pieces[2], &pieces[0]].map(|piece| piece.as_str().into());
+        assert_eq!(whole.remainders, in_order);
+        assert_eq!((reassembly.bytes, reassembly.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn how_many_there_are_is_looked_at_before_which_one_it_is() {
+        let parse = |index: &str, total: &str| {
+            Fragment::parse(&format!("{ID}\n{index}\n{total}\n")).map(|fragment| fragment.index)
+        };
+        let long = "9".repeat(40);
+        assert_eq!(parse("999", "1000"), Ok(999));
+        assert_eq!(parse("2000", "1001"), Err(Close::FRAGMENTS));
+        assert_eq!(parse(&long, &long), Err(Close::FRAGMENTS));
+        assert_eq!(parse(&long, "1000"), Err(Close::INVALID));
+        assert_eq!(parse("0", "0"), Err(Close::INVALID));
+        for remainder in ["", "short\n0\n1\n", "msgmsgmsgmsg000!\n0\n1\n", "msgmsgmsgmsg0001\n0\n1"]
+        {
+            assert_eq!(Fragment::parse(remainder), Err(Close::INVALID), "{remainder:?}");
+        }
+    }
+
+    #[test]
+    fn a_group_is_dropped_after_its_time_and_its_place_is_free_again() {
+        let mut reassembly = Reassembly::default();
+        for number in 0..MAX_GROUPS {
+            take(&mut reassembly, 0, &frame(&format!("{number:016}"), 0, 2, "x")).unwrap();
+        }
+        let one_more = frame(ID, 0, 2, "x");
+        assert_eq!(take(&mut reassembly, 999, &one_more), Err(Close::FRAGMENTS));
+        assert_eq!(take(&mut reassembly, 1000, &one_more), Ok(None));
+        // Too late for the first group: this begins another one.
+        assert_eq!(take(&mut reassembly, 1000, &frame(&"0".repeat(16), 1, 2, "x")), Ok(None));
+    }
+
+    #[test]
+    fn what_is_retained_is_bounded_to_the_byte_and_forgotten_with_its_client() {
+        let mut reassembly = Reassembly::default();
+        let (first, second) = (frame(ID, 0, 3, ""), frame(ID, 1, 3, ""));
+        let room = MAX_RETAINED_BYTES - first.len() - 1 - ID_LENGTH - second.len();
+        take(&mut reassembly, 0, &first).unwrap();
+        let over = second.clone() + &"x".repeat(room + 1);
+        assert_eq!(take(&mut reassembly, 0, &over), Err(Close::FRAGMENTS));
+        assert_eq!(take(&mut reassembly, 0, &over[..over.len() - 1]), Ok(None));
+        assert_eq!(reassembly.bytes, MAX_RETAINED_BYTES);
+        reassembly.forget(str::is_empty);
+        assert_eq!((reassembly.bytes, reassembly.groups.len()), (0, 0));
+    }
 }

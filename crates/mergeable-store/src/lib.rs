@@ -6,8 +6,11 @@
 //! changed, to store it. So the same code runs in production and under simulated time.
 //!
 //! - [`MergeableStore`]: tables and values with stamps and hashes; transactions, merging, loading and saving.
-//! - [`Synchronizer`]: a client's end of a connection, as TinyBase's `createWsSynchronizer`.
+//! - [`Synchronizer`]: a client's end of a connection, as TinyBase's `createWsSynchronizer`; [`MultiplexedClient`]: several
+//!   on the channels of one connection.
 //! - [`Star`]: the server's end of all connections of a path; each client's only peer.
+//! - [`Relay`]: the same as TinyBase's own server has it; clients are each other's peers.
+//! - [`Channels`]: the server's end of a multiplexed connection, which carries several paths.
 //!
 //! ```
 //! use std::collections::VecDeque;
@@ -54,7 +57,8 @@
 //!         }
 //!     }
 //! }
-//! assert_eq!(clients[1].store().get_cell("pets", "fido", "species"), Some(&Cell::from("dog")));
+//! let dog = Cell::from("dog");
+//! assert_eq!(clients[1].store().get_cell("pets", "fido", "species"), Some(dog.view()));
 //! assert_eq!(clients[1].store().hashes(), star.store().hashes());
 //! # Ok(())
 //! # }
@@ -62,6 +66,7 @@
 
 mod cell;
 mod changes;
+mod channels;
 mod client;
 mod content;
 mod diff;
@@ -74,15 +79,23 @@ mod load;
 mod merge;
 mod message;
 mod pull;
+mod relay;
 mod saved;
 mod star;
 mod store;
 mod text;
 mod transaction;
 
-pub use cell::{Cell, CellError, hash_stamp};
+pub use cell::{Cell, CellError, CellRef, hash_stamp};
 pub use changes::{Changes, ChangesError, Container, RowChanges, Stamp, TableChanges};
-pub use client::{ClientEffects, Synchronizer};
+pub use channels::{
+    ChannelEvent, ChannelId, Channels, InvalidChannelId, MAX_CHANNEL_ID_BYTES, MAX_CHANNELS,
+    MAX_CHANNELS_WITH_LEFT,
+};
+pub use client::{
+    ChannelsEffects, ChannelsError, ClientEffects, MAX_PEERS, MultiplexedClient, Synchronizer,
+    Unanswered,
+};
 pub use diff::{CellHashes, RowHashes, TableHashes, ValueHashes};
 pub use fragment::{MAX_FRAGMENTS, MAX_GROUPS, MAX_RETAINED_BYTES};
 pub use hash::{ContentHashes, hash_in_parent, hash_text};
@@ -92,12 +105,13 @@ pub use merge::{
     CellChange, ConnectionId, ContainerChange, MergeError, Merged, ValueChange, Writer,
 };
 pub use message::{Close, Frame, MAX_FRAME_BYTES, Message, Payload};
+pub use relay::Relay;
 pub use saved::LoadError;
 pub use star::{
     Edit, Effects, Inbound, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
 };
 pub use store::MergeableStore;
-pub use text::{AsText, Text};
+pub use text::{AsText, Text, TextRef};
 pub use transaction::{EditError, Transaction};
 
 /// Milliseconds since 1970, as JavaScript's `Date.now()`.

@@ -1,7 +1,7 @@
 //! Frames: what travels over a socket, parsed strictly and written as TinyBase writes it.
 //!
 //! This is the single-store ("legacy") form, `<client id>\n<remainder>`. A multiplexed socket wraps exactly such a payload in
-//! `M\n<channel>\n`; its reader takes the wrapper off and calls [`Frame::parse`] for each channel.
+//! `M\n<channel>\n`: see [`Channels`](crate::Channels).
 
 use std::borrow::Cow;
 
@@ -32,6 +32,8 @@ impl Close {
     pub const INVALID: Self = Self { code: 1007, reason: Cow::Borrowed("tinybase:14") };
     /// A frame over [`MAX_FRAME_BYTES`], in either direction.
     pub const TOO_LARGE: Self = Self { code: 1013, reason: Cow::Borrowed("tinybase:15:socket") };
+    /// Too many channels, or too long a channel id.
+    pub const CHANNELS: Self = Self { code: 1013, reason: Cow::Borrowed("tinybase:15:channels") };
     /// Too many, or too much, of unfinished fragmented messages.
     pub const FRAGMENTS: Self = Self { code: 1013, reason: Cow::Borrowed("tinybase:15:fragments") };
 }
@@ -41,7 +43,9 @@ impl Close {
 pub struct Frame<'a> {
     /// The client id in front: to whom (at a server; empty: everybody), or from whom (at a client).
     pub client: &'a str,
-    /// What follows.
+    /// What follows, as it came.
+    pub remainder: &'a str,
+    /// What follows, read.
     pub payload: Payload<'a>,
 }
 
@@ -94,7 +98,7 @@ impl<'a> Frame<'a> {
             Some(message) => Payload::Message(message),
             None => Payload::Fragment(Fragment::parse(remainder)?),
         };
-        Ok(Self { client, payload })
+        Ok(Self { client, remainder, payload })
     }
 }
 

@@ -266,6 +266,9 @@ fn schedule(seed: u64, steps: usize, limits: Limits) {
         if rng.one_in(8) {
             net.flush();
         }
+        if rng.one_in(8) {
+            net.send_backlog();
+        }
         let (table, row, cell) = (IDS[rng.below(2)], IDS[rng.below(3)], IDS[rng.below(3)]);
         match rng.below(20) {
             0 if net.clients[at].connected => net.cut(at),
@@ -317,6 +320,14 @@ fn random_schedules_converge_in_fragments() {
 fn random_schedules_converge_with_broadcasts_in_batches() {
     for seed in 2000..2200 {
         schedule(seed, 150, Limits { coalesce: true, ..Limits::default() });
+    }
+}
+
+#[test]
+fn random_schedules_converge_with_answers_that_have_no_room() {
+    for seed in 3000..3200 {
+        let answer_bytes = [1, 60, 200][seed as usize % 3];
+        schedule(seed, 150, Limits { answer_bytes, coalesce: seed % 2 == 0, ..Limits::default() });
     }
 }
 

@@ -246,9 +246,9 @@ fn a_refused_edit_is_restamped_and_its_writer_goes_back() {
     net.assert_converged();
     for client in &net.clients {
         let store = client.sync.store();
-        assert_eq!(store.get_cell("users", "u1", "role"), Some(&Cell::from(1)));
+        assert_eq!(store.get_cell("users", "u1", "role"), Some(Cell::from(1).view()));
         assert_eq!(store.get_cell("users", "u2", "role"), None);
-        assert_eq!(store.get_cell("users", "u2", "name"), Some(&Cell::from(3)));
+        assert_eq!(store.get_cell("users", "u2", "name"), Some(Cell::from(3).view()));
     }
     let refused: Vec<_> =
         net.seen.refused.iter().map(|refusal| (&refusal.target, &refusal.refused)).collect();
@@ -312,7 +312,7 @@ fn stamps_from_the_future_are_ignored_or_close_the_connection() {
     let mut raw = Raw::new(limits);
     assert!(!raw.send("X", &diff("c", 1.0, hlc(60_000, "x"))).unwrap().is_empty());
     assert_eq!(raw.send("X", &diff("c", 2.0, hlc(60_001, "x"))), Err(skew));
-    assert_eq!(raw.star.store().get_cell("t", "r", "c"), Some(&Cell::from(1)));
+    assert_eq!(raw.star.store().get_cell("t", "r", "c"), Some(Cell::from(1).view()));
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn a_drain_brings_what_the_client_still_has_and_ends() {
         net.settle();
     }
     assert_eq!(net.seen.drained, [net.clients[0].id.clone()]);
-    assert_eq!(net.committed.get_cell("t", "mine", "c"), Some(&Cell::from(1)));
+    assert_eq!(net.committed.get_cell("t", "mine", "c"), Some(Cell::from(1).view()));
     net.assert_converged();
 }
 
@@ -416,20 +416,75 @@ fn long_messages_go_in_fragments_when_so_configured() {
     assert!((40..=48).contains(&longest), "{longest} bytes");
 }
 
-#[test]
-fn more_than_a_frame_can_hold_closes_the_connection_that_would_need_it() {
-    let mut raw = Raw::new(Limits::default());
+/// A cell of 9 MiB in each of two rows.
+fn two_long_rows(raw: &mut Raw) {
     let half = "x".repeat(9 << 20);
     for row in ["a", "b"] {
-        // Each is sent on its own; only an answer with both is too large.
         let frame = diff("c", 0.0, hlc(0, "x"))
             .replace("\"r\"", &format!("\"{row}\""))
             .replace("[0,", &format!("[\"{half}\","));
         let _ = raw.send("X", &frame).unwrap();
     }
-    let effects = raw.send("Y", "S\n[null,4,{}]").unwrap();
-    assert_eq!((effects.send.len(), effects.close), (0, vec![("Y".into(), Close::TOO_LARGE)]));
-    assert_eq!(raw.star.connections().len(), 1);
+}
+
+#[test]
+fn what_an_answer_has_no_room_for_follows_in_diffs() {
+    let mut raw = Raw::new(Limits::default());
+    two_long_rows(&mut raw);
+    let _ = raw.send("X", &diff("c", 1.0, hlc(0, "x"))).unwrap();
+    let mut together = store("together");
+    let answer = raw.say("Y", "S\n[null,4,{}]");
+    assert_eq!(answer[0].1.stringify(), "[null,0,[[{}],{}]]", "the first row is too long for it");
+    assert_eq!(raw.star.backlogged().count(), 0, "Y may still be loading");
+    // The client has loaded, and tells so by its hashes.
+    assert!(raw.say("Y", "\n[\"abcdefghijk\",2,[0,0]]").is_empty(), "no use in asking it now");
+    let mut numbers = Vec::new();
+    while raw.star.backlogged().next().is_some() {
+        assert!(raw.star.send_backlog(raw.now, &mut raw.rng, |id| *id == "X".into()).is_empty());
+        for (to, message) in told(&raw.star.send_backlog(raw.now, &mut raw.rng, |_| true)) {
+            assert_eq!(to, "Y");
+            numbers.push(message.items()[1].uint());
+            if numbers.last() == Some(&3) {
+                let changes = Changes::from_json(&message.items()[2].stringify()).unwrap();
+                together.merge(NOW, &changes).unwrap();
+            }
+        }
+    }
+    // Then both look again.
+    assert_eq!(numbers, [3, 3, 3, 2, 1]);
+    assert_eq!(together.hashes(), raw.star.store().hashes());
+    // Nothing is left behind.
+    let effects = raw.star.send_backlog(raw.now, &mut raw.rng, |_| true);
+    assert!(effects.is_empty());
+}
+
+#[test]
+fn a_client_that_tells_no_hashes_is_sent_the_rest_all_the_same() {
+    let mut raw = Raw::new(Limits::default());
+    two_long_rows(&mut raw);
+    raw.say("Y", "S\n[null,4,{}]");
+    raw.now = raw.star.next_deadline().unwrap();
+    let _ = raw.star.tick(raw.now, &mut raw.rng);
+    assert_eq!(raw.star.backlogged().collect::<Vec<_>>(), [&ConnectionId::from("Y")]);
+    raw.star.disconnect(&"Y".into());
+    assert_eq!(raw.star.backlogged().count(), 0);
+}
+
+#[test]
+fn a_new_client_gets_a_large_store_in_bits() {
+    let mut net = Net::new(2, Limits { answer_bytes: 4096, ..Limits::default() }, 9);
+    for row in 0..400 {
+        net.write("t", &format!("row {row}"), "c", f64::from(row));
+    }
+    net.connect(0);
+    net.edit(0, "t", "offline", "c", Some(1.0));
+    net.settle();
+    net.assert_converged_with(0);
+    let longest = net.seen.send.iter().map(|outgoing| outgoing.frame.len()).max().unwrap();
+    assert!(longest < 300 << 10, "{longest} bytes");
+    let answers = net.seen.send.iter().filter(|outgoing| outgoing.frame.contains(",0,[[{"));
+    assert!(answers.clone().all(|answer| answer.frame.len() < 8192));
+    assert!(answers.count() > 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State, WebSocketUpgrade};
 use http::{HeaderMap, Uri};
-use mergeable_store::{Cell, EditError};
+use mergeable_store::{Cell, CellRef, EditError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -217,8 +217,8 @@ async fn offline_edits_of_both_meet_when_one_comes_back() {
     guard("the offline row", alice.wait_until(|s| s.has_row("users", "r2"))).await;
     converged(&[&alice, &bob]).await;
     alice.read(|s| {
-        assert_eq!(s.get_cell("users", "r1", "name"), Some(&"Ada Lovelace".into()));
-        assert_eq!(s.get_cell("users", "r1", "age"), Some(&36.into()));
+        assert_eq!(s.get_cell("users", "r1", "name"), Some(Cell::from("Ada Lovelace").view()));
+        assert_eq!(s.get_cell("users", "r1", "age"), Some(CellRef::Number(36.0)));
     });
 }
 

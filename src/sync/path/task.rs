@@ -1,5 +1,6 @@
 //! The task that owns a path.
 
+mod backlog;
 mod commit;
 mod idle;
 mod owing;
@@ -93,6 +94,8 @@ enum Event {
     Committed(Result<Vec<Seq>, StorageError>),
     Command(Command),
     Deadline,
+    /// Nothing else to do: a client can be sent more of what it lacks.
+    Backlog,
     /// All handles are gone: nobody can reach this path any more.
     Unreachable,
 }
@@ -151,6 +154,7 @@ impl PathTask {
                 Event::Committed(outcome) => self.committed(outcome)?,
                 Event::Command(first) => self.take_commands(first, queue).await,
                 Event::Deadline => self.tick(),
+                Event::Backlog => self.end_batch(Batch::default()),
                 Event::Unreachable => return self.finish().await,
             }
             self.start_commit();
@@ -159,6 +163,7 @@ impl PathTask {
 
     async fn next_event(&mut self, queue: &mut mpsc::Receiver<Command>) -> Event {
         let may_merge = self.may_merge();
+        let backlog = may_merge && self.is_kept() && self.has_ready_backlog();
         let wait = self.next_deadline();
         let commit = async {
             match &mut self.in_flight {
@@ -179,6 +184,7 @@ impl PathTask {
             command = queue.recv(), if may_merge => {
                 command.map_or(Event::Unreachable, Event::Command)
             }
+            () = std::future::ready(()), if backlog => Event::Backlog,
         }
     }
 
@@ -216,11 +222,13 @@ impl PathTask {
         self.unload_if_unused();
     }
 
-    /// What was merged is broadcast once, to all.
+    /// What was merged is broadcast once, to all; and whoever lacks much gets a bit of it, so that one
+    /// who loads a large store holds up nobody, and is not held up for ever.
     fn end_batch(&mut self, mut batch: Batch) {
         let (now, mut random) = (self.now(), self.random());
         let mut effects = self.star.flush(now, &mut random);
         self.take(&mut effects, &mut batch);
+        self.send_backlog(&mut batch);
         self.end_drains(&mut batch);
         self.pending = batch;
     }
@@ -237,7 +245,7 @@ impl PathTask {
         let star = self.star.next_deadline();
         let deadline = star.into_iter().chain(self.draining.values().copied()).min();
         let wait = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now())));
-        wait.into_iter().chain(self.idle_wait()).min()
+        wait.into_iter().chain(self.idle_wait()).chain(self.backlog_wait()).min()
     }
 
     /// Closes connections whose drain has taken too long.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mergeable_store::{Cell, ClientId, ConnectionId, MergeableStore, Synchronizer};
+use mergeable_store::{Cell, CellRef, ClientId, ConnectionId, MergeableStore, Synchronizer};
 
 use super::sink::{ClientSource, client_channel};
 use super::*;

@@ -1,6 +1,6 @@
 //! The exchange of hashes with a peer: asking, pulling what differs, telling the own.
 
-use super::{Asked, Call, PullFrom, State, Synchronizer, TIMEOUT_MS};
+use super::{Asked, Call, MAX_PEERS, PullFrom, State, Synchronizer, TIMEOUT_MS};
 use crate::Text;
 use crate::hash::ContentHashes;
 use crate::json::Json;
@@ -56,8 +56,8 @@ impl Synchronizer {
         if self.is_live() && self.pull.is_none() {
             let transaction = pull::transaction_of(request, call.rng);
             self.pull_from(call, from, hashes, transaction, false);
-        } else {
-            self.again = Some((from.to_owned(), hashes));
+        } else if self.again.len() < MAX_PEERS || self.again.contains_key(from) {
+            self.again.insert(from.into(), hashes);
         }
     }
 
@@ -100,7 +100,11 @@ impl Synchronizer {
     }
 
     pub(super) fn look_again(&mut self, call: &mut Call<'_>) {
-        if let Some((from, hashes)) = self.again.take() {
+        // Each that differs begins a pull, after which the next is looked at.
+        while self.is_live()
+            && self.pull.is_none()
+            && let Some((from, hashes)) = self.again.shift_remove_index(0)
+        {
             self.heard(call, &from, hashes, None);
         }
     }

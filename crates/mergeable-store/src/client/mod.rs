@@ -1,18 +1,32 @@
 //! A client's end of a connection: TinyBase's WebSocket synchronizer without the socket.
+//!
+//! [`Synchronizer`] is one store on a connection of its own; [`MultiplexedClient`] has several, each on a channel of one
+//! shared connection.
+//!
+//! What TinyBase's client bounds is bounded here by what is kept at all. Nothing is queued while there is no connection: what
+//! was edited meanwhile is found by comparing hashes. At most one request and one pull are under way, far below
+//! TinyBase's hundred pending requests; hashes heard meanwhile wait, the latest of each peer, for [`MAX_PEERS`] of them.
 
 mod exchange;
+mod multiplexed;
+
+pub use multiplexed::{ChannelsEffects, ChannelsError, MultiplexedClient, Unanswered};
+
+use indexmap::IndexMap;
 
 use crate::fragment::{self, Reassembly};
 use crate::hash::ContentHashes;
 use crate::message::{Body, Say};
 use crate::pull::{self, Pull};
 use crate::{
-    CellChange, Changes, Close, Frame, MergeableStore, Message, Millis, Payload, Random, Text,
-    Transaction, ValueChange,
+    CellChange, Changes, Close, ContainerChange, Frame, MergeableStore, Merged, Message, Millis,
+    Payload, Random, Text, Transaction, ValueChange,
 };
 
 /// TinyBase's default for requests and for unfinished fragmented messages.
-const TIMEOUT_MS: Millis = 1000;
+pub(crate) const TIMEOUT_MS: Millis = 1000;
+/// Peers whose hashes wait to be looked at: TinyBase's bound on pending requests. One more is left to its next broadcast.
+pub const MAX_PEERS: usize = 100;
 
 /// What the owner of a [`Synchronizer`] has to carry out or may want to know.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,8 +38,18 @@ pub struct ClientEffects {
     pub changed: Vec<CellChange>,
     /// Values that others changed.
     pub changed_values: Vec<ValueChange>,
+    /// Containers to which others gave a new HLC.
+    pub changed_containers: Vec<ContainerChange>,
     /// An answer did not come in time (`tinybase:3`); the synchronizer goes on without it.
     pub timed_out: bool,
+}
+
+impl ClientEffects {
+    fn record(&mut self, merged: Merged) {
+        self.changed.extend(merged.cells);
+        self.changed_values.extend(merged.values);
+        self.changed_containers.extend(merged.containers);
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -81,8 +105,8 @@ pub struct Synchronizer {
     fragments: Reassembly,
     asked: Option<Asked>,
     pull: Option<PullFrom>,
-    /// Hashes heard while busy, to be looked at afterwards: from whom.
-    again: Option<(String, ContentHashes)>,
+    /// Hashes heard while busy, to be looked at afterwards, by whose they are.
+    again: IndexMap<Box<str>, ContentHashes>,
     last_peer_hashes: Option<ContentHashes>,
 }
 
@@ -97,7 +121,7 @@ impl Synchronizer {
             fragments: Reassembly::default(),
             asked: None,
             pull: None,
-            again: None,
+            again: IndexMap::new(),
             last_peer_hashes: None,
         }
     }
@@ -158,11 +182,16 @@ impl Synchronizer {
     ) -> Result<(T, Vec<String>), E> {
         let (result, changes) = self.store.transaction(now, edit)?;
         let mut call = Call::new(now, rng);
+        self.tell(&mut call, &changes);
+        Ok((result, call.effects.send))
+    }
+
+    /// Tells everybody what was edited, while live; otherwise the next exchange of hashes brings it.
+    fn tell(&self, call: &mut Call<'_>, changes: &Changes) {
         if self.is_live() && !changes.is_empty() {
             let transaction = pull::transaction_id(call.rng);
-            self.send(&mut call, "", Say::ContentDiff(&changes).remainder(Some(&transaction)));
+            self.send(call, "", Say::ContentDiff(changes).remainder(Some(&transaction)));
         }
-        Ok((result, call.effects.send))
     }
 
     /// A connection is there: asks everybody for their hashes.
@@ -179,7 +208,8 @@ impl Synchronizer {
     pub fn disconnected(&mut self) {
         self.state = State::Offline;
         self.fragments = Reassembly::default();
-        (self.asked, self.pull, self.again, self.last_peer_hashes) = (None, None, None, None);
+        self.again = IndexMap::new();
+        (self.asked, self.pull, self.last_peer_hashes) = (None, None, None);
     }
 
     /// Asks `S` for its hashes anew; nothing while not live. If they differ, what is missing on either side follows.
@@ -211,13 +241,42 @@ impl Synchronizer {
             Payload::Message(message) => message,
             Payload::Fragment(fragment) => {
                 match self.fragments.take(now, TIMEOUT_MS, frame.client, &fragment)? {
-                    Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
+                    Some(whole) => Message::parse(&whole.text).ok_or(Close::INVALID)?,
                     None => return Ok(call.effects),
                 }
             }
         };
         self.handle(&mut call, frame.client, &message);
         Ok(call.effects)
+    }
+
+    /// A message that somebody else has read and validated; ignored while not connected.
+    pub(crate) fn hear(
+        &mut self,
+        now: Millis,
+        from: &str,
+        message: &Message,
+        rng: &mut dyn Random,
+    ) -> ClientEffects {
+        let mut call = Call::new(now, rng);
+        if self.state != State::Offline {
+            self.handle(&mut call, from, message);
+        }
+        call.effects
+    }
+
+    /// Writes to the store as [`Synchronizer::edit`] does; also says what was written.
+    pub(crate) fn write<T, E>(
+        &mut self,
+        now: Millis,
+        rng: &mut dyn Random,
+        edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<(T, ClientEffects), E> {
+        let (result, merged) = self.store.edit(now, edit)?;
+        let mut call = Call::new(now, rng);
+        self.tell(&mut call, &merged.to_changes());
+        call.effects.record(merged);
+        Ok((result, call.effects))
     }
 
     /// Time has passed: goes on without answers that are overdue.
@@ -269,8 +328,7 @@ impl Synchronizer {
     /// Changes that cannot be merged are ignored, as TinyBase does.
     fn merge(&mut self, call: &mut Call<'_>, changes: &Changes) {
         if let Ok(merged) = self.store.merge(call.now, changes) {
-            call.effects.changed.extend(merged.cells);
-            call.effects.changed_values.extend(merged.values);
+            call.effects.record(merged);
         }
     }
 

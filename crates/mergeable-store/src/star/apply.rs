@@ -87,7 +87,7 @@ impl Star {
         }
     }
 
-    fn send_diff(&mut self, call: &mut Call<'_>, to: &Recipients, changes: &Changes) {
+    pub(super) fn send_diff(&mut self, call: &mut Call<'_>, to: &Recipients, changes: &Changes) {
         let transaction = pull::transaction_id(call.rng);
         let remainder = Say::ContentDiff(changes).remainder(Some(&transaction));
         if remainder.len() <= LONG_DIFF_BYTES {

@@ -23,6 +23,9 @@ pub struct Limits {
     pub ahead_close: Option<Close>,
     /// While draining: how long to wait, in milliseconds, before asking a client again for its hashes.
     pub drain_pause_ms: Millis,
+    /// About how many bytes of rows an answer to a pull may have; the rest follows in ContentDiffs, by
+    /// [`Star::send_backlog`](super::Star::send_backlog). A TinyBase client takes no more than 16 MiB and waits a second.
+    pub answer_bytes: usize,
     /// Whether broadcasts wait for [`Star::flush`](super::Star::flush), so that what many calls merged leaves in one frame.
     /// Otherwise each call broadcasts what it merged.
     pub coalesce: bool,
@@ -37,6 +40,7 @@ impl Default for Limits {
             max_ahead_ms: MAX_AHEAD_MS,
             ahead_close: None,
             drain_pause_ms: 100,
+            answer_bytes: 1 << 20,
             coalesce: false,
         }
     }

@@ -67,7 +67,8 @@ impl Star {
             }
             return;
         }
-        if peer.pull.is_some() {
+        // While the client is being sent what it lacks, hashes differ for that reason.
+        if peer.pull.is_some() || peer.behind {
             peer.again = Some(hashes);
             return;
         }
@@ -87,12 +88,17 @@ impl Star {
             return;
         };
         let announced = peer.pull.take().map(|pull| pull.announced);
-        if let Some(hashes) = peer.again.take() {
+        if !peer.behind
+            && let Some(hashes) = peer.again.take()
+        {
             return self.heard(call, from, hashes, None);
         }
         let own = self.store.hashes();
         if announced == Some(own) {
             return Self::settled(call, from, peer);
+        }
+        if peer.behind {
+            return;
         }
         // The client lacks something, perhaps because it arrived while it was still loading: let it look.
         peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms);
@@ -135,8 +141,13 @@ impl Star {
             }
         }
         let due = peer.ask_at.is_some_and(|at| at <= call.now);
-        if let Some(hashes) = peer.again.take_if(|_| pull) {
+        let push = peer.push_at.take_if(|at| *at <= call.now).is_some();
+        let behind = peer.behind;
+        if let Some(hashes) = peer.again.take_if(|_| pull && !behind) {
             self.heard(call, id, hashes, None);
+        }
+        if push {
+            self.release(id);
         }
         if due {
             self.ask(call, id);

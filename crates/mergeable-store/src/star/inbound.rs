@@ -15,14 +15,12 @@ pub(super) enum Content {
     ForAnother,
 }
 
-/// A fragment, with all it needs to be put together.
+/// A fragment, not yet put together with the others.
 #[derive(Debug)]
 pub(super) struct Piece {
-    client: Box<str>,
-    message: Box<str>,
-    index: usize,
-    total: usize,
-    text: Box<str>,
+    /// To whom the message is.
+    pub(super) client: Box<str>,
+    remainder: Box<str>,
 }
 
 impl Inbound {
@@ -32,25 +30,18 @@ impl Inbound {
         Self(Frame::parse(frame).map(|frame| match frame.payload {
             Payload::Message(_) if !is_for_server(frame.client) => Content::ForAnother,
             Payload::Message(message) => Content::Message(Box::new(message)),
-            Payload::Fragment(Fragment { message, index, total, text }) => {
-                let (client, message) = (frame.client.into(), message.into());
-                Content::Fragment(Box::new(Piece {
-                    client,
-                    message,
-                    index,
-                    total,
-                    text: text.into(),
-                }))
+            Payload::Fragment(fragment) => {
+                let (client, remainder) = (frame.client.into(), fragment.remainder.into());
+                Content::Fragment(Box::new(Piece { client, remainder }))
             }
         }))
     }
 }
 
 impl Piece {
-    /// To whom it is, and the fragment.
-    pub(super) fn view(&self) -> (&str, Fragment<'_>) {
-        let Self { client, message, index, total, text } = self;
-        (client, Fragment { message, index: *index, total: *total, text })
+    /// The fragment; it was valid when it was read first.
+    pub(super) fn fragment(&self) -> Result<Fragment<'_>, Close> {
+        Fragment::parse(&self.remainder)
     }
 }
 

@@ -4,7 +4,9 @@
 //! from the client that was asked. What clients send is judged, merged and committed by the caller before others see it.
 //! Nothing here depends on earlier frames having been delivered: whoever missed some finds out by comparing hashes.
 
+mod answer;
 mod apply;
+mod backlog;
 mod effects;
 mod exchange;
 mod inbound;
@@ -12,7 +14,7 @@ mod peer;
 mod policy;
 mod unsent;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use effects::{Effects, Limits, Outgoing, Recipients};
 pub use inbound::Inbound;
@@ -37,6 +39,10 @@ pub struct Star {
     /// Connections with a deadline, by it, so that an idle thousand costs nothing.
     timed: BTreeSet<(Millis, ConnectionId)>,
     unsent: Unsent,
+    /// Connections that are being sent what they lack, the next first.
+    backlogged: VecDeque<ConnectionId>,
+    /// Rows that all backlogs name.
+    backlog_rows: usize,
 }
 
 /// A call under way: what every step needs.
@@ -51,7 +57,8 @@ impl Star {
     #[must_use]
     pub fn new(store: MergeableStore, limits: Limits) -> Self {
         let (peers, timed, unsent) = (BTreeMap::new(), BTreeSet::new(), Unsent::default());
-        Self { store, limits, peers, timed, unsent }
+        let (backlogged, backlog_rows) = (VecDeque::new(), 0);
+        Self { store, limits, peers, timed, unsent, backlogged, backlog_rows }
     }
 
     /// The store.
@@ -181,12 +188,12 @@ impl Star {
             Content::Message(message) => *message,
             Content::Fragment(piece) => {
                 let timeout = self.limits.fragment_timeout_ms;
-                let (client, fragment) = piece.view();
+                let (client, fragment) = (&*piece.client, piece.fragment()?);
                 match peer.state().fragments.take(call.now, timeout, client, &fragment)? {
-                    Some(remainder) if !inbound::is_for_server(client) => {
-                        return Message::parse(&remainder).map(drop).ok_or(Close::INVALID);
+                    Some(whole) if !inbound::is_for_server(client) => {
+                        return Message::parse(&whole.text).map(drop).ok_or(Close::INVALID);
                     }
-                    Some(remainder) => Message::parse(&remainder).ok_or(Close::INVALID)?,
+                    Some(whole) => Message::parse(&whole.text).ok_or(Close::INVALID)?,
                     None => return Ok(()),
                 }
             }
@@ -211,9 +218,13 @@ impl Star {
                 let remainder = Say::AnswerHashes(self.store.hashes()).remainder(request);
                 self.send(call, from, remainder);
             }
-            Body::ContentHashes(hashes) => self.heard(call, from, *hashes, request),
+            Body::ContentHashes(hashes) => {
+                self.release(from);
+                self.heard(call, from, *hashes, request);
+            }
             Body::ContentDiff(Some(changes)) => self.apply(call, from, changes, policy)?,
             Body::ContentDiff(None) => {}
+            body if self.answer(call, from, request, body) => {}
             body => {
                 if let Some(remainder) = pull::answer_diff(&self.store, request, body) {
                     self.send(call, from, remainder);

@@ -9,7 +9,7 @@ mod write;
 use self::log::Write;
 use self::write::{check_cell, check_value, checked_row, checked_values};
 use crate::cell::CellError;
-use crate::{AsText, Cell, Changes, MergeableStore, Merged, Millis, Text};
+use crate::{AsText, Cell, CellRef, Changes, MergeableStore, Merged, Millis, Text};
 
 /// Why a write was refused. Nothing of that call was written; earlier writes of the transaction stand until it fails.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -98,13 +98,13 @@ impl Transaction<'_> {
         table: impl AsText,
         row: impl AsText,
         cell: impl AsText,
-    ) -> Option<&Cell> {
+    ) -> Option<CellRef<'_>> {
         self.store.get_cell(table, row, cell)
     }
 
     /// A live value.
     #[must_use]
-    pub fn get_value(&self, value: impl AsText) -> Option<&Cell> {
+    pub fn get_value(&self, value: impl AsText) -> Option<CellRef<'_>> {
         self.store.get_value(value)
     }
 
@@ -135,7 +135,7 @@ impl Transaction<'_> {
         row: impl AsText,
         cell: impl AsText,
     ) -> Result<(), EditError> {
-        let thing = self.store.get_cell(&table, &row, &cell).cloned();
+        let thing = self.store.get_cell(&table, &row, &cell).map(CellRef::to_cell);
         self.stamp_cell(&table, &row, &cell, thing)
     }
 
@@ -286,7 +286,7 @@ impl Transaction<'_> {
     /// # Errors
     /// A stamp from the future.
     pub fn restamp_value(&mut self, value: impl AsText) -> Result<(), EditError> {
-        let thing = self.store.get_value(&value).cloned();
+        let thing = self.store.get_value(&value).map(CellRef::to_cell);
         self.stamp_value(&value, thing)
     }
 

@@ -73,7 +73,7 @@ async fn a_read_shows_what_is_committed_and_does_not_wait_for_what_came_before_i
     turn().await;
     a.set("name", "second").await;
     let path = world.path().await;
-    let name = |store: &MergeableStore| store.get_cell("users", "u1", "name").cloned();
+    let name = |store: &MergeableStore| store.get_cell("users", "u1", "name").map(CellRef::to_cell);
     let reading = tokio::spawn(async move { path.read(name).await });
     turn().await;
     assert!(!reading.is_finished(), "memory holds what is not durable");
@@ -169,4 +169,34 @@ async fn frames_wait_while_the_path_has_too_many_bytes_to_take() {
     assert!(!waiting.is_finished());
     drop(held);
     waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_loads_a_large_store_holds_up_nobody() {
+    let world = World::new();
+    let path = world.path().await;
+    for part in 0..20 {
+        let rows = (0..500).map(|n| {
+            let id = format!("u{part}-{n}");
+            let mut cells = user(&"x".repeat(100), 1.0);
+            cells.insert("id", id.as_str().into());
+            LegacyRow { row: RowId::new(id), now: Some(cells) }
+        });
+        path.apply(world.users.name.clone(), rows.collect(), read()).await.unwrap();
+    }
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut a = world.client("a").await;
+    quiet(&mut a).await;
+    // The newcomer has its first answer, and takes nothing more for now.
+    let newcomer = world.client("b").await;
+    a.set("name", "Grace").await;
+    a.path.settled().await.unwrap();
+    assert_eq!(world.cell("name").await, Some("Grace".into()));
+    let rows = |client: &Client| client.engine.store().row_count("users");
+    assert!(rows(&newcomer) > 0 && rows(&newcomer) < 10_001, "{}", rows(&newcomer));
+    let hashes = path.hashes().await.unwrap();
+    let mut newcomer = newcomer;
+    newcomer.until(|engine| engine.store().hashes() == hashes).await;
+    assert_eq!(rows(&newcomer), 10_001);
+    assert_eq!(rows(&a), 10_001);
 }

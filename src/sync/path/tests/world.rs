@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) fn resource() -> Arc<Resource> {
-    let example = include_str!("../../../docs/crossfade.example.toml");
+    let example = include_str!("../../../../docs/crossfade.example.toml");
     let config = Config::parse(example, Path::new("."), "example").unwrap();
     config.resources[0].clone()
 }
@@ -83,7 +83,8 @@ impl World {
     }
 
     pub(super) async fn cell(&self, cell: &'static str) -> Option<Cell> {
-        let read = move |store: &MergeableStore| store.get_cell("users", "u1", cell).cloned();
+        let read =
+            move |store: &MergeableStore| store.get_cell("users", "u1", cell).map(CellRef::to_cell);
         self.path().await.read(read).await.unwrap()
     }
 }
@@ -130,7 +131,10 @@ impl Client {
 
     pub(super) async fn sees(&mut self, cell: &str, value: Option<&str>) {
         let value = value.map(Cell::from);
-        self.until(|engine| engine.store().get_cell("users", "u1", cell) == value.as_ref()).await;
+        self.until(|engine| {
+            engine.store().get_cell("users", "u1", cell) == value.as_ref().map(Cell::view)
+        })
+        .await;
     }
 
     pub(super) async fn set(&mut self, cell: &str, value: &str) {

@@ -1,64 +1,14 @@
-//! Recorded talks between real TinyBase clients and TinyBase's own server with a store, played to the star: it answers each
-//! request as that server did, and ends with the same content.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected has to fail"
-)]
-
-mod support;
+//! Talks with a single-store server that has a store, played to the star: it answers each request as that server did, and ends
+//! with the same content.
 
 use std::collections::HashMap;
 
-use mergeable_store::{Effects, Json, Limits, MergeableStore, Star};
-use support::net::{NOW, Rule};
-use support::{Known, Rng, store, vectors};
+use mergeable_store::{Effects, Json, Limits, Star};
 
-const RESPONSE: u64 = 0;
-const GET_CONTENT_HASHES: u64 = 1;
-
-/// A message told to somebody.
-struct Told {
-    id: String,
-    number: u64,
-    body: Json,
-    /// The texts that carried it: one, or its fragments.
-    pieces: Vec<String>,
-}
-
-/// Puts a socket's frames together and reads them.
-#[derive(Default)]
-struct Reader {
-    pieces: HashMap<String, Vec<String>>,
-}
-
-impl Reader {
-    fn read(&mut self, frame: &str) -> Option<Told> {
-        let (_, remainder) = frame.split_once('\n').unwrap();
-        let pieces = if remainder.starts_with('[') {
-            vec![remainder.to_owned()]
-        } else {
-            let [id, _, total, text] =
-                remainder.splitn(4, '\n').collect::<Vec<_>>().try_into().unwrap();
-            let pieces = self.pieces.entry(id.to_owned()).or_default();
-            pieces.push(text.to_owned());
-            if pieces.len() < total.parse().unwrap() {
-                return None;
-            }
-            pieces.clone()
-        };
-        let message = Json::parse(&pieces.concat()).unwrap();
-        let parts = message.items();
-        Some(Told {
-            id: parts[0].str().to_owned(),
-            number: parts[1].uint(),
-            body: parts[2].clone(),
-            pieces,
-        })
-    }
-}
+use crate::reader::{GET_CONTENT_HASHES, RESPONSE, Reader, Told};
+use crate::server::load;
+use crate::support::net::{NOW, Rule};
+use crate::support::{Known, Rng, vectors};
 
 struct Player {
     star: Star,
@@ -82,7 +32,7 @@ struct Player {
 impl Player {
     fn new(saved: Option<String>, limits: Limits) -> Self {
         Self {
-            star: Star::new(load(saved.as_deref()), limits.clone()),
+            star: Star::new(load(saved.as_ref()), limits.clone()),
             limits,
             saved,
             rng: Rng(1),
@@ -108,7 +58,7 @@ impl Player {
                 self.star.disconnect(&self.sockets[event.at("socket").str()].as_str().into());
                 if self.star.connections().len() == 0 {
                     // The recorded server drops a path with its last client and loads it anew, what was saved at first.
-                    self.star = Star::new(load(self.saved.as_deref()), self.limits.clone());
+                    self.star = Star::new(load(self.saved.as_ref()), self.limits.clone());
                 }
             }
             "frame" => {
@@ -181,14 +131,6 @@ impl Player {
     }
 }
 
-fn load(saved: Option<&str>) -> MergeableStore {
-    let mut store = store("server");
-    if let Some(saved) = saved {
-        store.load(NOW, saved).unwrap();
-    }
-    store
-}
-
 #[test]
 fn the_star_answers_recorded_clients_as_tinybase_does() {
     let file = vectors("transcripts.json");
@@ -218,5 +160,8 @@ fn the_star_answers_recorded_clients_as_tinybase_does() {
         assert_eq!(Json::parse(&player.star.store().content()).unwrap(), expected, "{name}");
         played += 1;
     }
+    println!(
+        "star: {played} talks with a single-store server's store, {compared} answers compared"
+    );
     assert!(played >= 4 && compared >= 15, "{played} talks, {compared} answers");
 }
