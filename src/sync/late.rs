@@ -77,6 +77,11 @@ impl Late<'_> {
             if effects.drained.contains(&self.client) {
                 return Ok(());
             }
+            if star.backlogged().next().is_some() {
+                // What the client lacks, a bit at a time: the socket sets the pace.
+                effects = star.send_backlog(self.now(), &mut random(), |_| true);
+                continue;
+            }
             effects = tokio::select! {
                 () = until(star.next_deadline().map(|at| at.saturating_sub(self.now()))) => {
                     star.tick(self.now(), &mut random())
@@ -134,9 +139,8 @@ impl Late<'_> {
         // A ContentDiff; its transaction id is nobody's.
         let frame = format!("S\n[\"late-client\",3,{}]", changes.to_json());
         let sent = async {
-            self.current.frame(client.clone(), frame).await?;
-            // It is answered once the frame is durable.
-            self.current.hashes().await.map(drop)
+            self.current.frame(client.clone(), &frame).await?;
+            self.current.settled().await
         };
         let outcome = sent.await;
         self.current.disconnect(client).await?;

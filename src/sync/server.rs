@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
+use futures_util::SinkExt as _;
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
@@ -183,13 +184,13 @@ async fn run(
             }
             received = socket.recv() => {
                 let text = match received {
-                    Some(Ok(Message::Text(text))) => text.to_string(),
+                    Some(Ok(Message::Text(text))) => text,
                     // TinyBase's own server reads binary frames as text.
-                    Some(Ok(Message::Binary(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
+                    Some(Ok(Message::Binary(bytes))) => String::from_utf8_lossy(&bytes).as_ref().into(),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 };
-                if path.frame(client.clone(), text).await.is_err() {
+                if path.frame(client.clone(), &text).await.is_err() {
                     close(&mut socket, CloseReason::not_kept()).await;
                     break;
                 }
@@ -206,18 +207,22 @@ async fn run(
 }
 
 /// Sends what the path has for the client; `false` when the connection has ended.
-async fn send(socket: &mut WebSocket, outbound: Option<Outbound>) -> bool {
+async fn send(socket: &mut WebSocket, outbound: Outbound) -> bool {
     match outbound {
-        Some(Outbound::Frame(frame)) => socket.send(Message::Text(frame)).await.is_ok(),
-        Some(Outbound::Close(reason)) => {
+        Outbound::Frames(frames) => send_all(socket, frames).await.is_ok(),
+        Outbound::Close(reason) => {
             close(socket, reason).await;
             false
         }
-        None => {
-            close(socket, CloseReason::not_kept()).await;
-            false
-        }
     }
+}
+
+/// Sends frames in as few writes as the socket's buffer allows.
+async fn send_all(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), axum::Error> {
+    for frame in frames {
+        socket.feed(Message::Text(frame)).await?;
+    }
+    socket.flush().await
 }
 
 async fn close(socket: &mut WebSocket, reason: CloseReason) {

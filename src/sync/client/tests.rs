@@ -117,6 +117,8 @@ impl TestServer {
             clock,
             entropy: Arc::new(SystemEntropy),
             unique_id: "server".into(),
+            durability: crate::config::Durability::Committed,
+            idle_unload: Duration::from_secs(300),
         });
         let door = Arc::new(Door::default());
         let sync = SyncServer::new(registry.clone(), door.clone(), Arc::new(SystemClock));

@@ -134,6 +134,22 @@ impl Net {
         self.carry_out(write.unwrap().1);
     }
 
+    /// Ends a batch; false if there was nothing to broadcast.
+    pub(crate) fn flush(&mut self) -> bool {
+        let effects = self.star.flush(self.now, &mut self.rng);
+        let sent = !effects.send.is_empty();
+        self.carry_out(effects);
+        sent
+    }
+
+    /// Sends a bit of what a client lacks; false if there is none.
+    pub(crate) fn send_backlog(&mut self) -> bool {
+        let effects = self.star.send_backlog(self.now, &mut self.rng, |_| true);
+        let sent = !effects.send.is_empty();
+        self.carry_out(effects);
+        sent
+    }
+
     pub(crate) fn drain(&mut self, at: usize) {
         let effects = self.star.drain(self.now, &self.clients[at].id, &mut self.rng);
         self.carry_out(effects);
@@ -166,7 +182,10 @@ impl Net {
     /// Delivers everything until nobody has anything to say, without time passing.
     pub(crate) fn settle(&mut self) {
         let mut frames = 0;
-        while (0..self.clients.len()).any(|at| self.step_up(at) || self.step_down(at)) {
+        while (0..self.clients.len()).any(|at| self.step_up(at) || self.step_down(at))
+            || self.flush()
+            || self.send_backlog()
+        {
             frames += 1;
             assert!(frames < 100_000, "the talk does not end");
         }
@@ -190,15 +209,19 @@ impl Net {
         true
     }
 
+    /// A client holds what the star holds.
+    pub(crate) fn assert_converged_with(&self, at: usize) {
+        let (client, star) = (&self.clients[at], self.star.store());
+        let store = client.sync.store();
+        assert_eq!(store.hashes(), star.hashes(), "{}", client.id);
+        assert_eq!(store.to_changes(), star.to_changes(), "{}", client.id);
+        assert_eq!(store.computed_hashes(), store.hashes());
+    }
+
     /// Every client holds what the star holds, and what was committed is the same.
     pub(crate) fn assert_converged(&self) {
         let star = self.star.store();
-        for client in &self.clients {
-            let store = client.sync.store();
-            assert_eq!(store.hashes(), star.hashes(), "{}", client.id);
-            assert_eq!(store.to_changes(), star.to_changes(), "{}", client.id);
-            assert_eq!(store.computed_hashes(), store.hashes());
-        }
+        (0..self.clients.len()).for_each(|at| self.assert_converged_with(at));
         assert_eq!(self.committed.hashes(), star.hashes());
         assert_eq!(self.committed.to_changes(), star.to_changes());
     }
