@@ -112,7 +112,7 @@ pub use message::{Close, Frame, MAX_FRAME_BYTES, Message, Payload};
 pub use relay::Relay;
 pub use saved::LoadError;
 pub use star::{
-    Edit, Effects, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
+    Edit, Effects, Inbound, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
 };
 pub use store::MergeableStore;
 pub use text::{AsText, Text, TextRef};
