@@ -101,7 +101,13 @@ impl Net {
         let before = self.relay.store().map(MergeableStore::hashes);
         match (self.relay.receive(self.now, &id, &frame, &mut self.rng), expected) {
             (Ok(effects), Ok(expected)) => {
-                assert_eq!(passed_on(&effects, IDS[at]), expected, "{frame:?}");
+                let there = |other: &&str| {
+                    IDS.iter()
+                        .position(|id| id == *other)
+                        .is_some_and(|at| self.clients[at].connected)
+                };
+                let connected: Vec<&str> = IDS.iter().copied().filter(there).collect();
+                assert_eq!(passed_on(&effects, IDS[at], &connected), expected, "{frame:?}");
                 self.carry_out(&effects, &Writer::Connection(id));
             }
             (Err(close), Err(expected)) => {
@@ -176,13 +182,13 @@ impl Net {
 }
 
 /// What effects pass on in the name of a client.
-fn passed_on(effects: &Effects, from: &str) -> Vec<(Vec<String>, String)> {
+fn passed_on(effects: &Effects, from: &str, connected: &[&str]) -> Vec<(Vec<String>, String)> {
     let sent =
         effects.send.iter().filter(|outgoing| outgoing.frame.split('\n').next() == Some(from));
     sent.map(|outgoing| {
-        let mut to: Vec<String> = outgoing.to.iter().map(ToString::to_string).collect();
-        to.sort();
-        (to, outgoing.frame.to_string())
+        let to = IDS.iter().filter(|id| connected.contains(*id));
+        let to = to.filter(|id| outgoing.to.contains(&ConnectionId::from(**id)));
+        (to.map(|id| (*id).to_owned()).collect(), outgoing.frame.to_string())
     })
     .collect()
 }
