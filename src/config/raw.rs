@@ -82,6 +82,7 @@ raw! {
     }
     Sync {
         durability: super::Durability,
+        idle_unload_s: u64,
     }
     Compare {
         max_concurrent: u64,
