@@ -110,7 +110,7 @@ fn filled(full: &mut Option<Full>, rows: u32) -> Result<&mut Full, String> {
     if full.as_ref().is_none_or(|full| full.rows != rows) {
         *full = None;
         let mut end = synchronizer()?;
-        for body in recipe::bodies(rows) {
+        for body in recipe::bodies_of(rows, recipe::ROWS_PER_SMALL_FRAME) {
             receive(&mut end, &recipe::frame(&body))?;
         }
         *full = Some(Full { rows, next: rows * recipe::CELLS_PER_ROW, end });
