@@ -26,8 +26,8 @@ pub use caught_up::{CaughtUp, OpenMirror};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use path::{
-    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, Prepared, Settled, Source,
-    Wrote,
+    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathIndexes, PathView,
+    Prepared, Settled, Source, Wrote,
 };
 pub use policy::Writer;
 pub use random::StarRandom;

@@ -8,6 +8,7 @@ mod answer;
 mod batch;
 mod delivery;
 mod gone;
+mod indexes;
 mod owed;
 mod records;
 mod sink;
@@ -15,6 +16,7 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared, Settled};
+pub use indexes::{PathIndexes, PathView};
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, Outbound, client_channel};
 pub(super) use task::{PathContext, spawn};
@@ -49,7 +51,7 @@ pub enum PathError {
 }
 
 /// A reader of the store, run by the path's task; what it gives back hands over the answer.
-type Reader = Box<dyn FnOnce(&MergeableStore) -> HandOver + Send>;
+type Reader = Box<dyn FnOnce(PathView<'_>) -> HandOver + Send>;
 type HandOver = Box<dyn FnOnce() + Send>;
 
 enum Command {
@@ -170,9 +172,20 @@ impl PathHandle {
         &self,
         reader: impl FnOnce(&MergeableStore) -> T + Send + 'static,
     ) -> Result<T, PathError> {
+        self.view(|path| reader(path.store)).await
+    }
+
+    /// Reads the store and its indexes, as they are committed.
+    ///
+    /// # Errors
+    /// As [`PathHandle::read`].
+    pub async fn view<T: Send + 'static>(
+        &self,
+        reader: impl FnOnce(PathView<'_>) -> T + Send + 'static,
+    ) -> Result<T, PathError> {
         self.ask(|reply| {
-            Command::Read(Box::new(move |store| {
-                let answer = reader(store);
+            Command::Read(Box::new(move |path| {
+                let answer = reader(path);
                 Box::new(move || {
                     // A reader that went away does not want the answer any more.
                     let _ = reply.send(Ok(answer));

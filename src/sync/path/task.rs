@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::batch::Batch;
 use super::gone::Gone;
+use super::indexes::{PathIndexes, PathView};
 use super::owed::Owed;
 use super::sink::{ClientSink, CloseReason};
 use super::{Command, PathError, PathHandle, QUEUE, records};
@@ -60,6 +61,7 @@ struct PathTask {
     path: PathId,
     context: PathContext,
     star: Star,
+    indexes: PathIndexes,
     owed: Owed,
     gone: Gone,
     clients: HashMap<ConnectionId, Client>,
@@ -84,11 +86,13 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         ahead_close: Some(CloseReason::clock_skew().into()),
         ..Limits::default()
     };
+    let indexes = PathIndexes::build(&context.tables, &store);
     let star = Star::new(store, limits);
     let task = PathTask {
         path: path.clone(),
         context,
         star,
+        indexes,
         owed,
         gone: Gone::default(),
         clients: HashMap::new(),
@@ -177,7 +181,8 @@ impl PathTask {
             Command::Read(reader) => {
                 // The reader sees edits of this batch: it gets its answer when they are durable, so
                 // that nothing is shown that a kill could take back.
-                let hand_over = reader(self.star.store());
+                let view = PathView { store: self.star.store(), indexes: &self.indexes };
+                let hand_over = reader(view);
                 batch.afterwards(move |kept| {
                     if kept.is_ok() {
                         hand_over();
@@ -250,9 +255,15 @@ impl PathTask {
         }
     }
 
+    /// Keeps and sends what the star did, and has the indexes follow.
+    fn take_over(&mut self, effects: &mut Effects, batch: &mut Batch) {
+        self.indexes.apply(self.star.store(), &effects.changed);
+        batch.take(&self.path, effects);
+    }
+
     /// Keeps and sends what the star did, owes what connections wrote, and completes deletions.
     fn take(&mut self, effects: &mut Effects, batch: &mut Batch) {
-        batch.take(&self.path, effects);
+        self.take_over(effects, batch);
         for refusal in &effects.refused {
             tracing::info!(path = %self.path, reason = %refusal.reason, "edit refused");
         }
@@ -357,7 +368,7 @@ impl PathTask {
             rows.iter().try_for_each(|(resource, row)| tx.del_row(&resource.table, row.as_str()))
         });
         match written {
-            Ok(((), mut effects)) => batch.take(&self.path, &mut effects),
+            Ok(((), mut effects)) => self.take_over(&mut effects, batch),
             Err(error) => tracing::error!(path = %self.path, %error, "incomplete row not deleted"),
         }
     }
