@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mergeable_store::{ClientId, ConnectionId, Inbound, Limits, MergeableStore, Star};
+use mergeable_store::{ClientId, ConnectionId, Inbound, Limits, Star};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -102,17 +102,9 @@ enum Event {
 
 /// Loads a path and starts its task.
 pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHandle, StorageError> {
-    let stored = context.storage.load_path(path.clone()).await?;
-    let mut store = MergeableStore::new(ClientId::from_unique_id(&context.unique_id));
-    records::load(&mut store, &stored)?;
-    let mut owed = Owed::default();
-    for entry in stored.owed {
-        let key = (entry.entry.resource, entry.entry.row);
-        let cells = entry.entry.cells.into_iter();
-        let cells = cells.map(|(id, stamp)| Ok((id, records::hlc(&stamp)?)));
-        let cells = cells.collect::<Result<_, StorageError>>()?;
-        owed.load(key, entry.seq, cells, entry.entry.actor);
-    }
+    let client = ClientId::from_unique_id(&context.unique_id);
+    let store = records::load(&*context.storage, &path, None, client, |_| {}).await?;
+    let owed = records::owed(&*context.storage, &path).await?;
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
         max_ahead_ms: MAX_AHEAD_MS,
