@@ -154,6 +154,12 @@ impl MemoryStorage {
         self.lock().fail_next = count;
     }
 
+    /// Lets `count` more commits succeed, and fails all after them until this is called again: what a
+    /// kill at that place leaves behind. `None`: all succeed.
+    pub fn allow_commits(&self, count: Option<u32>) {
+        self.lock().left = count;
+    }
+
     /// Lets commits wait until the guard is dropped.
     pub async fn hold_commits(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.commits.clone().lock_owned().await
@@ -162,12 +168,6 @@ impl MemoryStorage {
     /// Lets the loading of paths wait until the guard is dropped.
     pub async fn hold_loads(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.loads.clone().lock_owned().await
-    }
-
-    /// Lets `count` more commits succeed, and fails all after them until this is called again: what a
-    /// kill at that place leaves behind. `None`: all succeed.
-    pub fn allow_commits(&self, count: Option<u32>) {
-        self.lock().left = count;
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -339,10 +339,15 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
+    fn generations(
+        &self,
+        of: Option<PathId>,
+    ) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
         Box::pin(async move {
             let tables = self.lock();
-            let all = tables.stores.iter().map(|((path, generation), stored)| StoredGeneration {
+            let wanted = |path: &PathId| of.as_ref().is_none_or(|of| of == path);
+            let stores = tables.stores.iter().filter(|((path, _), _)| wanted(path));
+            let all = stores.map(|((path, generation), stored)| StoredGeneration {
                 path: path.clone(),
                 generation: *generation,
                 standing: stored.standing,

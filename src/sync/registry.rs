@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, OnceCell};
 
 use super::mapped::MappedTables;
+use super::name::PathName;
 use super::path::{self, CloseReason, PathContext, PathHandle};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::Durability;
 use crate::migration::PathId;
-use crate::storage::{SharedStorage, StorageError};
+use crate::storage::{Generation, SharedStorage, Standing, StorageError};
 
 /// What a registry is made of.
 #[derive(Debug, Clone)]
@@ -39,6 +40,22 @@ const MAX_UNUSED: usize = 1024;
 const SUGGESTED: usize = 2;
 
 type Slot = Arc<OnceCell<PathHandle>>;
+
+/// The current generations of paths that were ever rebuilt; all others have their first.
+#[derive(Debug, Default)]
+pub(super) struct Generations(Mutex<HashMap<PathId, Generation>>);
+
+impl Generations {
+    fn of(&self, path: &PathId) -> Generation {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(path).copied().unwrap_or(Generation::FIRST)
+    }
+
+    pub(super) fn set(&self, path: &PathId, generation: Generation) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(path.clone(), generation);
+    }
+}
 
 /// The paths in memory, each with its only handle that is not in use.
 #[derive(Debug, Default)]
@@ -90,6 +107,7 @@ fn is_unheld(slot: &Slot) -> bool {
 pub struct PathRegistry {
     context: PathContext,
     paths: Arc<Paths>,
+    generations: Arc<Generations>,
 }
 
 impl PathRegistry {
@@ -118,7 +136,72 @@ impl PathRegistry {
             idle_unload,
             paths,
         };
-        Self { context, paths: shared }
+        Self { context, paths: shared, generations: Arc::default() }
+    }
+
+    /// Learns which paths were rebuilt, and how often. Needed once, before clients connect.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be read.
+    pub async fn learn_generations(&self) -> Result<(), StorageError> {
+        for one in self.context.storage.generations(None).await? {
+            if one.standing == Standing::Current && one.generation > Generation::FIRST {
+                self.generations.set(&one.path, one.generation);
+            }
+        }
+        Ok(())
+    }
+
+    /// What clients have to call the path by now.
+    #[must_use]
+    pub fn name_of(&self, path: &PathId) -> PathName {
+        PathName { path: path.clone(), generation: self.generations.of(path) }
+    }
+
+    pub(super) fn context(&self) -> &PathContext {
+        &self.context
+    }
+
+    pub(super) fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// Puts what `make` gives in the place of `former`. Whoever asks for the path meanwhile waits for it; if
+    /// it fails, the next one loads the path.
+    pub(super) async fn replace<F>(
+        &self,
+        path: &PathId,
+        former: &PathHandle,
+        make: impl FnOnce() -> F,
+    ) -> Result<(), StorageError>
+    where
+        F: Future<Output = Result<PathHandle, StorageError>>,
+    {
+        let slot = Slot::default();
+        let (publish, published) = tokio::sync::oneshot::channel::<()>();
+        let mut making = std::pin::pin!(slot.get_or_try_init(|| async {
+            // Refused: there is nothing to be replaced.
+            let Ok(()) = published.await else { return Ok(former.clone()) };
+            make().await
+        }));
+        // The place is taken before anybody can find it, so that nobody else fills it.
+        if futures_util::poll!(&mut making).is_pending() && self.put(path, former, &slot) {
+            // The receiver is in `making`, which is not over.
+            let _ = publish.send(());
+        } else {
+            drop(publish);
+        }
+        making.await.map(drop)
+    }
+
+    /// Puts a place in the place of that of `former`, if that is still there.
+    fn put(&self, path: &PathId, former: &PathHandle, slot: &Slot) -> bool {
+        let mut paths = self.paths.lock();
+        let there = paths.get_mut(path);
+        let there = there.filter(|there| there.get().is_some_and(|held| held.is_same(former)));
+        let Some(there) = there else { return false };
+        *there = slot.clone();
+        true
     }
 
     /// The tables that belong to resources.

@@ -9,6 +9,8 @@ use futures_util::SinkExt as _;
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
+use super::late::Late;
+use super::name::PathName;
 use super::path::{CloseReason, Outbound, PathHandle, client_channel};
 use super::policy::Writer;
 use super::registry::PathRegistry;
@@ -83,10 +85,11 @@ impl SyncServer {
         uri: &Uri,
         upgrade: WebSocketUpgrade,
     ) -> Response {
-        let path = match PathId::new(path) {
-            Ok(path) => path,
+        let name: PathName = match path.parse() {
+            Ok(name) => name,
             Err(e) => return refuse(StatusCode::BAD_REQUEST, "sync-path", &e.to_string()),
         };
+        let path = name.path.clone();
         let admitted = match self.admission.admit(headers, uri, &path) {
             Ok(admitted) => admitted,
             Err(e @ NotAdmitted::Unauthenticated(_)) => {
@@ -115,6 +118,23 @@ impl SyncServer {
             Some(protocol) => upgrade.protocols([protocol]),
             None => upgrade,
         };
+        // Looked at after the path was got, which waits for a rebuild: a client of another generation must
+        // not bring back what was deleted. Only a socket can tell it why.
+        let current = self.registry.name_of(&path);
+        if current != name {
+            metrics::counter!("crossfade_sync_other_generation_total").increment(1);
+            let context = self.registry.context().clone();
+            return upgrade.on_upgrade(move |mut socket| async move {
+                let reason = if name.generation.next() == current.generation {
+                    let (admitted, current) = (&admitted, &handle);
+                    let late = Late { context: &context, name: &name, client, admitted, current };
+                    late.take(&mut socket).await
+                } else {
+                    CloseReason::rebuilt()
+                };
+                close(&mut socket, reason).await;
+            });
+        }
         upgrade.on_upgrade(move |socket| async move {
             let expires_in = admitted
                 .expires_ms

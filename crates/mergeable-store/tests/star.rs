@@ -9,6 +9,9 @@
 
 mod support;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use mergeable_store::{
     Cell, Changes, ClientId, Close, ConnectionId, Effects, Hlc, Json, Limits, Outgoing, Recipients,
     Star, Target, Writer,
@@ -43,7 +46,7 @@ impl Raw {
 [\"{request}\",0,[0,0]]"
                     )
                 ),
-                Ok(Effects::default())
+                Ok(Effects { equal: vec![id.into()], ..Effects::default() })
             );
         }
         raw
@@ -73,6 +76,32 @@ fn told(effects: &Effects) -> Vec<(String, Json)> {
 
 fn hlc(ahead_ms: u64, client: &str) -> Hlc {
     Hlc::new(NOW + ahead_ms, 0, ClientId::from_unique_id(client))
+}
+
+/// What loses is told to the policy, whoever wins it; and hashes can be asked for.
+#[test]
+fn edits_that_lose_are_told_and_hashes_are_asked_for() {
+    let mut raw = Raw::new(Limits::default());
+    let lost = Rc::new(RefCell::new(Vec::new()));
+    let told_lost = lost.clone();
+    raw.rule.lost = Box::new(move |edit, there| {
+        told_lost.borrow_mut().push((edit.writer.clone(), edit.hlc, there));
+    });
+    let (early, late) = (hlc(1, "X"), hlc(2, "Y"));
+    raw.say("Y", &diff("c", 2.0, late));
+    raw.say("X", &diff("c", 1.0, early));
+    // The same once more changes nothing, and loses nothing.
+    raw.say("Y", &diff("c", 2.0, late));
+    assert_eq!(*lost.borrow(), [("X".into(), early, late)]);
+
+    let asked = raw.star.ask_hashes(NOW, &"X".into(), &mut raw.rng);
+    let request = told(&asked)[0].1.items()[0].str().to_owned();
+    let again = raw.star.ask_hashes(NOW, &"X".into(), &mut raw.rng);
+    assert_eq!(again, Effects::default(), "it is being asked");
+    let hashes = raw.star.store().hashes();
+    let answer = format!("S\n[\"{request}\",0,[{},{}]]", hashes.tables, hashes.values);
+    let equal = Effects { equal: vec!["X".into()], ..Effects::default() };
+    assert_eq!(raw.send("X", &answer), Ok(equal));
 }
 
 /// A ContentDiff of one cell of row r in table t.

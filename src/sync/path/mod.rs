@@ -17,16 +17,18 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared, Settled};
+pub(super) use records::load;
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, Outbound, client_channel};
-pub(super) use task::{PathContext, spawn};
+pub(super) use task::{MAX_AHEAD_MS, PathContext, spawn};
 
 use std::sync::Arc;
 
-use mergeable_store::{ConnectionId, ContentHashes, Inbound, MergeableStore};
+use mergeable_store::{ClientId, ConnectionId, ContentHashes, Inbound, MergeableStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::policy::Writer;
+use super::vectors::{Conflict, Folded, Lag, SeenWriter};
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::Seq;
 
@@ -70,6 +72,12 @@ enum Command {
         place: OwnedSemaphorePermit,
     },
     Drain,
+    Retire(oneshot::Sender<Result<bool, PathError>>),
+    AskHashes,
+    Report {
+        writers: usize,
+        reply: oneshot::Sender<Result<PathReport, PathError>>,
+    },
     Settled(oneshot::Sender<Result<(), PathError>>),
     Unload,
     Read(Reader),
@@ -93,6 +101,25 @@ enum Command {
         reply: oneshot::Sender<Result<Settled, PathError>>,
     },
     Close(CloseReason),
+}
+
+/// What is told of a path that is in memory (see [`Vectors`](super::vectors::Vectors)).
+#[derive(Debug, Clone)]
+pub struct PathReport {
+    /// The store's hashes.
+    pub hashes: ContentHashes,
+    /// Its writers, latest first.
+    pub writers: Vec<(ClientId, SeenWriter)>,
+    /// How many there are that are told apart.
+    pub writer_count: usize,
+    /// Those that are not.
+    pub folded: Folded,
+    /// What each connection is known to have, the one that lacks most first.
+    pub connections: Vec<Lag>,
+    /// The latest conflicts, earliest first.
+    pub conflicts: Vec<Conflict>,
+    /// How many there were since the path was loaded.
+    pub conflicts_ever: u64,
 }
 
 impl Command {
@@ -206,6 +233,36 @@ impl PathHandle {
     /// [`PathError::Gone`] if the path was just dropped.
     pub async fn drain(&self) -> Result<(), PathError> {
         self.tell(Command::Drain).await
+    }
+
+    /// Ends the path's task if it has no connection, and gives `true`: then nothing writes the path any
+    /// more. Otherwise its connections are being drained: ask again.
+    ///
+    /// # Errors
+    /// [`PathError`] if the task has ended by itself.
+    pub(super) async fn retire(&self) -> Result<bool, PathError> {
+        self.ask(Command::Retire).await
+    }
+
+    /// Asks connections for their hashes of which it is not known that they have everything.
+    ///
+    /// # Errors
+    /// [`PathError::Gone`] if the path was just dropped.
+    pub async fn ask_hashes(&self) -> Result<(), PathError> {
+        self.tell(Command::AskHashes).await
+    }
+
+    /// What is told of the path, with at most so many of its writers.
+    ///
+    /// # Errors
+    /// [`PathError::Gone`] if the path was just dropped.
+    pub async fn report(&self, writers: usize) -> Result<PathReport, PathError> {
+        self.ask(|reply| Command::Report { writers, reply }).await
+    }
+
+    /// Whether both are handles of one task.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Closes all connections.

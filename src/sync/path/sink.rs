@@ -65,6 +65,13 @@ impl CloseReason {
         Self::new(4002, "crossfade:token-expired")
     }
 
+    /// The path has a new generation. What the client has of the one that it named must not come back: get a
+    /// sync token, whose answer has the path's name by now, and begin with an empty store under that.
+    #[must_use]
+    pub fn rebuilt() -> Self {
+        Self::new(4005, "crossfade:rebuilt")
+    }
+
     /// The client's clock is more than a minute ahead; correct it (the sync token's answer has the
     /// server's time) and come back.
     #[must_use]

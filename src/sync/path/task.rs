@@ -3,6 +3,7 @@
 mod backlog;
 mod commit;
 mod idle;
+mod inspect;
 mod owing;
 mod rows;
 
@@ -27,11 +28,12 @@ use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
 use crate::sync::registry::Paths;
+use crate::sync::vectors::Vectors;
 use commit::InFlight;
 
 /// A stamp further ahead of the server's clock than this closes its writer's connection, unmerged: merged,
 /// it would win over everybody's edits until the clocks have caught up.
-const MAX_AHEAD_MS: u64 = 60_000;
+pub(in crate::sync) const MAX_AHEAD_MS: u64 = 60_000;
 /// Commands that become one commit at most: as many as can wait. A batch is what has come while the
 /// last one was committed, so it grows with the load, and an idle path's first edit waits for nothing.
 const BATCH: usize = QUEUE;
@@ -80,6 +82,7 @@ struct PathTask {
     star: Star,
     owed: Owed,
     gone: Gone,
+    vectors: Vectors,
     clients: HashMap<ConnectionId, Client>,
     /// Those under a drain: when they are closed even if they are not drained, in epoch milliseconds.
     draining: HashMap<ConnectionId, u64>,
@@ -87,6 +90,8 @@ struct PathTask {
     pending: Batch,
     in_flight: Option<InFlight>,
     last_used: Instant,
+    /// Nobody may use the path any more: its task ends once all is kept.
+    retired: bool,
 }
 
 /// What a path's task has to do next.
@@ -103,7 +108,9 @@ enum Event {
 /// Loads a path and starts its task.
 pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHandle, StorageError> {
     let client = ClientId::from_unique_id(&context.unique_id);
-    let store = records::load(&*context.storage, &path, None, client, |_| {}).await?;
+    let mut vectors = Vectors::default();
+    let seen = |hlc| vectors.loaded(hlc);
+    let store = records::load(&*context.storage, &path, None, client, seen).await?;
     let owed = records::owed(&*context.storage, &path).await?;
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
@@ -119,11 +126,13 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         star,
         owed,
         gone: Gone::default(),
+        vectors,
         clients: HashMap::new(),
         draining: HashMap::new(),
         pending: Batch::default(),
         in_flight: None,
         last_used: Instant::now(),
+        retired: false,
     };
     tokio::spawn(task.run(queue));
     metrics::gauge!("crossfade_sync_paths").increment(1);
@@ -142,6 +151,10 @@ impl PathTask {
 
     async fn serve(&mut self, queue: &mut mpsc::Receiver<Command>) -> Result<(), StorageError> {
         loop {
+            // Whoever made it retire reads what is kept, and must find all of it.
+            if self.retired && self.is_kept() {
+                return Ok(());
+            }
             match self.next_event(queue).await {
                 Event::Committed(outcome) => self.committed(outcome)?,
                 Event::Command(first) => self.take_commands(first, queue).await,
@@ -154,7 +167,7 @@ impl PathTask {
     }
 
     async fn next_event(&mut self, queue: &mut mpsc::Receiver<Command>) -> Event {
-        let may_merge = self.may_merge();
+        let may_merge = self.may_merge() && !self.retired;
         let backlog = may_merge && self.is_kept() && self.has_ready_backlog();
         let wait = self.next_deadline();
         let commit = async {
@@ -260,10 +273,15 @@ impl PathTask {
             }
             Command::Disconnect(client) => self.disconnect(&client),
             Command::Frame { from, frame, .. } => self.frame(&from, frame, batch),
-            Command::Drain => {
-                for client in self.clients.keys().cloned().collect::<Vec<_>>() {
-                    self.drain(&client, batch);
-                }
+            Command::Drain => self.drain_all(batch),
+            Command::Retire(reply) => {
+                let retired = self.retire(batch);
+                reply_after(batch, reply, Ok(retired));
+            }
+            Command::AskHashes => self.ask_hashes(batch),
+            Command::Report { writers, reply } => {
+                // A caller that went away does not want the answer any more.
+                let _ = reply.send(Ok(self.report(writers)));
             }
             Command::Close(reason) => self.close_all(&reason),
             Command::Read(reader) => reader(self.star.store()),
@@ -286,12 +304,14 @@ impl PathTask {
 
     fn connect(&mut self, id: ConnectionId, client: Client, drain: bool, batch: &mut Batch) {
         let (now, mut random) = (self.now(), self.random());
+        let writer = client.writer.clone();
         if let Some(former) = self.clients.insert(id.clone(), client) {
             // Two sockets with one key cannot be told apart: the newer one is the client's own.
             former.sink.close(CloseReason::new(1008, "crossfade:same-key"));
         } else {
             metrics::gauge!("crossfade_sync_clients").increment(1);
         }
+        self.vectors.connected(id.clone(), writer, now);
         let mut effects = self.star.connect(now, id.clone(), &mut random);
         self.take(&mut effects, batch);
         if drain {
@@ -301,6 +321,7 @@ impl PathTask {
 
     fn disconnect(&mut self, client: &ConnectionId) {
         self.star.disconnect(client);
+        self.vectors.disconnected(client);
         self.draining.remove(client);
         if self.clients.remove(client).is_some() {
             metrics::gauge!("crossfade_sync_clients").decrement(1);
@@ -322,7 +343,8 @@ impl PathTask {
         let writer = client.writer.clone();
         let (now, mut random) = (self.now(), self.random());
         let (path, tables) = (&self.path, &self.context.tables);
-        let mut judge = Judge { path, tables, writer: &writer, refused: Vec::new() };
+        let vectors = &mut self.vectors;
+        let mut judge = Judge { path, tables, writer: &writer, vectors, refused: Vec::new() };
         let received = self.star.receive_read(now, from, frame, &mut judge, &mut random);
         let refused = judge.refused;
         match received {

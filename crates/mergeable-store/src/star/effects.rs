@@ -94,6 +94,8 @@ pub struct Effects {
     pub refused: Vec<Refusal>,
     /// Connections under [`Star::drain`](super::Star::drain) whose hashes now equal the store's, these changes included.
     pub drained: Vec<ConnectionId>,
+    /// Connections whose hashes, just told, equal the store's, these changes included: they have everything.
+    pub equal: Vec<ConnectionId>,
     /// Connections that did not answer in time; they are not closed for it.
     pub timed_out: Vec<ConnectionId>,
     /// Connections to close, already forgotten here: what they would have to be sent is larger than a frame may be.

@@ -108,6 +108,7 @@ impl Star {
     }
 
     pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut PeerState) {
+        call.effects.equal.push(id.clone());
         if std::mem::take(&mut peer.draining) {
             peer.ask_at = None;
             call.effects.drained.push(id.clone());

@@ -174,6 +174,16 @@ impl Star {
         self.finish(call, id)
     }
 
+    /// Asks a client for its hashes, unless it is being asked already: if it has everything, the
+    /// [`Effects::equal`] of some later call says so.
+    pub fn ask_hashes(&mut self, now: Millis, id: &ConnectionId, rng: &mut dyn Random) -> Effects {
+        let mut call = Call { now, rng, effects: Effects::default() };
+        if self.peers.get_mut(id).is_some_and(|peer| peer.state().asked.is_none()) {
+            self.ask(&mut call, id);
+        }
+        self.finish(call, id)
+    }
+
     fn take(
         &mut self,
         call: &mut Call<'_>,

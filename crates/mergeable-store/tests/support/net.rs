@@ -4,33 +4,44 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mergeable_store::{
-    ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling, Star, Synchronizer,
+    ConnectionId, Edit, Effects, Hlc, Limits, MergeableStore, Policy, Ruling, Star, Synchronizer,
 };
 
 use super::{Rng, store};
 
-/// A rule for edits, as a closure.
-pub(crate) struct Rule(pub(crate) Box<dyn FnMut(&Edit<'_>) -> Ruling>);
+/// A rule for edits, as a closure, and who hears of those that lose.
+pub(crate) struct Rule {
+    judge: Box<dyn FnMut(&Edit<'_>) -> Ruling>,
+    pub(crate) lost: Box<dyn FnMut(&Edit<'_>, Hlc)>,
+}
 
 impl Rule {
     pub(crate) fn allow_all() -> Self {
-        Self(Box::new(|_| Ruling::Accept))
+        Self::new(|_| Ruling::Accept)
     }
 
     /// Refuses writes to cells of this id.
     pub(crate) fn forbid_cell(id: &'static str) -> Self {
-        Self(Box::new(move |edit| match &edit.target {
+        Self::new(move |edit| match &edit.target {
             mergeable_store::Target::Cell { cell, .. } if *cell == id => {
                 Ruling::Refuse(format!("{id} is not yours"))
             }
             _ => Ruling::Accept,
-        }))
+        })
+    }
+
+    pub(crate) fn new(judge: impl FnMut(&Edit<'_>) -> Ruling + 'static) -> Self {
+        Self { judge: Box::new(judge), lost: Box::new(|_, _| {}) }
     }
 }
 
 impl Policy for Rule {
     fn judge(&mut self, edit: &Edit<'_>) -> Ruling {
-        (self.0)(edit)
+        (self.judge)(edit)
+    }
+
+    fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
+        (self.lost)(edit, there);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::sync::policy::RefusedCell;
 impl PathTask {
     /// Keeps and sends what the star did, owes what connections wrote, and completes deletions.
     pub(super) fn take(&mut self, effects: &mut Effects, batch: &mut Batch) {
-        batch.take(&self.path, effects);
+        self.keep(effects, batch);
         for refusal in &effects.refused {
             tracing::info!(path = %self.path, reason = %refusal.reason, "edit refused");
         }
@@ -119,7 +119,7 @@ impl PathTask {
             rows.iter().try_for_each(|(resource, row)| tx.del_row(&resource.table, row.as_str()))
         });
         match written {
-            Ok(((), mut effects)) => batch.take(&self.path, &mut effects),
+            Ok(((), mut effects)) => self.keep(&mut effects, batch),
             Err(error) => tracing::error!(path = %self.path, %error, "incomplete row not deleted"),
         }
     }

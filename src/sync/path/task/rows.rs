@@ -45,7 +45,7 @@ impl PathTask {
                 .star
                 .write(now, &mut random, |tx| application.write(tx))
                 .map_err(|e| PathError::Refused(e.to_string()))?;
-            batch.take(&self.path, &mut effects);
+            self.keep(&mut effects, batch);
             self.keep_base(resource, row, batch);
             match &row.now {
                 Some(now) => bases.insert(row.row.clone(), now.clone()),
@@ -228,7 +228,7 @@ impl PathTask {
             Ok::<(), EditError>(())
         });
         let ((), mut effects) = written.map_err(|e| PathError::Refused(e.to_string()))?;
-        batch.take(&self.path, &mut effects);
+        self.keep(&mut effects, batch);
         Ok(())
     }
 }
