@@ -82,6 +82,11 @@ raw! {
     }
     Sync {
         durability: super::Durability,
+        topology: super::Topology,
+        max_connections: u64,
+        ping_ms: u64,
+        silence_ms: u64,
+        send_timeout_ms: u64,
     }
     Compare {
         max_concurrent: u64,

@@ -16,11 +16,14 @@ mod mapped;
 pub mod mirror;
 pub mod outbox;
 mod path;
+mod peer;
 mod policy;
 mod random;
 mod registry;
 mod row_traffic;
 pub mod server;
+#[cfg(test)]
+mod test_server;
 
 pub use caught_up::{CaughtUp, OpenMirror};
 pub use legacy_rows::{LegacyRowError, LegacyRows};

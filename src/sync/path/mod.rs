@@ -16,7 +16,7 @@ mod task;
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared, Settled};
 pub use sink::CloseReason;
-pub(super) use sink::{ClientSink, Outbound, client_channel};
+pub(super) use sink::{ClientSink, ClientSource, Outbound, client_channel, client_channel_sharing};
 pub(super) use task::{PathContext, spawn};
 
 use std::sync::Arc;

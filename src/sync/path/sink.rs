@@ -111,9 +111,16 @@ pub(in crate::sync) enum Outbound {
 /// A way out for one connection.
 #[must_use]
 pub(in crate::sync) fn client_channel() -> (ClientSink, ClientSource) {
+    client_channel_sharing(Arc::default())
+}
+
+/// A way out that counts its waiting bytes together with others: those of one socket's channels.
+#[must_use]
+pub(in crate::sync) fn client_channel_sharing(
+    waiting_bytes: Arc<AtomicUsize>,
+) -> (ClientSink, ClientSource) {
     let (frames, frames_out) = mpsc::channel(MAX_FRAMES);
     let (close, close_out) = watch::channel(None);
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let sink = ClientSink { frames, waiting_bytes: waiting_bytes.clone(), close };
     (sink, ClientSource { frames: frames_out, waiting_bytes, close: close_out })
 }
