@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use mergeable_store::Cell;
+use mergeable_store::{Cell, CellRef};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
@@ -107,14 +107,14 @@ impl<'e> Stand<'e> {
     }
 
     fn version(&self) -> Option<Cell> {
-        self.reader.read(|store| store.get_cell(&self.table, ROW, VERSION).cloned())
+        self.reader.read(|store| store.get_cell(&self.table, ROW, VERSION).map(CellRef::to_cell))
     }
 
     /// Returns once legacy has raised the row's version above this and the reader knows it: what the
     /// change owed is delivered, or mirrored.
     async fn settled(&self, before: Option<&Cell>) -> Result<(), BenchError> {
         let raised = |store: &mergeable_store::MergeableStore| {
-            store.get_cell(&self.table, ROW, VERSION) != before
+            store.get_cell(&self.table, ROW, VERSION) != before.map(Cell::view)
         };
         within("a delivery to legacy", self.reader.wait_until(raised)).await?;
         within("the writer", self.writer.wait_caught_up()).await?;

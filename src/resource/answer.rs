@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::order::compare;
-use super::{Cell, ListQuery, Resource, RowView};
+use super::{CellRef, ListQuery, Resource, RowView};
 
 impl Resource {
     /// Answers a list from the rows of a table: filter, sort, page, envelope.
@@ -39,7 +39,7 @@ struct Candidate<'a, Id, V> {
     id: Id,
     row: V,
     /// The cell of the first sort key, which decides most comparisons.
-    first: Option<&'a Cell>,
+    first: Option<CellRef<'a>>,
 }
 
 /// The rows of the page, sorted; the rest stays unsorted.

@@ -3,7 +3,7 @@
 use super::decode::form;
 use super::order::{compare, contains_nocase};
 use super::surface::{FilterSpec, PageSpec, QuerySurface, SortKey, parse_sort};
-use super::{Cell, CellId, CellSpec, CellType, Collation, Nulls, Op, RowView, Schema};
+use super::{Cell, CellId, CellRef, CellSpec, CellType, Collation, Nulls, Op, RowView, Schema};
 
 /// A question about a list that the store can answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -215,11 +215,12 @@ fn test(spec: &FilterSpec, cell: &CellSpec, value: &str) -> Result<Test, Unanswe
 }
 
 impl Test {
-    fn passes(&self, cell: &Cell) -> bool {
-        if *cell == Cell::Null {
+    fn passes(&self, cell: CellRef<'_>) -> bool {
+        if cell == CellRef::Null {
             return false;
         }
-        let to = |other| compare(Some(cell), Some(other), Collation::Binary, Nulls::First);
+        let to =
+            |other: &Cell| compare(Some(cell), Some(other.view()), Collation::Binary, Nulls::First);
         match self {
             Self::In(values) => values.iter().any(|value| to(value).is_eq()),
             Self::Lt(bound) => to(bound).is_lt(),
@@ -227,7 +228,7 @@ impl Test {
             Self::Gt(bound) => to(bound).is_gt(),
             Self::Ge(bound) => to(bound).is_ge(),
             Self::Contains(needle) => match cell {
-                Cell::String(text) => contains_nocase(text.as_wtf8(), needle.as_bytes()),
+                CellRef::String(text) => contains_nocase(text.as_wtf8(), needle.as_bytes()),
                 _ => false,
             },
         }

@@ -23,7 +23,7 @@ use crate::migration::{ResourceName, RowId};
 pub use dropped::DroppedFields;
 pub use envelope::{Envelope, Pointer, PointerProblem};
 pub use list_query::{ListQuery, Unanswerable, parse_get_query};
-pub use mergeable_store::{Cell, Text};
+pub use mergeable_store::{Cell, CellRef, Text};
 pub use order::{Collation, Nulls, compare, contains_nocase};
 pub use path::{ClaimName, PathProblem, PathTemplate, TemplateProblem};
 pub use route::{PathPattern, Route, RouteProblem, Routes};

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::Cell;
+use super::CellRef;
 
 /// How strings compare in a sort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -31,7 +31,12 @@ pub enum Nulls {
 
 /// Compares two cells: null, then numbers and booleans by value (true is 1), then text. A missing cell is null.
 #[must_use]
-pub fn compare(a: Option<&Cell>, b: Option<&Cell>, collation: Collation, nulls: Nulls) -> Ordering {
+pub fn compare(
+    a: Option<CellRef<'_>>,
+    b: Option<CellRef<'_>>,
+    collation: Collation,
+    nulls: Nulls,
+) -> Ordering {
     match (Rank::of(a), Rank::of(b)) {
         (Rank::Null, Rank::Null) => Ordering::Equal,
         (Rank::Null, _) => nulls.ordering(),
@@ -74,12 +79,12 @@ enum Rank<'a> {
 }
 
 impl<'a> Rank<'a> {
-    fn of(cell: Option<&'a Cell>) -> Self {
+    fn of(cell: Option<CellRef<'a>>) -> Self {
         match cell {
-            None | Some(Cell::Null) => Self::Null,
-            Some(Cell::Number(number)) => Self::Number(*number),
-            Some(Cell::Bool(truth)) => Self::Number(f64::from(u8::from(*truth))),
-            Some(Cell::String(text) | Cell::Json(text) | Cell::RawJson(text)) => {
+            None | Some(CellRef::Null) => Self::Null,
+            Some(CellRef::Number(number)) => Self::Number(number),
+            Some(CellRef::Bool(truth)) => Self::Number(f64::from(u8::from(truth))),
+            Some(CellRef::String(text) | CellRef::Json(text) | CellRef::RawJson(text)) => {
                 Self::Text(text.as_wtf8())
             }
         }
@@ -96,6 +101,7 @@ pub fn contains_nocase(text: &[u8], needle: &[u8]) -> bool {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Cell;
     use super::*;
     use crate::resource::row::tests::any_cell;
 
@@ -104,7 +110,7 @@ mod tests {
     }
 
     fn order(a: &Cell, b: &Cell) -> Ordering {
-        compare(Some(a), Some(b), Collation::Binary, Nulls::First)
+        compare(Some(a.view()), Some(b.view()), Collation::Binary, Nulls::First)
     }
 
     #[test]
@@ -145,7 +151,7 @@ mod tests {
         }
         assert_eq!(order(&Cell::Number(1.0), &Cell::Bool(true)), Ordering::Equal);
         assert_eq!(
-            compare(None, Some(&Cell::Null), Collation::Binary, Nulls::Last),
+            compare(None, Some(CellRef::Null), Collation::Binary, Nulls::Last),
             Ordering::Equal
         );
     }
@@ -169,7 +175,7 @@ mod tests {
         ) {
             let collation = if nocase { Collation::Nocase } else { Collation::Binary };
             let nulls = if last { Nulls::Last } else { Nulls::First };
-            let order = |a, b| compare(Some(a), Some(b), collation, nulls);
+            let order = |a: &Cell, b: &Cell| compare(Some(a.view()), Some(b.view()), collation, nulls);
             prop_assert_eq!(order(&a, &b), order(&b, &a).reverse());
             if order(&a, &b).is_le() && order(&b, &c).is_le() {
                 prop_assert!(order(&a, &c).is_le());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::migration::{InvalidPath, PathId};
 
-use super::{Cell, CellId, RowView};
+use super::{Cell, CellId, CellRef, RowView};
 
 /// A claim of a verified session that can fill a placeholder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize)]
@@ -187,7 +187,7 @@ impl PathTemplate {
         let mut segments = self.segments.iter().zip(path.as_str().split('/'));
         segments.all(|(segment, there)| match segment {
             Segment::Placeholder { cell: places, .. } if &**places == cell => {
-                key_text(value).as_deref() == Some(there)
+                key_text(value.view()).as_deref() == Some(there)
             }
             _ => true,
         })
@@ -245,12 +245,14 @@ fn placeholder(segment: &str) -> Result<Option<&str>, TemplateProblem> {
 }
 
 /// A cell's value as the text of an id: a string, or a whole number in decimal digits.
-pub(super) fn key_text(cell: &Cell) -> Option<String> {
+pub(super) fn key_text(cell: CellRef<'_>) -> Option<String> {
     match cell {
-        Cell::String(text) => text.as_str().filter(|text| !text.is_empty()).map(str::to_owned),
-        Cell::Number(number) if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 => {
+        CellRef::String(text) => text.as_str().filter(|text| !text.is_empty()).map(str::to_owned),
+        CellRef::Number(number)
+            if number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0 =>
+        {
             #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
-            let whole = *number as i64;
+            let whole = number as i64;
             Some(whole.to_string())
         }
         _ => None,

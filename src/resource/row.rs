@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Cell;
+use super::{Cell, CellRef};
 
 /// A cell's id within its row: the field's name in the legacy API's JSON.
 pub type CellId = Arc<str>;
@@ -13,11 +13,11 @@ pub type CellId = Arc<str>;
 /// The lifetime is that of the cells, not of the view, so that a view can be made on the fly.
 pub trait RowView<'a> {
     /// The cell, or `None` where the row has none (a tombstone counts as none).
-    fn cell(&self, id: &str) -> Option<&'a Cell>;
+    fn cell(&self, id: &str) -> Option<CellRef<'a>>;
 }
 
 impl<'a, V: RowView<'a> + ?Sized> RowView<'a> for &V {
-    fn cell(&self, id: &str) -> Option<&'a Cell> {
+    fn cell(&self, id: &str) -> Option<CellRef<'a>> {
         (**self).cell(id)
     }
 }
@@ -96,8 +96,8 @@ fn same(a: &Cell, b: &Cell) -> bool {
 }
 
 impl<'a> RowView<'a> for &'a RowCells {
-    fn cell(&self, id: &str) -> Option<&'a Cell> {
-        self.0.get(id)
+    fn cell(&self, id: &str) -> Option<CellRef<'a>> {
+        self.0.get(id).map(Cell::view)
     }
 }
 

@@ -192,7 +192,7 @@ impl Schema {
     /// Copies the configured cells of a row, of a store's for example.
     pub fn copy_row<'a>(&self, row: impl RowView<'a>) -> RowCells {
         let cells = self.cells.iter();
-        cells.filter_map(|spec| Some((spec.id.clone(), row.cell(&spec.id)?.clone()))).collect()
+        cells.filter_map(|spec| Some((spec.id.clone(), row.cell(&spec.id)?.to_cell()))).collect()
     }
 
     /// The row as the legacy API spells it, fields in the order of the configuration.

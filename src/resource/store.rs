@@ -2,7 +2,7 @@
 
 use mergeable_store::{MergeableStore, Text};
 
-use super::{Cell, RowView};
+use super::{CellRef, RowView};
 
 /// A live row of a store.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ impl<'a> StoreRow<'a> {
 }
 
 impl<'a> RowView<'a> for StoreRow<'a> {
-    fn cell(&self, id: &str) -> Option<&'a Cell> {
+    fn cell(&self, id: &str) -> Option<CellRef<'a>> {
         self.store.get_cell(self.table, &self.row, id)
     }
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, NaiveDateTime};
 
-use super::Cell;
+use super::CellRef;
 
 /// The value of a row's version column. Only two of the same kind can be compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,10 +21,10 @@ impl Version {
     ///
     /// `None` if it is neither.
     #[must_use]
-    pub fn from_cell(cell: &Cell) -> Option<Self> {
+    pub fn from_cell(cell: CellRef<'_>) -> Option<Self> {
         match cell {
-            Cell::Number(number) if number.is_finite() => Some(Self::Number(*number)),
-            Cell::String(text) => instant(text.as_str()?),
+            CellRef::Number(number) if number.is_finite() => Some(Self::Number(number)),
+            CellRef::String(text) => instant(text.as_str()?),
             _ => None,
         }
     }
@@ -52,10 +52,11 @@ impl PartialOrd for Version {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cell;
     use super::*;
 
     fn version(text: &str) -> Option<Version> {
-        Version::from_cell(&Cell::String(text.into()))
+        Version::from_cell(Cell::String(text.into()).view())
     }
 
     #[test]
@@ -69,7 +70,9 @@ mod tests {
 
     #[test]
     fn numbers_compare_by_value() {
-        assert!(Version::from_cell(&Cell::Number(9.0)) < Version::from_cell(&Cell::Number(10.0)));
+        assert!(
+            Version::from_cell(CellRef::Number(9.0)) < Version::from_cell(CellRef::Number(10.0))
+        );
     }
 
     #[test]
@@ -77,8 +80,8 @@ mod tests {
         for text in ["", "10", "2026-01-31", "yesterday", "2026-13-01T00:00:00Z"] {
             assert_eq!(version(text), None, "{text}");
         }
-        assert_eq!(Version::from_cell(&Cell::Null), None);
-        let number = Version::from_cell(&Cell::Number(1.0)).unwrap();
+        assert_eq!(Version::from_cell(CellRef::Null), None);
+        let number = Version::from_cell(CellRef::Number(1.0)).unwrap();
         assert_eq!(number.partial_cmp(&version("2026-01-31T08:00:00Z").unwrap()), None);
     }
 }

@@ -144,7 +144,7 @@ impl World<'_> {
         match condition {
             Condition::Cell { actor, row, cell, value } => {
                 let there = |store: &mergeable_store::MergeableStore| {
-                    store.get_cell(&table, row.row.as_str(), cell.as_str()) == Some(value)
+                    store.get_cell(&table, row.row.as_str(), cell.as_str()) == Some(value.view())
                 };
                 self.client(*actor)?.client.wait_until(there).await;
                 Ok(())

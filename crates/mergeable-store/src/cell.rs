@@ -2,7 +2,7 @@
 
 use crate::hash::{Fnv, Sink};
 use crate::json::{self, Json};
-use crate::{Hlc, Text};
+use crate::{AsText as _, Hlc, Text, TextRef};
 
 /// U+FFFC: stands for JavaScript's `undefined` on the wire and on disk.
 pub(crate) const UNDEFINED: &[u8] = "\u{FFFC}".as_bytes();
@@ -26,6 +26,95 @@ pub enum Cell {
     /// An object or array that arrived as such, without encoding, from a client that does not encode: its JSON text. Reads
     /// like [`Cell::Json`], but is hashed and sent on as raw JSON, because that is what its writer hashes.
     RawJson(Text),
+}
+
+/// A [`Cell`] as it is read from a store, which may keep it in another form: the same content, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CellRef<'a> {
+    /// As [`Cell::String`].
+    String(TextRef<'a>),
+    /// As [`Cell::Number`].
+    Number(f64),
+    /// As [`Cell::Bool`].
+    Bool(bool),
+    /// As [`Cell::Null`].
+    Null,
+    /// As [`Cell::Json`].
+    Json(TextRef<'a>),
+    /// As [`Cell::RawJson`].
+    RawJson(TextRef<'a>),
+}
+
+impl CellRef<'_> {
+    /// The cell, owned.
+    #[must_use]
+    pub fn to_cell(self) -> Cell {
+        match self {
+            Self::String(text) => Cell::String(text.to_text()),
+            Self::Number(number) => Cell::Number(number),
+            Self::Bool(bool) => Cell::Bool(bool),
+            Self::Null => Cell::Null,
+            Self::Json(text) => Cell::Json(text.to_text()),
+            Self::RawJson(text) => Cell::RawJson(text.to_text()),
+        }
+    }
+
+    /// The cell as a JSON value, as [`Cell::to_json`].
+    #[must_use]
+    pub fn to_json(self) -> serde_json::Value {
+        match self {
+            Self::String(text) => text.to_string_lossy().into(),
+            Self::Number(number) => number_to_serde(number),
+            Self::Bool(bool) => bool.into(),
+            Self::Null => serde_json::Value::Null,
+            Self::Json(text) | Self::RawJson(text) => match Json::parse_wtf8(text.as_wtf8()) {
+                Ok(json) => to_serde(&json),
+                Err(_) => format!("\u{FFFD}{text}").into(),
+            },
+        }
+    }
+
+    /// Whether a reader sees the same content, however it was encoded.
+    #[must_use]
+    pub fn reads_like(self, other: CellRef<'_>) -> bool {
+        match (self, other) {
+            (
+                CellRef::Json(one) | CellRef::RawJson(one),
+                CellRef::Json(two) | CellRef::RawJson(two),
+            ) => one == two,
+            _ => self == other,
+        }
+    }
+
+    pub(crate) fn write(self, out: &mut impl Sink) {
+        match self {
+            Self::String(text) => json::write_string(text.as_wtf8(), out),
+            Self::Number(number) => json::write_number(number, out),
+            Self::Bool(true) => out.push(b"true"),
+            Self::Bool(false) => out.push(b"false"),
+            Self::Null => out.push(b"null"),
+            Self::Json(text) => {
+                out.push(b"\"");
+                out.push(JSON_MARK);
+                json::write_escaped(text.as_wtf8(), out);
+                out.push(b"\"");
+            }
+            // The text came from this crate's own writer, which escapes surrogates: it is UTF-8.
+            Self::RawJson(text) => out.push(text.as_wtf8()),
+        }
+    }
+}
+
+impl PartialEq<Cell> for CellRef<'_> {
+    fn eq(&self, other: &Cell) -> bool {
+        *self == other.view()
+    }
+}
+
+impl PartialEq<CellRef<'_>> for Cell {
+    fn eq(&self, other: &CellRef<'_>) -> bool {
+        self.view() == *other
+    }
 }
 
 /// Why something cannot be a cell.
@@ -69,15 +158,19 @@ impl Cell {
     /// encoded string itself.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
+        self.view().to_json()
+    }
+
+    /// The cell as it would be read from a store.
+    #[must_use]
+    pub fn view(&self) -> CellRef<'_> {
         match self {
-            Self::String(text) => text.to_string_lossy().into(),
-            Self::Number(number) => number_to_serde(*number),
-            Self::Bool(bool) => (*bool).into(),
-            Self::Null => serde_json::Value::Null,
-            Self::Json(text) | Self::RawJson(text) => match Json::parse_wtf8(text.as_wtf8()) {
-                Ok(json) => to_serde(&json),
-                Err(_) => format!("\u{FFFD}{text}").into(),
-            },
+            Self::String(text) => CellRef::String(text.view()),
+            Self::Number(number) => CellRef::Number(*number),
+            Self::Bool(bool) => CellRef::Bool(*bool),
+            Self::Null => CellRef::Null,
+            Self::Json(text) => CellRef::Json(text.view()),
+            Self::RawJson(text) => CellRef::RawJson(text.view()),
         }
     }
 
@@ -129,30 +222,11 @@ impl Cell {
     /// Whether a reader sees the same content, however it was encoded.
     #[must_use]
     pub fn reads_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Json(one) | Self::RawJson(one), Self::Json(two) | Self::RawJson(two)) => {
-                one == two
-            }
-            _ => self == other,
-        }
+        self.view().reads_like(other.view())
     }
 
     pub(crate) fn write(&self, out: &mut impl Sink) {
-        match self {
-            Self::String(text) => json::write_string(text.as_wtf8(), out),
-            Self::Number(number) => json::write_number(*number, out),
-            Self::Bool(true) => out.push(b"true"),
-            Self::Bool(false) => out.push(b"false"),
-            Self::Null => out.push(b"null"),
-            Self::Json(text) => {
-                out.push(b"\"");
-                out.push(JSON_MARK);
-                json::write_escaped(text.as_wtf8(), out);
-                out.push(b"\"");
-            }
-            // The text came from this crate's own writer, which escapes surrogates: it is UTF-8.
-            Self::RawJson(text) => out.push(text.as_wtf8()),
-        }
+        self.view().write(out);
     }
 }
 

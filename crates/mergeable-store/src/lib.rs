@@ -57,7 +57,8 @@
 //!         }
 //!     }
 //! }
-//! assert_eq!(clients[1].store().get_cell("pets", "fido", "species"), Some(&Cell::from("dog")));
+//! let dog = Cell::from("dog");
+//! assert_eq!(clients[1].store().get_cell("pets", "fido", "species"), Some(dog.view()));
 //! assert_eq!(clients[1].store().hashes(), star.store().hashes());
 //! # Ok(())
 //! # }
@@ -85,7 +86,7 @@ mod store;
 mod text;
 mod transaction;
 
-pub use cell::{Cell, CellError, hash_stamp};
+pub use cell::{Cell, CellError, CellRef, hash_stamp};
 pub use changes::{Changes, ChangesError, Container, RowChanges, Stamp, TableChanges};
 pub use channels::{
     ChannelEvent, ChannelId, Channels, InvalidChannelId, MAX_CHANNEL_ID_BYTES, MAX_CHANNELS,
@@ -110,7 +111,7 @@ pub use star::{
     Edit, Effects, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
 };
 pub use store::MergeableStore;
-pub use text::{AsText, Text};
+pub use text::{AsText, Text, TextRef};
 pub use transaction::{EditError, Transaction};
 
 /// Milliseconds since 1970, as JavaScript's `Date.now()`.

@@ -4,7 +4,7 @@ use crate::content::{ChildRule, Content, Row, Stamped};
 use crate::entries::{Entries, Ids};
 use crate::hash::ContentHashes;
 use crate::hlc::Clock;
-use crate::{AsText, Cell, Changes, ClientId, Container, Hlc, Millis, Stamp, Text};
+use crate::{AsText, Cell, CellRef, Changes, ClientId, Container, Hlc, Millis, Stamp, Text};
 
 /// Tables of rows of cells, and values, each with the stamp of its latest write, so that any two stores can be merged.
 ///
@@ -54,14 +54,15 @@ impl MergeableStore {
         table: impl AsText,
         row: impl AsText,
         cell: impl AsText,
-    ) -> Option<&Cell> {
-        self.content.cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?.thing.as_ref()
+    ) -> Option<CellRef<'_>> {
+        let stamped = self.content.cell(&self.ids, table.wtf8(), row.wtf8(), cell.wtf8())?;
+        stamped.thing.as_ref().map(Cell::view)
     }
 
     /// A live value.
     #[must_use]
-    pub fn get_value(&self, value: impl AsText) -> Option<&Cell> {
-        self.content.value(&self.ids, value.wtf8())?.thing.as_ref()
+    pub fn get_value(&self, value: impl AsText) -> Option<CellRef<'_>> {
+        self.content.value(&self.ids, value.wtf8())?.thing.as_ref().map(Cell::view)
     }
 
     /// A cell's stamp: its content (`None` for a tombstone) and HLC. `None` if it was never written.

@@ -14,6 +14,76 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text(Arc<[u8]>);
 
+/// A [`Text`] that belongs to somebody else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TextRef<'a>(&'a [u8]);
+
+impl<'a> TextRef<'a> {
+    /// The WTF-8 bytes.
+    #[must_use]
+    pub const fn as_wtf8(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The string as UTF-8, or `None` when it holds a lone surrogate.
+    #[must_use]
+    pub fn as_str(self) -> Option<&'a str> {
+        std::str::from_utf8(self.0).ok()
+    }
+
+    /// The string with each lone surrogate replaced by U+FFFD.
+    #[must_use]
+    pub fn to_string_lossy(self) -> Cow<'a, str> {
+        if let Some(text) = self.as_str() {
+            return Cow::Borrowed(text);
+        }
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in chunks(self.0) {
+            match chunk {
+                Chunk::Utf8(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
+                Chunk::Surrogate(_) => text.push(char::REPLACEMENT_CHARACTER),
+            }
+        }
+        Cow::Owned(text)
+    }
+}
+
+impl fmt::Display for TextRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_string_lossy())
+    }
+}
+
+impl fmt::Debug for TextRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut json = Vec::new();
+        crate::json::write_string(self.0, &mut json);
+        f.write_str(&String::from_utf8_lossy(&json))
+    }
+}
+
+impl PartialEq<str> for TextRef<'_> {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for TextRef<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == *other.as_bytes()
+    }
+}
+
+impl AsText for TextRef<'_> {
+    fn wtf8(&self) -> &[u8] {
+        self.0
+    }
+
+    fn to_text(&self) -> Text {
+        Text(self.0.into())
+    }
+}
+
 /// Anything that can name a table, row, cell or value: `&str`, `String`, [`Text`] and references to them.
 pub trait AsText {
     /// The string's WTF-8 bytes.
@@ -59,17 +129,13 @@ impl Text {
     /// The string with each lone surrogate replaced by U+FFFD.
     #[must_use]
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
-        if let Some(text) = self.as_str() {
-            return Cow::Borrowed(text);
-        }
-        let mut text = String::with_capacity(self.0.len());
-        for chunk in chunks(&self.0) {
-            match chunk {
-                Chunk::Utf8(bytes) => text.push_str(&String::from_utf8_lossy(bytes)),
-                Chunk::Surrogate(_) => text.push(char::REPLACEMENT_CHARACTER),
-            }
-        }
-        Cow::Owned(text)
+        self.view().to_string_lossy()
+    }
+
+    /// The string, borrowed.
+    #[must_use]
+    pub fn view(&self) -> TextRef<'_> {
+        TextRef(&self.0)
     }
 
     /// The WTF-8 bytes.
@@ -195,15 +261,13 @@ impl PartialEq<&str> for Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_string_lossy())
+        fmt::Display::fmt(&self.view(), f)
     }
 }
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut json = Vec::new();
-        crate::json::write_string(&self.0, &mut json);
-        f.write_str(&String::from_utf8_lossy(&json))
+        fmt::Debug::fmt(&self.view(), f)
     }
 }
 

@@ -240,7 +240,7 @@ fn assert_live(store: &MergeableStore, expected: &Json) {
     let values = store
         .value_ids()
         .into_iter()
-        .map(|value| (value.clone(), store.get_value(&value).unwrap().clone()));
+        .map(|value| (value.clone(), store.get_value(&value).unwrap().to_cell()));
     assert_eq!(live(values.collect()), *expected.at("values"));
 }
 

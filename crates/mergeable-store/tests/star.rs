@@ -242,9 +242,9 @@ fn a_refused_edit_is_restamped_and_its_writer_goes_back() {
     net.assert_converged();
     for client in &net.clients {
         let store = client.sync.store();
-        assert_eq!(store.get_cell("users", "u1", "role"), Some(&Cell::from(1)));
+        assert_eq!(store.get_cell("users", "u1", "role"), Some(Cell::from(1).view()));
         assert_eq!(store.get_cell("users", "u2", "role"), None);
-        assert_eq!(store.get_cell("users", "u2", "name"), Some(&Cell::from(3)));
+        assert_eq!(store.get_cell("users", "u2", "name"), Some(Cell::from(3).view()));
     }
     let refused: Vec<_> =
         net.seen.refused.iter().map(|refusal| (&refusal.target, &refusal.refused)).collect();
@@ -308,7 +308,7 @@ fn stamps_from_the_future_are_ignored_or_close_the_connection() {
     let mut raw = Raw::new(limits);
     assert!(!raw.send("X", &diff("c", 1.0, hlc(60_000, "x"))).unwrap().is_empty());
     assert_eq!(raw.send("X", &diff("c", 2.0, hlc(60_001, "x"))), Err(skew));
-    assert_eq!(raw.star.store().get_cell("t", "r", "c"), Some(&Cell::from(1)));
+    assert_eq!(raw.star.store().get_cell("t", "r", "c"), Some(Cell::from(1).view()));
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn a_drain_brings_what_the_client_still_has_and_ends() {
         net.settle();
     }
     assert_eq!(net.seen.drained, [net.clients[0].id.clone()]);
-    assert_eq!(net.committed.get_cell("t", "mine", "c"), Some(&Cell::from(1)));
+    assert_eq!(net.committed.get_cell("t", "mine", "c"), Some(Cell::from(1).view()));
     net.assert_converged();
 }
 

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mergeable_store::{Cell, EditError};
+use mergeable_store::{Cell, CellRef, EditError};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -83,8 +83,8 @@ async fn offline_edits_of_both_meet_when_one_comes_back() {
     guard("the offline row", alice.wait_until(|s| s.has_row("users", "r2"))).await;
     converged(&[&alice, &bob]).await;
     alice.read(|s| {
-        assert_eq!(s.get_cell("users", "r1", "name"), Some(&"Ada Lovelace".into()));
-        assert_eq!(s.get_cell("users", "r1", "age"), Some(&36.into()));
+        assert_eq!(s.get_cell("users", "r1", "name"), Some(Cell::from("Ada Lovelace").view()));
+        assert_eq!(s.get_cell("users", "r1", "age"), Some(CellRef::Number(36.0)));
     });
 }
 
@@ -305,6 +305,7 @@ async fn a_server_that_does_not_multiplex_is_told() {
     let server = tokio::spawn(async move {
         use futures_util::StreamExt as _;
         let (stream, _) = listener.accept().await.unwrap();
+        #[allow(clippy::result_large_err, reason = "the library's own type of callback")]
         let confirm = |_: &_, mut response: http::Response<()>| {
             let protocol = http::HeaderValue::from_static("tinybase");
             response.headers_mut().insert("sec-websocket-protocol", protocol);

@@ -139,7 +139,7 @@ impl Application<'_> {
         }
         for (cell, value) in changes.set.iter() {
             if self.may_write(tx.store(), &key, cell)
-                && tx.get_cell(table, row, &**cell) != Some(value)
+                && tx.get_cell(table, row, &**cell) != Some(value.view())
             {
                 tx.set_cell(table, row, &**cell, value.clone())?;
             }

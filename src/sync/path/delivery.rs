@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mergeable_store::MergeableStore;
+use mergeable_store::{CellRef, MergeableStore};
 use serde_json::Value;
 
 use super::answer::LegacyRow;
@@ -85,7 +85,8 @@ pub(super) fn prepare(
 
 /// A row's mapped cells, as the store has them.
 pub(super) fn row_cells(resource: &Resource, row: &RowId, store: &MergeableStore) -> RowCells {
-    let cell = |id: &str| store.get_cell(resource.table.as_str(), row.as_str(), id).cloned();
+    let cell =
+        |id: &str| store.get_cell(resource.table.as_str(), row.as_str(), id).map(CellRef::to_cell);
     let specs = resource.schema.cells().iter();
     specs.filter_map(|spec| Some((spec.id.clone(), cell(&spec.id)?))).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use mergeable_store::{Cell, ClientId, ConnectionId, MergeableStore, Synchronizer};
+use mergeable_store::{Cell, CellRef, ClientId, ConnectionId, MergeableStore, Synchronizer};
 
 use super::sink::{ClientSource, client_channel};
 use super::*;
@@ -91,7 +91,8 @@ impl World {
     }
 
     async fn cell(&self, cell: &'static str) -> Option<Cell> {
-        let read = move |store: &MergeableStore| store.get_cell("users", "u1", cell).cloned();
+        let read =
+            move |store: &MergeableStore| store.get_cell("users", "u1", cell).map(CellRef::to_cell);
         self.path().await.read(read).await.unwrap()
     }
 }
@@ -124,7 +125,10 @@ impl Client {
 
     async fn sees(&mut self, cell: &str, value: Option<&str>) {
         let value = value.map(Cell::from);
-        self.until(|engine| engine.store().get_cell("users", "u1", cell) == value.as_ref()).await;
+        self.until(|engine| {
+            engine.store().get_cell("users", "u1", cell) == value.as_ref().map(Cell::view)
+        })
+        .await;
     }
 
     async fn set(&mut self, cell: &str, value: &str) {

@@ -48,7 +48,7 @@ impl Transaction<'_> {
                 let mut live_cells = row.live;
                 for (cell_at, old) in cells {
                     let there = row.entries.get(*cell_at).value.thing.as_ref();
-                    if !same(there, old.as_ref()) {
+                    if !same(there.map(Cell::view), old.as_ref()) {
                         self.store.clock.next(self.now);
                     }
                     match (there.is_some(), old.is_some()) {
@@ -79,7 +79,7 @@ impl Transaction<'_> {
         let mut revived = Vec::new();
         for (at, old) in touched {
             let there = self.store.content.values.entries.get(*at).value.thing.as_ref();
-            if !same(there, old.as_ref()) {
+            if !same(there.map(Cell::view), old.as_ref()) {
                 self.store.clock.next(self.now);
             }
             if there.is_none() && old.is_some() {

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::log::Write;
 use super::{EditError, Transaction};
 use crate::content::{ChildRule, Stamped};
-use crate::{AsText, Cell, Text};
+use crate::{AsText, Cell, CellRef, Text};
 
 impl Transaction<'_> {
     pub(super) fn write_row(
@@ -88,9 +88,9 @@ impl Transaction<'_> {
     }
 }
 
-pub(super) fn same(one: Option<&Cell>, other: Option<&Cell>) -> bool {
+pub(super) fn same(one: Option<CellRef<'_>>, other: Option<&Cell>) -> bool {
     match (one, other) {
-        (Some(one), Some(other)) => one.reads_like(other),
+        (Some(one), Some(other)) => one.reads_like(other.view()),
         (None, None) => true,
         _ => false,
     }
