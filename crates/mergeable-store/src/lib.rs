@@ -97,8 +97,8 @@ pub use channels::{
     MAX_CHANNELS_WITH_LEFT,
 };
 pub use client::{
-    ChannelsEffects, ChannelsError, ClientEffects, MAX_PEERS, MultiplexedClient, Synchronizer,
-    Unanswered,
+    ChannelsEffects, ChannelsError, ClientEffects, MAX_PEERS, MultiplexedClient, OnChannel,
+    Synchronizer, Unanswered,
 };
 pub use diff::{CellHashes, RowHashes, TableHashes, ValueHashes};
 pub use fragment::{MAX_FRAGMENTS, MAX_GROUPS, MAX_RETAINED_BYTES};
