@@ -100,6 +100,18 @@ impl<V> Container<V> {
     }
 }
 
+impl<V> Container<Container<V>> {
+    /// TinyBase applies a merge cell by cell: a child that died and lives again has moved to the end of the living. Says
+    /// whether nothing lived here meanwhile.
+    pub(crate) fn came_back(&mut self, at: usize, died: bool) -> bool {
+        let lives = self.entries.get(at).value.live > 0;
+        if died && lives {
+            self.entries.revive(at);
+        }
+        died && self.live == u32::from(lives)
+    }
+}
+
 /// How a child container's former hash leaves its parent's.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChildRule {

@@ -185,8 +185,9 @@ impl MergeableStore {
         for (table_id, table_changes) in &changes.tables {
             let (at, made) = tables.child(merge.ids.intern(table_id));
             let was = tables.before(at, made, ChildRule::TinyBase);
-            merge.table(tables.entries.get_mut(at), made, table_id, table_changes);
+            let died = merge.table(tables.entries.get_mut(at), made, table_id, table_changes);
             tables.child_changed(merge.ids, at, was);
+            tables.came_back(at, died);
         }
         let values = &mut self.content.values;
         merge.see(changes.values_hlc);
@@ -222,7 +223,9 @@ impl Merge<'_> {
         self.merged.containers.push(ContainerChange { container, hlc, by: Writer::Store });
     }
 
-    fn table(&mut self, table: &mut Table, made: bool, id: &Text, changes: &TableChanges) {
+    /// Whether the table had nothing living in it at some moment.
+    fn table(&mut self, table: &mut Table, made: bool, id: &Text, changes: &TableChanges) -> bool {
+        let mut died = false;
         self.see(changes.hlc);
         if table.raise(changes.hlc) || made && changes.rows.is_empty() {
             self.container(Container::Table(id.clone()), table.hlc);
@@ -230,18 +233,22 @@ impl Merge<'_> {
         for (row_id, row_changes) in &changes.rows {
             let (at, made) = table.child(self.ids.intern(row_id));
             let was = table.before(at, made, ChildRule::TinyBase);
-            self.row(table.entries.get_mut(at), made, (id, row_id), row_changes);
+            let row_died = self.row(table.entries.get_mut(at), made, (id, row_id), row_changes);
             table.child_changed(self.ids, at, was);
+            died |= table.came_back(at, row_died);
         }
+        died
     }
 
+    /// Whether the row had nothing living in it at some moment.
     fn row(
         &mut self,
         row: &mut Row,
         made: bool,
         (table_id, row_id): (&Text, &Text),
         changes: &RowChanges,
-    ) {
+    ) -> bool {
+        let mut died = false;
         self.see(changes.hlc);
         if row.raise(changes.hlc) || made && changes.cells.is_empty() {
             self.container(Container::Row(table_id.clone(), row_id.clone()), row.hlc);
@@ -257,8 +264,10 @@ impl Merge<'_> {
                     hlc: stamp.hlc,
                     by: Writer::Store,
                 });
+                died |= row.live == 0;
             }
         }
+        died
     }
 
     /// Merges one cell or value; what was there before, if the stamp changed.
