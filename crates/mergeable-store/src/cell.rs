@@ -202,7 +202,9 @@ impl Cell {
                 Some(json) => Self::Json(Text::from_wtf8(json)),
                 None => Self::String(text.clone()),
             },
-            Json::Array(_) | Json::Object(_) => Self::RawJson(value.stringify().into()),
+            Json::Array(_) | Json::Object(_) => {
+                Self::RawJson(without_undefined(value).stringify().into())
+            }
         }))
     }
 
@@ -231,7 +233,7 @@ impl Cell {
 }
 
 /// Writes a cell, or U+FFFC for a deleted one.
-pub(crate) fn write_thing(thing: Option<&Cell>, out: &mut impl Sink) {
+pub(crate) fn write_thing(thing: Option<CellRef<'_>>, out: &mut impl Sink) {
     match thing {
         Some(cell) => cell.write(out),
         None => {
@@ -245,6 +247,11 @@ pub(crate) fn write_thing(thing: Option<&Cell>, out: &mut impl Sink) {
 /// The hash of a cell's or value's stamp: of its JSON text, `:` and HLC. A deleted one hashes as `null`.
 #[must_use]
 pub fn hash_stamp(thing: Option<&Cell>, hlc: Hlc) -> u32 {
+    stamp_hash(thing.map(Cell::view), hlc)
+}
+
+/// As [`hash_stamp`], of a cell that is borrowed.
+pub(crate) fn stamp_hash(thing: Option<CellRef<'_>>, hlc: Hlc) -> u32 {
     let mut fnv = Fnv::START;
     match thing {
         Some(cell) => cell.write(&mut fnv),
@@ -253,6 +260,24 @@ pub fn hash_stamp(thing: Option<&Cell>, hlc: Hlc) -> u32 {
     fnv.push(b":");
     hlc.write(&mut fnv);
     fnv.get()
+}
+
+/// TinyBase reads U+FFFC as undefined however deep it stands, and writes an object's text without its undefined entries and
+/// with null for the undefined items of an array.
+fn without_undefined(value: &Json) -> Json {
+    let is_undefined =
+        |value: &Json| matches!(value, Json::String(text) if text.as_wtf8() == UNDEFINED);
+    match value {
+        Json::Array(items) => {
+            let null = |item| if is_undefined(item) { Json::Null } else { without_undefined(item) };
+            Json::Array(items.iter().map(null).collect())
+        }
+        Json::Object(entries) => {
+            let there = entries.iter().filter(|(_, entry)| !is_undefined(entry));
+            Json::Object(there.map(|(id, entry)| (id.clone(), without_undefined(entry))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn from_serde(value: &serde_json::Value) -> Json {
@@ -363,6 +388,17 @@ mod tests {
         assert_eq!(Cell::from_json(&json!("\u{FFFD}x")), Err(CellError::Reserved));
         assert!(Cell::from_json(&json!("x\u{FFFD}")).is_ok());
         assert_eq!(Cell::Number(f64::NAN).check(), Err(CellError::NotFinite));
+    }
+
+    #[test]
+    fn undefined_inside_an_object_that_is_not_encoded_is_left_out() {
+        let json = Json::parse("{\"a\":\"\u{FFFC}\",\"b\":[1,\"\u{FFFC}\",{\"c\":\"\u{FFFC}\"}]}")
+            .unwrap();
+        let cell = Cell::from_wire(&json).unwrap();
+        assert_eq!(cell, Some(Cell::RawJson("{\"b\":[1,null,{}]}".into())));
+        let encoded = Json::String("\u{FFFD}{\"a\":\"\u{FFFC}\"}".into());
+        let cell = Cell::from_wire(&encoded).unwrap();
+        assert_eq!(cell, Some(Cell::Json("{\"a\":\"\u{FFFC}\"}".into())));
     }
 
     #[test]

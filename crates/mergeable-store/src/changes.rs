@@ -1,10 +1,15 @@
 //! Mergeable changes: stamps without hashes, as they travel between stores.
 
-use indexmap::IndexMap;
+mod read;
+mod tree;
+
+pub(crate) use self::read::read_content_diff;
+pub(crate) use self::tree::read_hlc;
 
 use crate::cell::{CellError, write_thing};
 use crate::hash::Sink;
-use crate::json::{self, Json, JsonError};
+use crate::json::{self, JsonError};
+use crate::map::Map;
 use crate::{AsText, Cell, Hlc, Text};
 
 /// A cell or value and when it was written. No thing: a tombstone.
@@ -29,35 +34,31 @@ pub enum Container {
     Values,
 }
 
-/// The changes of one row.
+/// The changes of one row: cell id to stamp.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RowChanges {
-    /// Cell id to stamp.
-    pub cells: IndexMap<Text, Stamp>,
+pub(crate) struct RowChanges {
+    pub(crate) cells: Map<Stamp>,
     /// The row's own HLC; only old clients set one.
-    pub hlc: Hlc,
+    pub(crate) hlc: Hlc,
 }
 
-/// The changes of one table.
+/// The changes of one table: row id to changes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TableChanges {
-    /// Row id to changes.
-    pub rows: IndexMap<Text, RowChanges>,
+pub(crate) struct TableChanges {
+    pub(crate) rows: Map<RowChanges>,
     /// The table's own HLC; only old clients set one.
-    pub hlc: Hlc,
+    pub(crate) hlc: Hlc,
 }
 
 /// What one store tells another: stamps of cells and values, grouped as TinyBase's mergeable changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
-    /// Table id to changes.
-    pub tables: IndexMap<Text, TableChanges>,
+    pub(crate) tables: Map<TableChanges>,
     /// The HLC of all tables; only old clients set one.
-    pub tables_hlc: Hlc,
-    /// Value id to stamp.
-    pub values: IndexMap<Text, Stamp>,
+    pub(crate) tables_hlc: Hlc,
+    pub(crate) values: Map<Stamp>,
     /// The HLC of all values; only old clients set one.
-    pub values_hlc: Hlc,
+    pub(crate) values_hlc: Hlc,
 }
 
 /// A JSON value is not mergeable changes.
@@ -78,7 +79,7 @@ pub enum ChangesError {
 }
 
 /// Whether the stamps read may carry a third element, their hash.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StampForm {
     /// On the wire: one or two elements.
     Wire,
@@ -111,12 +112,12 @@ impl Changes {
         thing: Option<Cell>,
         hlc: Hlc,
     ) {
-        self.row_mut(table, row).cells.insert(cell.to_text(), Stamp { thing, hlc });
+        self.row_mut(table, row).cells.insert(cell, Stamp { thing, hlc });
     }
 
     /// Adds a value's stamp, in place of an earlier one of the same value.
     pub fn set_value(&mut self, value: impl AsText, thing: Option<Cell>, hlc: Hlc) {
-        self.values.insert(value.to_text(), Stamp { thing, hlc });
+        self.values.insert(value, Stamp { thing, hlc });
     }
 
     /// Adds a container, with its HLC if that is greater than an earlier one.
@@ -131,11 +132,11 @@ impl Changes {
     }
 
     fn table_mut(&mut self, table: impl AsText) -> &mut TableChanges {
-        self.tables.entry(table.to_text()).or_default()
+        self.tables.entry(table)
     }
 
     fn row_mut(&mut self, table: impl AsText, row: impl AsText) -> &mut RowChanges {
-        self.table_mut(table).rows.entry(row.to_text()).or_default()
+        self.table_mut(table).rows.entry(row)
     }
 
     /// All cells: table id, row id, cell id, stamp.
@@ -170,10 +171,10 @@ impl Changes {
         self.values_hlc = self.values_hlc.max(other.values_hlc);
         self.values.extend(other.values);
         for (table, changes) in other.tables {
-            let table = self.tables.entry(table).or_default();
+            let table = self.tables.entry(table);
             table.hlc = table.hlc.max(changes.hlc);
             for (row, changes) in changes.rows {
-                let row = table.rows.entry(row).or_default();
+                let row = table.rows.entry(row);
                 row.hlc = row.hlc.max(changes.hlc);
                 row.cells.extend(changes.cells);
             }
@@ -193,49 +194,7 @@ impl Changes {
     /// # Errors
     /// Anything of another shape: changes are taken whole or not at all.
     pub fn from_json(text: &str) -> Result<Self, ChangesError> {
-        Self::read(&Json::parse(text)?, StampForm::Loose)
-    }
-
-    pub(crate) fn read(value: &Json, form: StampForm) -> Result<Self, ChangesError> {
-        let (tables, values) = match value {
-            Json::Array(parts) => match parts.as_slice() {
-                [tables, values] => (tables, values),
-                [tables, values, Json::Number(1.0)] => (tables, values),
-                _ => {
-                    return Err(ChangesError::Shape("[tables, values] or [tables, values, 1]"));
-                }
-            },
-            _ => return Err(ChangesError::Shape("an array of tables and values")),
-        };
-        let mut changes = Self::read_tables(tables, form)?;
-        let values = Self::read_values(values, form)?;
-        changes.values = values.values;
-        changes.values_hlc = values.values_hlc;
-        Ok(changes)
-    }
-
-    /// Reads a tables stamp.
-    pub(crate) fn read_tables(value: &Json, form: StampForm) -> Result<Self, ChangesError> {
-        let mut changes = Self::default();
-        let (tables, hlc) = read_container(value, form)?;
-        changes.tables_hlc = hlc;
-        for (table, value) in tables {
-            let (rows, hlc) = read_container(value, form)?;
-            let mut table_changes = TableChanges { rows: IndexMap::with_capacity(rows.len()), hlc };
-            for (row, value) in rows {
-                let (cells, hlc) = read_container(value, form)?;
-                let cells = read_things(cells, form)?;
-                table_changes.rows.insert(row.clone(), RowChanges { cells, hlc });
-            }
-            changes.tables.insert(table.clone(), table_changes);
-        }
-        Ok(changes)
-    }
-
-    /// Reads a values stamp.
-    pub(crate) fn read_values(value: &Json, form: StampForm) -> Result<Self, ChangesError> {
-        let (values, values_hlc) = read_container(value, form)?;
-        Ok(Self { values: read_things(values, form)?, values_hlc, ..Self::default() })
+        Self::parse(text, StampForm::Loose)
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
@@ -274,7 +233,7 @@ fn write_container<'a, V: 'a>(
 
 fn write_stamp(stamp: &Stamp, out: &mut Vec<u8>) {
     out.push(b'[');
-    write_thing(stamp.thing.as_ref(), out);
+    write_thing(stamp.thing.as_ref().map(Cell::view), out);
     write_hlc(stamp.hlc, out);
 }
 
@@ -286,50 +245,4 @@ fn write_hlc(hlc: Hlc, out: &mut Vec<u8>) {
         out.push(b'"');
     }
     Sink::push(out, b"]");
-}
-
-/// A stamp's thing and HLC.
-pub(crate) fn read_stamp(value: &Json, form: StampForm) -> Result<(&Json, Hlc), ChangesError> {
-    let Json::Array(parts) = value else {
-        return Err(ChangesError::Shape("a stamp, which is an array"));
-    };
-    let (thing, hlc) = match parts.as_slice() {
-        [thing] => (thing, Hlc::EMPTY),
-        [thing, hlc] => (thing, read_hlc(hlc)?),
-        [thing, hlc, Json::Number(hash)] if form == StampForm::Loose && hash.is_finite() => {
-            (thing, read_hlc(hlc)?)
-        }
-        _ => return Err(ChangesError::Shape("a stamp of a thing and an HLC")),
-    };
-    Ok((thing, hlc))
-}
-
-pub(crate) fn read_hlc(value: &Json) -> Result<Hlc, ChangesError> {
-    match value {
-        Json::String(text) => Ok(Hlc::from_text(text)?),
-        _ => Err(ChangesError::Shape("an HLC, which is a string")),
-    }
-}
-
-fn read_container(
-    value: &Json,
-    form: StampForm,
-) -> Result<(&IndexMap<Text, Json>, Hlc), ChangesError> {
-    match read_stamp(value, form)? {
-        (Json::Object(entries), hlc) => Ok((entries, hlc)),
-        _ => Err(ChangesError::Shape("an object of stamps")),
-    }
-}
-
-fn read_things(
-    entries: &IndexMap<Text, Json>,
-    form: StampForm,
-) -> Result<IndexMap<Text, Stamp>, ChangesError> {
-    entries
-        .iter()
-        .map(|(id, value)| {
-            let (thing, hlc) = read_stamp(value, form)?;
-            Ok((id.clone(), Stamp { thing: Cell::from_wire(thing)?, hlc }))
-        })
-        .collect()
 }

@@ -2,10 +2,12 @@
 
 use indexmap::IndexMap;
 
-use crate::content::{Row, Table};
-use crate::entries::{Entries, Entry, Id};
+use crate::changes::{RowChanges, TableChanges};
+use crate::content::Table;
+use crate::map::Map;
+use crate::row::{Row, StampRef};
 use crate::store::stamp_of;
-use crate::{Changes, MergeableStore, RowChanges, TableChanges, Text};
+use crate::{AsText as _, Changes, MergeableStore, Stamp, Text, TextRef};
 
 /// Table id to hash.
 pub type TableHashes = IndexMap<Text, u32>;
@@ -20,7 +22,8 @@ impl MergeableStore {
     /// The hash of each table: what a store asks another's tables with.
     #[must_use]
     pub fn table_hashes(&self) -> TableHashes {
-        self.hashes_of(&self.content.tables.entries, |table| table.hash)
+        let tables = self.content.tables.entries.iter();
+        tables.map(|(id, table)| (id.to_text(), table.hash)).collect()
     }
 
     /// Answers [`MergeableStore::table_hashes`] of another store: the tables that it lacks, and the own hashes of those that
@@ -29,13 +32,11 @@ impl MergeableStore {
     pub fn table_diff(&self, asker: &TableHashes) -> (Changes, TableHashes) {
         let mut changes = Changes { tables_hlc: self.content.tables.hlc, ..Changes::default() };
         let mut differing = TableHashes::new();
-        for (id, table) in self.named(&self.content.tables.entries) {
-            match asker.get(id) {
-                None => {
-                    changes.tables.insert(id.clone(), self.table_changes(table));
-                }
+        for (id, table) in self.content.tables.entries.iter() {
+            match asker.get(id.as_wtf8()) {
+                None => changes.tables.insert(id, self.table_changes(table)),
                 Some(hash) if *hash != table.hash => {
-                    differing.insert(id.clone(), table.hash);
+                    differing.insert(id.to_text(), table.hash);
                 }
                 Some(_) => {}
             }
@@ -48,10 +49,11 @@ impl MergeableStore {
     pub fn row_hashes(&self, differing: &TableHashes) -> RowHashes {
         let mut hashes = RowHashes::new();
         for (id, other) in differing {
-            if let Some(table) =
-                self.content.table(&self.ids, id.as_wtf8()).filter(|table| table.hash != *other)
-            {
-                hashes.insert(id.clone(), self.hashes_of(&table.entries, |row| row.hash));
+            let table = self.content.table(id.as_wtf8());
+            if let Some(table) = table.filter(|table| table.hash != *other) {
+                let rows = table.entries.iter();
+                hashes
+                    .insert(id.clone(), rows.map(|(id, row)| (id.to_text(), row.hash())).collect());
             }
         }
         hashes
@@ -63,18 +65,17 @@ impl MergeableStore {
         let mut changes = Changes { tables_hlc: self.content.tables.hlc, ..Changes::default() };
         let mut differing = RowHashes::new();
         for (table_id, asked) in asker {
-            let Some(table) = self.content.table(&self.ids, table_id.as_wtf8()) else {
+            let Some(table) = self.content.table(table_id.as_wtf8()) else {
                 continue;
             };
-            for (id, row) in self.named(&table.entries) {
-                match asked.get(id) {
+            for (id, row) in table.entries.iter() {
+                match asked.get(id.as_wtf8()) {
                     None => {
-                        let table: &mut TableChanges =
-                            changes.tables.entry(table_id.clone()).or_default();
-                        table.rows.insert(id.clone(), self.row_changes(row));
+                        changes.tables.entry(table_id).rows.insert(id, self.row_changes(row));
                     }
-                    Some(hash) if *hash != row.hash => {
-                        differing.entry(table_id.clone()).or_default().insert(id.clone(), row.hash);
+                    Some(hash) if *hash != row.hash() => {
+                        let rows = differing.entry(table_id.clone()).or_default();
+                        rows.insert(id.to_text(), row.hash());
                     }
                     Some(_) => {}
                 }
@@ -89,9 +90,9 @@ impl MergeableStore {
         let mut hashes = CellHashes::new();
         for (table_id, rows) in differing {
             for (id, other) in rows {
-                let row = self.content.row(&self.ids, table_id.as_wtf8(), id.as_wtf8());
-                if let Some(row) = row.filter(|row| row.hash != *other) {
-                    let cells = self.hashes_of(&row.entries, |cell| cell.hash);
+                let row = self.content.row(table_id.as_wtf8(), id.as_wtf8());
+                if let Some(row) = row.filter(|row| row.hash() != *other) {
+                    let cells = self.things_hashes(row);
                     hashes.entry(table_id.clone()).or_default().insert(id.clone(), cells);
                 }
             }
@@ -104,24 +105,18 @@ impl MergeableStore {
     pub fn cell_diff(&self, asker: &CellHashes) -> Changes {
         let mut changes = Changes { tables_hlc: self.content.tables.hlc, ..Changes::default() };
         for (table_id, rows) in asker {
-            let Some(table) = self.content.table(&self.ids, table_id.as_wtf8()) else {
+            let Some(table) = self.content.table(table_id.as_wtf8()) else {
                 continue;
             };
             for (row_id, asked) in rows {
-                let Some(row) =
-                    self.ids.find(row_id.as_wtf8()).and_then(|id| table.entries.find(id))
-                else {
+                let Some(row) = table.entries.find(row_id.as_wtf8()) else {
                     continue;
                 };
-                for (id, cell) in self.named(&row.entries) {
-                    if asked.get(id) == Some(&cell.hash) {
-                        continue;
-                    }
-                    let table_changes = changes.tables.entry(table_id.clone()).or_default();
+                let cells = self.differing(row, asked);
+                if !cells.is_empty() {
+                    let table_changes = changes.tables.entry(table_id);
                     table_changes.hlc = table.hlc;
-                    let row_changes = table_changes.rows.entry(row_id.clone()).or_default();
-                    row_changes.hlc = row.hlc;
-                    row_changes.cells.insert(id.clone(), stamp_of(cell));
+                    table_changes.rows.insert(row_id, RowChanges { cells, hlc: row.hlc() });
                 }
             }
         }
@@ -131,43 +126,36 @@ impl MergeableStore {
     /// The hash of each value.
     #[must_use]
     pub fn value_hashes(&self) -> ValueHashes {
-        self.hashes_of(&self.content.values.entries, |value| value.hash)
+        self.things_hashes(&self.content.values)
     }
 
     /// Answers [`MergeableStore::value_hashes`]: the values that the asker lacks or that differ.
     #[must_use]
     pub fn value_diff(&self, asker: &ValueHashes) -> Changes {
-        let values = self
-            .named(&self.content.values.entries)
-            .filter(|(id, value)| asker.get(*id) != Some(&value.hash))
-            .map(|(id, value)| (id.clone(), stamp_of(value)))
-            .collect();
-        Changes { values, values_hlc: self.content.values.hlc, ..Changes::default() }
+        let (values, values_hlc) = (&self.content.values, self.content.values.hlc());
+        Changes { values: self.differing(values, asker), values_hlc, ..Changes::default() }
     }
 
-    fn named<'a, V>(&'a self, entries: &'a Entries<V>) -> impl Iterator<Item = (&'a Text, &'a V)> {
-        entries.iter().map(|Entry { id, value, .. }: &Entry<V>| (self.name(*id), value))
+    fn things_hashes(&self, row: &Row) -> IndexMap<Text, u32> {
+        row.iter().map(|(id, stamp)| (self.ids.text(id).to_text(), stamp.hash())).collect()
     }
 
-    fn name(&self, id: Id) -> &Text {
-        self.ids.text(id)
-    }
-
-    fn hashes_of<V>(&self, entries: &Entries<V>, hash: impl Fn(&V) -> u32) -> IndexMap<Text, u32> {
-        self.named(entries).map(|(id, value)| (id.clone(), hash(value))).collect()
+    fn differing(&self, row: &Row, asked: &IndexMap<Text, u32>) -> Map<Stamp> {
+        let differs =
+            |id: TextRef<'_>, stamp: &StampRef<'_>| asked.get(id.as_wtf8()) != Some(&stamp.hash());
+        let all = row.iter().map(|(id, stamp)| (self.ids.text(id), stamp));
+        let differing = all.filter(|(id, stamp)| differs(*id, stamp));
+        differing.map(|(id, stamp)| (id.to_text(), stamp_of(stamp))).collect()
     }
 
     fn table_changes(&self, table: &Table) -> TableChanges {
-        let rows = self
-            .named(&table.entries)
-            .map(|(id, row)| (id.clone(), self.row_changes(row)))
-            .collect();
+        let rows = table.entries.iter();
+        let rows = rows.map(|(id, row)| (id.to_text(), self.row_changes(row))).collect();
         TableChanges { rows, hlc: table.hlc }
     }
 
     fn row_changes(&self, row: &Row) -> RowChanges {
-        let cells =
-            self.named(&row.entries).map(|(id, cell)| (id.clone(), stamp_of(cell))).collect();
-        RowChanges { cells, hlc: row.hlc }
+        let cells = row.iter().map(|(id, stamp)| (self.ids.text(id).to_text(), stamp_of(stamp)));
+        RowChanges { cells: cells.collect(), hlc: row.hlc() }
     }
 }

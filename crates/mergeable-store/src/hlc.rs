@@ -15,13 +15,28 @@ const ALPHABET: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijkl
 const CLIENT_BITS: u32 = 30;
 const COUNTER_BITS: u32 = 24;
 const TIME_BITS: u32 = 42;
+const REST_BITS: u32 = COUNTER_BITS + CLIENT_BITS;
+/// Size of an HLC that is not empty.
+pub(crate) const HLC_BYTES: usize = 12;
 
 fn mask(bits: u32) -> u64 {
     (1 << bits) - 1
 }
 
+/// The value of each character; what is no digit is [`NO_DIGIT`].
+const DIGITS: [u8; 256] = {
+    let (mut digits, mut at) = ([NO_DIGIT; 256], 0);
+    while at < ALPHABET.len() {
+        digits[ALPHABET[at] as usize] = at as u8;
+        at += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = u8::MAX;
+
 fn digit(char: u8) -> Option<u64> {
-    ALPHABET.binary_search(&char).ok().map(|at| at as u64)
+    let digit = DIGITS[usize::from(char)];
+    (digit != NO_DIGIT).then_some(digit.into())
 }
 
 fn push_digits(text: &mut String, value: u64, digits: u32) {
@@ -131,6 +146,29 @@ impl Hlc {
     #[must_use]
     pub fn is_too_far_ahead(self, now: Millis) -> bool {
         self.time_ms() > now.saturating_add(MAX_AHEAD_MS)
+    }
+
+    /// Time (42 bits) above counter and client (54 bits), big-endian. Not for the empty HLC, which has no time.
+    pub(crate) fn to_bytes(self) -> [u8; HLC_BYTES] {
+        let all = u128::from(self.time_ms()) << REST_BITS | u128::from(self.rest);
+        let mut bytes = [0; HLC_BYTES];
+        bytes.copy_from_slice(&all.to_be_bytes()[16 - HLC_BYTES..]);
+        bytes
+    }
+
+    /// The inverse of [`Hlc::to_bytes`].
+    pub(crate) fn from_bytes(bytes: [u8; HLC_BYTES]) -> Self {
+        let mut all = [0; 16];
+        all[16 - HLC_BYTES..].copy_from_slice(&bytes);
+        let all = u128::from_be_bytes(all);
+        Self { time: (all >> REST_BITS) as u64 + 1, rest: all as u64 & mask(REST_BITS) }
+    }
+
+    /// This HLC with another counter.
+    pub(crate) fn with_counter(self, counter: u32) -> Self {
+        let rest = self.rest & mask(CLIENT_BITS)
+            | (u64::from(counter) & mask(COUNTER_BITS)) << CLIENT_BITS;
+        Self { rest, ..self }
     }
 
     /// Writes the text form.
@@ -260,6 +298,11 @@ mod tests {
         let hlcs: Vec<Hlc> = texts.iter().map(|text| text.parse().unwrap()).collect();
         assert!(hlcs.is_sorted());
         assert_eq!(hlcs.iter().map(ToString::to_string).collect::<Vec<_>>(), texts);
+        for hlc in &hlcs[1..] {
+            assert_eq!(Hlc::from_bytes(hlc.to_bytes()), *hlc);
+            assert_eq!(hlc.with_counter(77).counter(), 77);
+            assert_eq!(hlc.with_counter(77).with_counter(hlc.counter()), *hlc);
+        }
     }
 
     #[test]

@@ -74,12 +74,16 @@ mod entries;
 mod fragment;
 mod hash;
 mod hlc;
+mod ids;
 mod json;
 mod load;
+mod map;
 mod merge;
 mod message;
+mod order;
 mod pull;
 mod relay;
+mod row;
 mod saved;
 mod star;
 mod store;
@@ -87,7 +91,7 @@ mod text;
 mod transaction;
 
 pub use cell::{Cell, CellError, CellRef, hash_stamp};
-pub use changes::{Changes, ChangesError, Container, RowChanges, Stamp, TableChanges};
+pub use changes::{Changes, ChangesError, Container, Stamp};
 pub use channels::{
     ChannelEvent, ChannelId, Channels, InvalidChannelId, MAX_CHANNEL_ID_BYTES, MAX_CHANNELS,
     MAX_CHANNELS_WITH_LEFT,

@@ -1,6 +1,7 @@
 //! Putting a store back together from storage that keeps each stamp on its own.
 
-use crate::content::{ChildRule, Stamped};
+use crate::content::ChildRule;
+use crate::row::StampRef;
 use crate::{AsText, Cell, Container, Hlc, MergeableStore};
 
 impl MergeableStore {
@@ -15,20 +16,19 @@ impl MergeableStore {
         hlc: Hlc,
     ) {
         self.clock.restore(hlc);
-        let ids = [self.ids.intern(table), self.ids.intern(row), self.ids.intern(cell)];
-        let there =
-            self.content.tables.entries.find(ids[0]).and_then(|table| table.entries.find(ids[1]));
-        if there.is_none_or(|row| row.wins(row.entries.position(ids[2]), hlc)) {
-            self.put_cell(ids, Stamped::new(thing, hlc), ChildRule::Exact);
+        if self.stamp_ref(&table, &row, &cell).is_none_or(|there| there.loses_to(hlc)) {
+            let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
+            self.put_cell(table.wtf8(), row.wtf8(), cell.wtf8(), stamp, ChildRule::Exact);
         }
     }
 
     /// Puts back a value from storage, as [`MergeableStore::load_cell`].
     pub fn load_value(&mut self, value: impl AsText, thing: Option<Cell>, hlc: Hlc) {
         self.clock.restore(hlc);
-        let id = self.ids.intern(value);
-        if self.content.values.wins(self.content.values.entries.position(id), hlc) {
-            self.content.values.put(&self.ids, id, Stamped::new(thing, hlc));
+        let (id, _) = self.ids.intern(value.wtf8());
+        if self.content.values.get(id).is_none_or(|there| there.loses_to(hlc)) {
+            let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
+            self.content.values.put(&self.ids, id, stamp);
         }
     }
 
@@ -43,24 +43,22 @@ impl MergeableStore {
                 self.content.values.raise(hlc);
             }
             Container::Table(table) => {
-                let table = self.ids.intern(table);
                 let tables = &mut self.content.tables;
-                let (at, made) = tables.child(table);
+                let (at, made) = tables.entries.entry(table.as_wtf8());
                 let was = tables.before(at, made, ChildRule::Exact);
                 tables.entries.get_mut(at).raise(hlc);
-                tables.child_changed(&self.ids, at, was);
+                tables.child_changed(at, was);
             }
             Container::Row(table, row) => {
-                let (table, row) = (self.ids.intern(table), self.ids.intern(row));
                 let tables = &mut self.content.tables;
-                let (table_at, made) = tables.child(table);
+                let (table_at, made) = tables.entries.entry(table.as_wtf8());
                 let table_was = tables.before(table_at, made, ChildRule::Exact);
                 let table = tables.entries.get_mut(table_at);
-                let (at, made) = table.child(row);
+                let (at, made) = table.entries.entry(row.as_wtf8());
                 let was = table.before(at, made, ChildRule::Exact);
                 table.entries.get_mut(at).raise(hlc);
-                table.child_changed(&self.ids, at, was);
-                tables.child_changed(&self.ids, table_at, table_was);
+                table.child_changed(at, was);
+                tables.child_changed(table_at, table_was);
             }
         }
     }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::cell::CellError;
 use crate::changes::{RowChanges, TableChanges};
-use crate::content::{ChildRule, Row, Stamped, Table};
-use crate::entries::Ids;
-use crate::{Cell, Changes, Container, Hlc, MergeableStore, Millis, Stamp, Text};
+use crate::content::{ChildRule, Table};
+use crate::ids::{Id, Ids};
+use crate::map::Map;
+use crate::row::{Row, Rule, StampRef, recount};
+use crate::{Cell, CellRef, Changes, Container, Hlc, MergeableStore, Millis, Stamp, Text};
 
 /// A connection of a path, by its `Sec-WebSocket-Key` header; TinyBase's client id in frames.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -175,31 +177,25 @@ impl MergeableStore {
     /// A stamp more than five minutes ahead or a cell that cannot be stored refuses all of `changes`.
     pub fn merge(&mut self, now: Millis, changes: &Changes) -> Result<Merged, MergeError> {
         check(now, changes)?;
-        let mut merge =
-            Merge { ids: &mut self.ids, merged: Merged::default(), highest: Hlc::EMPTY };
+        let mut merge = Merge::new(&mut self.ids);
         let tables = &mut self.content.tables;
         merge.see(changes.tables_hlc);
         if tables.raise(changes.tables_hlc) {
             merge.container(Container::Tables, tables.hlc);
         }
-        for (table_id, table_changes) in &changes.tables {
-            let (at, made) = tables.child(merge.ids.intern(table_id));
+        for (table_id, table_changes) in changes.tables.iter() {
+            let (at, made) = tables.entries.entry(table_id.as_wtf8());
             let was = tables.before(at, made, ChildRule::TinyBase);
             let died = merge.table(tables.entries.get_mut(at), made, table_id, table_changes);
-            tables.child_changed(merge.ids, at, was);
+            tables.child_changed(at, was);
             tables.came_back(at, died);
         }
         let values = &mut self.content.values;
         merge.see(changes.values_hlc);
         if values.raise(changes.values_hlc) {
-            merge.container(Container::Values, values.hlc);
+            merge.container(Container::Values, values.hlc());
         }
-        for (value, stamp) in &changes.values {
-            if let Some(old) = merge.thing(values, value, stamp) {
-                let (value, new, hlc) = (value.clone(), stamp.thing.clone(), stamp.hlc);
-                merge.merged.values.push(ValueChange { value, old, new, hlc, by: Writer::Store });
-            }
-        }
+        merge.values(values, &changes.values);
         let (merged, highest) = (merge.merged, merge.highest);
         self.clock.seen(now, highest);
         Ok(merged)
@@ -212,9 +208,25 @@ struct Merge<'a> {
     merged: Merged,
     /// The greatest of the container HLCs received and the cell and value HLCs that won: what the clock has to see.
     highest: Hlc,
+    /// The cell ids of the row before by place: rows of a table mostly have the same cells in the same order.
+    columns: Vec<Id>,
+    /// The stamps of one row.
+    stamps: Vec<(Id, StampRef<'a>)>,
+    scratch: Vec<u8>,
 }
 
-impl Merge<'_> {
+impl<'a> Merge<'a> {
+    fn new(ids: &'a mut Ids) -> Self {
+        Self {
+            ids,
+            merged: Merged::default(),
+            highest: Hlc::EMPTY,
+            columns: Vec::new(),
+            stamps: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
     fn see(&mut self, hlc: Hlc) {
         self.highest = self.highest.max(hlc);
     }
@@ -224,18 +236,26 @@ impl Merge<'_> {
     }
 
     /// Whether the table had nothing living in it at some moment.
-    fn table(&mut self, table: &mut Table, made: bool, id: &Text, changes: &TableChanges) -> bool {
+    fn table(
+        &mut self,
+        table: &mut Table,
+        made: bool,
+        id: &Text,
+        changes: &'a TableChanges,
+    ) -> bool {
         let mut died = false;
         self.see(changes.hlc);
         if table.raise(changes.hlc) || made && changes.rows.is_empty() {
             self.container(Container::Table(id.clone()), table.hlc);
         }
-        for (row_id, row_changes) in &changes.rows {
-            let (at, made) = table.child(self.ids.intern(row_id));
+        let mut guess = 0;
+        for (row_id, row_changes) in changes.rows.iter() {
+            let (at, made) = table.entries.entry_near(guess, row_id.as_wtf8());
             let was = table.before(at, made, ChildRule::TinyBase);
             let row_died = self.row(table.entries.get_mut(at), made, (id, row_id), row_changes);
-            table.child_changed(self.ids, at, was);
+            table.child_changed(at, was);
             died |= table.came_back(at, row_died);
+            guess = at + 1;
         }
         died
     }
@@ -246,41 +266,77 @@ impl Merge<'_> {
         row: &mut Row,
         made: bool,
         (table_id, row_id): (&Text, &Text),
-        changes: &RowChanges,
+        changes: &'a RowChanges,
     ) -> bool {
-        let mut died = false;
         self.see(changes.hlc);
         if row.raise(changes.hlc) || made && changes.cells.is_empty() {
-            self.container(Container::Row(table_id.clone(), row_id.clone()), row.hlc);
+            let container = Container::Row(table_id.clone(), row_id.clone());
+            self.container(container, row.hlc());
         }
-        for (cell, stamp) in &changes.cells {
-            if let Some(old) = self.thing(row, cell, stamp) {
-                self.merged.cells.push(CellChange {
-                    table: table_id.clone(),
-                    row: row_id.clone(),
-                    cell: cell.clone(),
-                    old,
-                    new: stamp.thing.clone(),
-                    hlc: stamp.hlc,
-                    by: Writer::Store,
-                });
-                died |= row.live == 0;
+        self.things(row, &changes.cells, |merged, cell, old, stamp| {
+            merged.cells.push(CellChange {
+                table: table_id.clone(),
+                row: row_id.clone(),
+                cell: cell.clone(),
+                old,
+                new: stamp.thing.clone(),
+                hlc: stamp.hlc,
+                by: Writer::Store,
+            });
+        })
+    }
+
+    fn values(&mut self, values: &mut Row, changes: &'a Map<Stamp>) {
+        self.things(values, changes, |merged, value, old, stamp| {
+            let (value, new, hlc) = (value.clone(), stamp.thing.clone(), stamp.hlc);
+            merged.values.push(ValueChange { value, old, new, hlc, by: Writer::Store });
+        });
+    }
+
+    /// Merges the cells of a row, or the values, and tells of each that changed what was there. Says whether nothing lived
+    /// there at some moment.
+    fn things(
+        &mut self,
+        row: &mut Row,
+        changes: &'a Map<Stamp>,
+        tell: impl Fn(&mut Merged, &Text, Option<Cell>, &Stamp),
+    ) -> bool {
+        self.stamps.clear();
+        for (place, (id, stamp)) in changes.iter().enumerate() {
+            let id = self.column(place, id);
+            let thing = stamp.thing.as_ref().map(Cell::view);
+            self.stamps.push((id, StampRef::new(thing, stamp.hlc)));
+        }
+        let (merged, highest) = (&mut self.merged, &mut self.highest);
+        let (mut live, mut died) = (row.live(), false);
+        let mut changed = |place: usize, old: Option<StampRef<'_>>| {
+            let (id, stamp) = changes.at(place);
+            *highest = stamp.hlc.max(*highest);
+            let new = stamp.thing.as_ref().map(Cell::view);
+            if old.is_none_or(|old| old.hlc != stamp.hlc || old.thing != new) {
+                let old = old.and_then(|old| old.thing);
+                recount(&mut live, old.is_some(), new.is_some());
+                died |= live == 0;
+                tell(merged, id, old.map(CellRef::to_cell), stamp);
             }
-        }
+        };
+        row.write(self.ids, &self.stamps, Rule::Merge, &mut self.scratch, &mut changed);
         died
     }
 
-    /// Merges one cell or value; what was there before, if the stamp changed.
-    fn thing(&mut self, parent: &mut Row, id: &Text, stamp: &Stamp) -> Option<Option<Cell>> {
-        let id = self.ids.intern(id);
-        let at = parent.entries.position(id);
-        if !parent.wins(at, stamp.hlc) {
-            return None;
+    /// The number of the cell id at this place of a row.
+    fn column(&mut self, place: usize, id: &Text) -> Id {
+        match self.columns.get_mut(place) {
+            Some(column) if self.ids.is_at(*column as usize, id.as_wtf8()) => *column,
+            Some(column) => {
+                *column = self.ids.intern(id.as_wtf8()).0;
+                *column
+            }
+            None => {
+                let (column, _) = self.ids.intern(id.as_wtf8());
+                self.columns.push(column);
+                column
+            }
         }
-        self.see(stamp.hlc);
-        let (_, old) = parent.put(self.ids, id, Stamped::new(stamp.thing.clone(), stamp.hlc));
-        let unchanged =
-            old.as_ref().is_some_and(|old| old.hlc == stamp.hlc && old.thing == stamp.thing);
-        (!unchanged).then(|| old.and_then(|old| old.thing))
     }
 }

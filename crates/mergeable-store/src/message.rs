@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use indexmap::IndexMap;
 
-use crate::changes::StampForm;
+use crate::changes::{StampForm, read_content_diff};
 use crate::diff::{CellHashes, RowHashes, TableHashes, ValueHashes};
 use crate::fragment::{Fragment, FragmentForm};
 use crate::hash::ContentHashes;
@@ -106,6 +106,9 @@ impl Message {
     /// Reads the part of a frame behind the client id; `None` if it is no valid message.
     #[must_use]
     pub fn parse(remainder: &str) -> Option<Self> {
+        if let Some((request, changes)) = read_content_diff(remainder) {
+            return Some(Self { request, body: Body::ContentDiff(Some(changes)) });
+        }
         let Json::Array(parts) = Json::parse(remainder).ok()? else {
             return None;
         };

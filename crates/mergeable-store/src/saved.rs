@@ -4,10 +4,14 @@ use indexmap::IndexMap;
 
 use crate::cell::write_thing;
 use crate::changes::{ChangesError, StampForm, read_hlc};
-use crate::content::{Container, Content, Stamped};
-use crate::entries::{Entries, Entry, Ids};
+use crate::content::{Child, Content, Group};
+use crate::entries::Entries;
+use crate::ids::{Id, Ids};
 use crate::json::{self, Json, js_rank};
-use crate::{Cell, Changes, ClientId, EditError, Hlc, MergeError, MergeableStore, Millis, Text};
+use crate::row::{Row, Rule, StampRef};
+use crate::{
+    Cell, Changes, ClientId, EditError, Hlc, MergeError, MergeableStore, Millis, Text, TextRef,
+};
 
 /// Why saved text was not loaded. Nothing of it was taken.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -27,14 +31,20 @@ impl MergeableStore {
     /// All content with stamps and hashes, character for character what TinyBase saves.
     #[must_use]
     pub fn content(&self) -> String {
-        let mut out = vec![b'['];
-        self.write_container(&self.content.tables, &mut out, |table, out| {
-            self.write_container(table, out, |row, out| {
-                self.write_container(row, out, write_stamped)
-            });
-        });
+        let (tables, mut out) = (&self.content.tables, vec![b'[']);
+        write_container(
+            tables.entries.iter(),
+            (tables.hlc, tables.hash),
+            &mut out,
+            |table, out| {
+                let rows = table.entries.iter();
+                write_container(rows, (table.hlc, table.hash), out, |row, out| {
+                    self.write_row(row, out);
+                });
+            },
+        );
         out.push(b',');
-        self.write_container(&self.content.values, &mut out, write_stamped);
+        self.write_row(&self.content.values, &mut out);
         out.push(b']');
         json::into_string(out)
     }
@@ -75,15 +85,10 @@ impl MergeableStore {
         let (mut ids, mut highest) = (self.ids.clone(), Hlc::EMPTY);
         let mut reader = Reader { ids: &mut ids, now, highest: &mut highest };
         let content = Content {
-            tables: reader.container(
-                tables,
-                &mut |reader, table| {
-                    reader
-                        .container(table, &mut |reader, row| reader.things(row), |row| row.live > 0)
-                },
-                |table| table.live > 0,
-            )?,
-            values: reader.things(values)?,
+            tables: reader.group(tables, &mut |reader, table| {
+                reader.group(table, &mut |reader, row| reader.row(row))
+            })?,
+            values: reader.row(values)?,
         };
         self.ids = ids;
         self.content = content;
@@ -119,25 +124,29 @@ impl MergeableStore {
         Ok(())
     }
 
-    fn write_container<V>(
-        &self,
-        container: &Container<V>,
-        out: &mut Vec<u8>,
-        write: impl Fn(&V, &mut Vec<u8>),
-    ) {
-        out.push(b'[');
-        let mut entries: Vec<&Entry<V>> = container.entries.iter().collect();
-        entries.sort_by_cached_key(|entry| js_rank(self.ids.text(entry.id)));
-        let entries = entries.into_iter().map(|entry| (self.ids.text(entry.id), &entry.value));
-        json::write_object(entries, out, write);
-        write_tail(container.hlc, container.hash, out);
+    fn write_row(&self, row: &Row, out: &mut Vec<u8>) {
+        let cells = row.iter().map(|(id, stamp)| (self.ids.text(id), stamp));
+        write_container(cells, (row.hlc(), row.hash()), out, |stamp, out| {
+            out.push(b'[');
+            write_thing(stamp.thing, out);
+            write_tail(stamp.hlc, stamp.hash(), out);
+        });
     }
 }
 
-fn write_stamped(stamped: &Stamped, out: &mut Vec<u8>) {
+fn write_container<'a, V>(
+    entries: impl Iterator<Item = (TextRef<'a>, V)>,
+    (hlc, hash): (Hlc, u32),
+    out: &mut Vec<u8>,
+    write: impl Fn(V, &mut Vec<u8>),
+) {
     out.push(b'[');
-    write_thing(stamped.thing.as_ref(), out);
-    write_tail(stamped.hlc, stamped.hash, out);
+    let mut entries: Vec<(TextRef<'a>, V)> = entries.collect();
+    if !entries.is_sorted_by_key(|(id, _)| js_rank(id)) {
+        entries.sort_by_cached_key(|(id, _)| js_rank(id));
+    }
+    json::write_object(entries.into_iter(), out, write);
+    write_tail(hlc, hash, out);
 }
 
 fn write_tail(hlc: Hlc, hash: u32, out: &mut Vec<u8>) {
@@ -193,29 +202,41 @@ impl Reader<'_> {
         Ok((thing, hlc, to_uint32(*hash)))
     }
 
-    fn container<V>(
+    fn group<V: Child>(
         &mut self,
         value: &Json,
         read: &mut dyn FnMut(&mut Self, &Json) -> Result<V, LoadError>,
-        lives: impl Fn(&V) -> bool,
-    ) -> Result<Container<V>, LoadError> {
+    ) -> Result<Group<V>, LoadError> {
         let (thing, hlc, hash) = self.stamp(value)?;
         let (mut entries, mut live) = (Entries::default(), 0);
         for (id, value) in object(thing)? {
-            let value = read(self, value)?;
-            live += u32::from(lives(&value));
-            entries.push(self.ids.intern(id), value);
+            let child = read(self, value)?;
+            live += u32::from(child.live() > 0);
+            let (at, _) = entries.entry(id.as_wtf8());
+            *entries.get_mut(at) = child;
         }
-        Ok(Container { entries, hlc, hash, live })
+        Ok(Group { entries, hlc, hash, live })
     }
 
-    fn things(&mut self, value: &Json) -> Result<Container<Stamped>, LoadError> {
-        let mut read = |reader: &mut Self, value: &Json| {
-            let (thing, hlc, hash) = reader.stamp(value)?;
+    fn row(&mut self, value: &Json) -> Result<Row, LoadError> {
+        let (thing, hlc, hash) = self.stamp(value)?;
+        let mut cells = Vec::new();
+        for (id, value) in object(thing)? {
+            let (thing, hlc, hash) = self.stamp(value)?;
             let thing = Cell::from_wire(thing).map_err(ChangesError::from)?;
-            Ok(Stamped { thing, hlc, hash })
-        };
-        self.container(value, &mut read, |stamped| stamped.thing.is_some())
+            cells.push((self.ids.intern(id.as_wtf8()).0, thing, hlc, hash));
+        }
+        let stamps: Vec<(Id, StampRef<'_>)> = cells
+            .iter()
+            .map(|(id, thing, hlc, hash)| {
+                (*id, StampRef::with_hash(thing.as_ref().map(Cell::view), *hlc, *hash))
+            })
+            .collect();
+        let mut row = Row::default();
+        row.write(self.ids, &stamps, Rule::Replace, &mut Vec::new(), &mut |_, _| {});
+        row.raise(hlc);
+        row.believe(hash);
+        Ok(row)
     }
 }
 

@@ -5,20 +5,37 @@
 //! always joined, so equal strings have equal bytes.
 
 use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// A JavaScript string, lone surrogates included. Cloning shares the bytes.
+/// A JavaScript string, lone surrogates included. Cloning never copies more than a few words: short strings, as most ids
+/// are, sit in place, and longer ones share their bytes.
 ///
 /// `Ord` is by code point (as SQLite's `BINARY`), not JavaScript's `<`, which compares UTF-16 units.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text(Arc<[u8]>);
+#[derive(Clone)]
+pub struct Text(Repr);
+
+/// So many bytes fit beside the tag and the length without making [`Text`] larger than three words.
+const INLINE_BYTES: usize = 22;
+
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, bytes: [u8; INLINE_BYTES] },
+    Shared(Arc<[u8]>),
+}
 
 /// A [`Text`] that belongs to somebody else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TextRef<'a>(&'a [u8]);
 
 impl<'a> TextRef<'a> {
+    /// Takes bytes that are known to be well-formed WTF-8.
+    pub(crate) const fn from_wtf8(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// The WTF-8 bytes.
     #[must_use]
     pub const fn as_wtf8(self) -> &'a [u8] {
@@ -80,7 +97,7 @@ impl AsText for TextRef<'_> {
     }
 
     fn to_text(&self) -> Text {
-        Text(self.0.into())
+        Text::from_wtf8(self.0)
     }
 }
 
@@ -104,14 +121,14 @@ impl Text {
                 Err(error) => push_surrogate(&mut bytes, error.unpaired_surrogate()),
             }
         }
-        Self(bytes.into())
+        Self::from_wtf8(&bytes)
     }
 
     /// The string as UTF-16 units, the way JavaScript sees and compares it.
     #[must_use]
     pub fn to_utf16(&self) -> Vec<u16> {
-        let mut units = Vec::with_capacity(self.0.len());
-        for chunk in chunks(&self.0) {
+        let mut units = Vec::with_capacity(self.as_wtf8().len());
+        for chunk in chunks(self.as_wtf8()) {
             match chunk {
                 Chunk::Utf8(bytes) => units.extend(String::from_utf8_lossy(bytes).encode_utf16()),
                 Chunk::Surrogate(unit) => units.push(unit),
@@ -123,7 +140,7 @@ impl Text {
     /// The string as UTF-8, or `None` when it holds a lone surrogate.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(self.as_wtf8()).ok()
     }
 
     /// The string with each lone surrogate replaced by U+FFFD.
@@ -135,42 +152,49 @@ impl Text {
     /// The string, borrowed.
     #[must_use]
     pub fn view(&self) -> TextRef<'_> {
-        TextRef(&self.0)
+        TextRef(self.as_wtf8())
     }
 
     /// The WTF-8 bytes.
     #[must_use]
     pub fn as_wtf8(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Repr::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Repr::Shared(bytes) => bytes,
+        }
     }
 
     /// Whether this is the empty string, which is a legal id.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.as_wtf8().is_empty()
     }
 
     /// Takes bytes that are known to be well-formed WTF-8.
-    pub(crate) fn from_wtf8(bytes: &[u8]) -> Self {
-        Self(bytes.into())
-    }
-
-    /// JavaScript's array index: such keys of an object come first, in ascending order, whatever the insertion order.
-    pub(crate) fn array_index(&self) -> Option<u32> {
-        let bytes = &*self.0;
-        let canonical = match bytes {
-            [b'0'] => true,
-            [first, ..] => {
-                *first != b'0' && bytes.len() <= 10 && bytes.iter().all(u8::is_ascii_digit)
+    pub(crate) fn from_wtf8(wtf8: &[u8]) -> Self {
+        let mut bytes = [0; INLINE_BYTES];
+        match bytes.get_mut(..wtf8.len()) {
+            Some(place) => {
+                place.copy_from_slice(wtf8);
+                Self(Repr::Inline { len: wtf8.len() as u8, bytes })
             }
-            [] => false,
-        };
-        if !canonical {
-            return None;
+            None => Self(Repr::Shared(wtf8.into())),
         }
-        let index: u32 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
-        (index != u32::MAX).then_some(index)
     }
+}
+
+/// JavaScript's array index: such keys of an object come first, in ascending order, whatever the insertion order.
+pub(crate) fn array_index(key: &[u8]) -> Option<u32> {
+    let canonical = match key {
+        [b'0'] => true,
+        [first, ..] => *first != b'0' && key.len() <= 10 && key.iter().all(u8::is_ascii_digit),
+        [] => false,
+    };
+    if !canonical {
+        return None;
+    }
+    let index: u32 = std::str::from_utf8(key).ok()?.parse().ok()?;
+    (index != u32::MAX).then_some(index)
 }
 
 pub(crate) fn push_char(bytes: &mut Vec<u8>, char: char) {
@@ -219,13 +243,39 @@ pub(crate) fn chunks(mut rest: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(text.as_bytes().into())
+        Self::from_wtf8(text.as_bytes())
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self(text.into_bytes().into())
+        Self::from_wtf8(text.as_bytes())
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_wtf8() == other.as_wtf8()
+    }
+}
+
+impl Eq for Text {}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_wtf8().hash(state);
+    }
+}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_wtf8().cmp(other.as_wtf8())
     }
 }
 
@@ -243,19 +293,19 @@ impl Default for Text {
 
 impl Borrow<[u8]> for Text {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_wtf8()
     }
 }
 
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
-        *self.0 == *other.as_bytes()
+        *self.as_wtf8() == *other.as_bytes()
     }
 }
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        *self.0 == *other.as_bytes()
+        *self.as_wtf8() == *other.as_bytes()
     }
 }
 
@@ -273,7 +323,7 @@ impl fmt::Debug for Text {
 
 impl AsText for Text {
     fn wtf8(&self) -> &[u8] {
-        &self.0
+        self.as_wtf8()
     }
 
     fn to_text(&self) -> Text {
@@ -332,8 +382,20 @@ mod tests {
     }
 
     #[test]
+    fn short_and_long_strings_compare_and_hash_by_their_bytes() {
+        assert_eq!(size_of::<Text>(), 24);
+        for length in [0, 1, INLINE_BYTES, INLINE_BYTES + 1, 300] {
+            let text = Text::from("é".repeat(length).as_str());
+            assert_eq!((text.as_wtf8().len(), text.is_empty()), (2 * length, length == 0));
+            assert_eq!(text, text.clone());
+            assert_eq!(text.view().to_text(), text);
+            assert!(text < Text::from("é".repeat(length + 1).as_str()));
+        }
+    }
+
+    #[test]
     fn array_indices_are_canonical_decimals_below_two_to_the_thirty_two_less_one() {
-        let index = |text: &str| Text::from(text).array_index();
+        let index = |text: &str| array_index(text.as_bytes());
         assert_eq!(
             (index("0"), index("10"), index("4294967294")),
             (Some(0), Some(10), Some(4_294_967_294))

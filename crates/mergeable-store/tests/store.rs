@@ -83,9 +83,11 @@ fn changes_of_a_write_carry_the_hlcs_of_their_containers() {
     }
     store.merge(NOW, &old).unwrap();
     let changes = write(&mut store, |tx| tx.set_cell("t", "r", "c", 1));
-    let row = &changes.tables["t".as_bytes()].rows["r".as_bytes()];
-    assert_eq!([changes.tables_hlc, changes.values_hlc, row.hlc], [hlc; 3]);
-    assert_eq!(changes.tables["t".as_bytes()].hlc, hlc);
+    let (_, stamp_hlc) = store.stamp("t", "r", "c").unwrap();
+    let expected = format!(
+        r#"[[{{"t":[{{"r":[{{"c":[1,"{stamp_hlc}"]}},"{hlc}"]}},"{hlc}"]}},"{hlc}"],[{{}},"{hlc}"],1]"#
+    );
+    assert_eq!(changes.to_json(), expected);
     assert!(write(&mut store, |_| Ok(())).is_empty());
 }
 

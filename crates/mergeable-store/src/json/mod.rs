@@ -6,10 +6,13 @@
 
 mod read;
 
+pub(crate) use self::read::Reader;
+
 use indexmap::IndexMap;
 
+use crate::AsText;
 use crate::hash::Sink;
-use crate::text::{Chunk, Text, chunks};
+use crate::text::{Chunk, Text, array_index, chunks};
 
 /// How deep arrays and objects may nest in what is read. JavaScript has no limit; a stack has one.
 pub const MAX_DEPTH: usize = 256;
@@ -89,8 +92,8 @@ pub(crate) fn into_string(bytes: Vec<u8>) -> String {
 }
 
 /// Writes an object whose entries are already in the order wanted.
-pub(crate) fn write_object<'a, V, S: Sink>(
-    entries: impl Iterator<Item = (&'a Text, V)>,
+pub(crate) fn write_object<K: AsText, V, S: Sink>(
+    entries: impl Iterator<Item = (K, V)>,
     out: &mut S,
     mut write_value: impl FnMut(V, &mut S),
 ) {
@@ -99,7 +102,7 @@ pub(crate) fn write_object<'a, V, S: Sink>(
         if at > 0 {
             out.push(b",");
         }
-        write_string(key.as_wtf8(), out);
+        write_string(key.wtf8(), out);
         out.push(b":");
         write_value(value, out);
     }
@@ -165,14 +168,14 @@ fn write_unit(unit: u16, out: &mut impl Sink) {
 
 /// Puts the keys of an object in JavaScript's order.
 pub(crate) fn sort_js<V>(entries: &mut IndexMap<Text, V>) {
-    if entries.keys().any(|key| key.array_index().is_some()) {
+    if entries.keys().any(|key| array_index(key.as_wtf8()).is_some()) {
         entries.sort_by_cached_key(|key, _| js_rank(key));
     }
 }
 
 /// Sorts stably into JavaScript's key order.
-pub(crate) fn js_rank(key: &Text) -> u64 {
-    key.array_index().map_or(u64::MAX, u64::from)
+pub(crate) fn js_rank(key: impl crate::AsText) -> u64 {
+    array_index(key.wtf8()).map_or(u64::MAX, u64::from)
 }
 
 #[cfg(test)]

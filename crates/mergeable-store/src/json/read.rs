@@ -1,5 +1,7 @@
 //! Reading JSON text.
 
+use std::borrow::Cow;
+
 use indexmap::IndexMap;
 
 use super::{Json, JsonError, MAX_DEPTH, sort_js};
@@ -7,34 +9,56 @@ use crate::text::{Text, push_char, push_surrogate};
 
 /// Reads one value, and nothing but space around it.
 pub(super) fn read(bytes: &[u8]) -> Result<Json, JsonError> {
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::new(bytes);
     let value = reader.value(0)?;
     reader.space();
-    if reader.at == bytes.len() { Ok(value) } else { Err(reader.error("text after the value")) }
+    if reader.is_done() { Ok(value) } else { Err(reader.error("text after the value")) }
 }
 
-struct Reader<'a> {
+/// What ends the plain part of a string: its quote, an escape, and what may not stand there.
+const ENDS_PLAIN: [bool; 256] = {
+    let (mut ends, mut byte) = ([false; 256], 0);
+    while byte < 0x20 {
+        ends[byte] = true;
+        byte += 1;
+    }
+    ends[b'"' as usize] = true;
+    ends[b'\\' as usize] = true;
+    ends
+};
+
+/// Reads JSON text from front to back.
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_done(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     fn error(&self, problem: &'static str) -> JsonError {
         JsonError { at: self.at, problem }
     }
 
-    fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    fn space(&mut self) {
+    pub(crate) fn space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
     /// Takes `byte` if it comes next.
-    fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
@@ -49,7 +73,8 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Json, JsonError> {
+    /// Reads a value that is so many arrays and objects deep.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Json, JsonError> {
         if depth > MAX_DEPTH {
             return Err(self.error("nested too deeply"));
         }
@@ -58,10 +83,10 @@ impl Reader<'_> {
             Some(b'n') => self.word(b"null", Json::Null),
             Some(b't') => self.word(b"true", Json::Bool(true)),
             Some(b'f') => self.word(b"false", Json::Bool(false)),
-            Some(b'"') => self.string().map(Json::String),
+            Some(b'"') => self.text().map(Json::String),
             Some(b'[') => self.array(depth),
             Some(b'{') => self.object(depth),
-            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Json::Number),
             Some(_) => Err(self.error("no value begins like this")),
             None => Err(self.error("the text ends where a value should be")),
         }
@@ -98,7 +123,7 @@ impl Reader<'_> {
             if self.peek() != Some(b'"') {
                 return Err(self.error("expected a key"));
             }
-            let key = self.string()?;
+            let key = self.text()?;
             self.space();
             if !self.take(b':') {
                 return Err(self.error("expected :"));
@@ -124,7 +149,8 @@ impl Reader<'_> {
         if self.at > start { Ok(()) } else { Err(self.error("expected a digit")) }
     }
 
-    fn number(&mut self) -> Result<Json, JsonError> {
+    /// Reads a number; the next byte begins one.
+    pub(crate) fn number(&mut self) -> Result<f64, JsonError> {
         let start = self.at;
         self.take(b'-');
         if !self.take(b'0') {
@@ -138,35 +164,38 @@ impl Reader<'_> {
             self.digits()?;
         }
         let text = std::str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default();
-        text.parse().map(Json::Number).map_err(|_| self.error("not a number"))
+        text.parse().map_err(|_| self.error("not a number"))
     }
 
-    fn string(&mut self) -> Result<Text, JsonError> {
+    fn text(&mut self) -> Result<Text, JsonError> {
+        Ok(Text::from_wtf8(&self.string()?))
+    }
+
+    /// Reads a string as WTF-8; the next byte is its quote. Most strings have no escape and are taken as they are.
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, [u8]>, JsonError> {
         self.at += 1;
         let start = self.at;
-        // Most strings have no escape and are taken as they are.
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    let text = Text::from_wtf8(&self.bytes[start..self.at]);
-                    self.at += 1;
-                    return Ok(text);
-                }
-                Some(b'\\') => return self.escaped_string(start),
-                Some(0..=0x1F) => return Err(self.error("control character in a string")),
-                Some(_) => self.at += 1,
-                None => return Err(self.error("the text ends inside a string")),
+        let rest = &self.bytes[start..];
+        self.at +=
+            rest.iter().position(|byte| ENDS_PLAIN[usize::from(*byte)]).unwrap_or(rest.len());
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                Ok(Cow::Borrowed(&self.bytes[start..self.at - 1]))
             }
+            Some(b'\\') => self.escaped_string(start).map(Cow::Owned),
+            Some(_) => Err(self.error("control character in a string")),
+            None => Err(self.error("the text ends inside a string")),
         }
     }
 
-    fn escaped_string(&mut self, start: usize) -> Result<Text, JsonError> {
+    fn escaped_string(&mut self, start: usize) -> Result<Vec<u8>, JsonError> {
         let mut text = self.bytes[start..self.at].to_vec();
         loop {
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Text::from_wtf8(&text));
+                    return Ok(text);
                 }
                 Some(b'\\') => {
                     self.at += 1;

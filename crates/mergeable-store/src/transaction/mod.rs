@@ -72,9 +72,9 @@ impl MergeableStore {
         }
         changes.tables_hlc = self.container_hlc(&Container::Tables);
         changes.values_hlc = self.container_hlc(&Container::Values);
-        for (table, table_changes) in &mut changes.tables {
+        for (table, table_changes) in changes.tables.iter_mut() {
             table_changes.hlc = self.container_hlc(&Container::Table(table.clone()));
-            for (row, row_changes) in &mut table_changes.rows {
+            for (row, row_changes) in table_changes.rows.iter_mut() {
                 row_changes.hlc = self.container_hlc(&Container::Row(table.clone(), row.clone()));
             }
         }

@@ -6,7 +6,8 @@ use super::Transaction;
 use super::log::{Touched, Write};
 use super::write::same;
 use crate::Cell;
-use crate::content::Stamped;
+use crate::ids::Id;
+use crate::row::{Stamped, recount};
 use crate::store::Put;
 
 impl Transaction<'_> {
@@ -19,7 +20,10 @@ impl Transaction<'_> {
         for write in std::mem::take(&mut self.log).into_iter().rev() {
             match write {
                 Write::Cell(put) => self.undo_cell(put),
-                Write::Value { at, old, hash } => self.undo_value(at, old, hash),
+                Write::Value { id, old, hash } => {
+                    let old = old.as_ref().map(Stamped::view);
+                    self.store.content.values.undo(id, old, hash);
+                }
             }
         }
         let tables = &mut self.store.content.tables;
@@ -28,12 +32,12 @@ impl Transaction<'_> {
                 Revived::Table(table) => tables.entries.revive(table),
                 Revived::Row(table, row) => tables.entries.get_mut(table).entries.revive(row),
                 Revived::Cell(table, row, cell) => {
-                    tables.entries.get_mut(table).entries.get_mut(row).entries.revive(cell);
+                    tables.entries.get_mut(table).entries.get_mut(row).revive(cell);
                 }
             }
         }
         for value in revived_values {
-            self.store.content.values.entries.revive(value);
+            self.store.content.values.revive(value);
         }
     }
 
@@ -41,14 +45,14 @@ impl Transaction<'_> {
     fn plan_cells(&mut self, touched: &Touched) -> Vec<Revived> {
         let mut revived = Vec::new();
         for (table_at, rows) in touched {
-            let table = &self.store.content.tables.entries.get(*table_at).value;
+            let table = self.store.content.tables.entries.get(*table_at);
             let mut live_rows = table.live;
             for (row_at, cells) in rows {
-                let row = &table.entries.get(*row_at).value;
-                let mut live_cells = row.live;
-                for (cell_at, old) in cells {
-                    let there = row.entries.get(*cell_at).value.thing.as_ref();
-                    if !same(there.map(Cell::view), old.as_ref()) {
+                let row = table.entries.get(*row_at);
+                let mut live_cells = row.live();
+                for (cell, old) in cells {
+                    let there = row.get(*cell).and_then(|stamp| stamp.thing);
+                    if !same(there, old.as_ref()) {
                         self.store.clock.next(self.now);
                     }
                     match (there.is_some(), old.is_some()) {
@@ -61,7 +65,7 @@ impl Transaction<'_> {
                                 live_rows += 1;
                             }
                             live_cells += 1;
-                            revived.push(Revived::Cell(*table_at, *row_at, *cell_at));
+                            revived.push(Revived::Cell(*table_at, *row_at, *cell));
                         }
                         (true, false) => {
                             live_cells -= 1;
@@ -75,36 +79,30 @@ impl Transaction<'_> {
         revived
     }
 
-    fn plan_values(&mut self, touched: &IndexMap<usize, Option<Cell>>) -> Vec<usize> {
+    fn plan_values(&mut self, touched: &IndexMap<Id, Option<Cell>>) -> Vec<Id> {
         let mut revived = Vec::new();
-        for (at, old) in touched {
-            let there = self.store.content.values.entries.get(*at).value.thing.as_ref();
-            if !same(there.map(Cell::view), old.as_ref()) {
+        for (id, old) in touched {
+            let there = self.store.content.values.get(*id).and_then(|stamp| stamp.thing);
+            if !same(there, old.as_ref()) {
                 self.store.clock.next(self.now);
             }
             if there.is_none() && old.is_some() {
-                revived.push(*at);
+                revived.push(*id);
             }
         }
         revived
     }
 
     fn undo_cell(&mut self, put: Put) {
-        let [table_at, row_at, cell_at] = put.at;
         let tables = &mut self.store.content.tables;
-        let table = tables.entries.get_mut(table_at);
+        let table = tables.entries.get_mut(put.table);
         let table_lived = table.live > 0;
-        let row = table.entries.get_mut(row_at);
-        let row_lived = row.live > 0;
-        let cell_lived = row.entries.get(cell_at).value.thing.is_some();
-        let cell_lives = put.old.as_ref().is_some_and(|old| old.thing.is_some());
-        match put.old {
-            Some(old) => *row.entries.get_mut(cell_at) = old,
-            None => row.entries.pop(),
-        }
-        [tables.hash, table.hash, row.hash] = put.hashes;
-        recount(&mut row.live, cell_lived, cell_lives);
-        let row_lives = row.live > 0;
+        let row = table.entries.get_mut(put.row);
+        let row_lived = row.live() > 0;
+        let [tables_hash, table_hash, row_hash] = put.hashes;
+        row.undo(put.cell, put.old.as_ref().map(Stamped::view), row_hash);
+        (tables.hash, table.hash) = (tables_hash, table_hash);
+        let row_lives = row.live() > 0;
         recount(&mut table.live, row_lived, row_lives);
         let table_lives = table.live > 0;
         recount(&mut tables.live, table_lived, table_lives);
@@ -115,30 +113,11 @@ impl Transaction<'_> {
             tables.entries.pop();
         }
     }
-
-    fn undo_value(&mut self, at: usize, old: Option<Stamped>, hash: u32) {
-        let values = &mut self.store.content.values;
-        let lived = values.entries.get(at).value.thing.is_some();
-        recount(&mut values.live, lived, old.as_ref().is_some_and(|old| old.thing.is_some()));
-        match old {
-            Some(old) => *values.entries.get_mut(at) = old,
-            None => values.entries.pop(),
-        }
-        values.hash = hash;
-    }
 }
 
-/// What a rollback brings back to life: positions of table, row, cell.
+/// What a rollback brings back to life: position of the table, of the row, number of the cell's id.
 enum Revived {
     Table(usize),
     Row(usize, usize),
-    Cell(usize, usize, usize),
-}
-
-fn recount(live: &mut u32, lived: bool, lives: bool) {
-    match (lived, lives) {
-        (false, true) => *live += 1,
-        (true, false) => *live -= 1,
-        _ => {}
-    }
+    Cell(usize, usize, Id),
 }

@@ -4,7 +4,8 @@ use indexmap::IndexMap;
 
 use super::log::Write;
 use super::{EditError, Transaction};
-use crate::content::{ChildRule, Stamped};
+use crate::content::ChildRule;
+use crate::row::StampRef;
 use crate::{AsText, Cell, CellRef, Text};
 
 impl Transaction<'_> {
@@ -45,16 +46,12 @@ impl Transaction<'_> {
         thing: Option<Cell>,
     ) -> Result<(), EditError> {
         let hlc = self.store.clock.next(self.now);
-        if self
-            .store
-            .stamp(table, row, cell)
-            .is_some_and(|(_, there)| !there.is_empty() && there >= hlc)
-        {
+        if self.store.stamp_ref(table, row, cell).is_some_and(|there| !there.loses_to(hlc)) {
             return Err(EditError::Overtaken);
         }
-        let ids = &mut self.store.ids;
-        let ids = [ids.intern(table), ids.intern(row), ids.intern(cell)];
-        let put = self.store.put_cell(ids, Stamped::new(thing, hlc), ChildRule::TinyBase);
+        let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
+        let (table, row, cell) = (table.wtf8(), row.wtf8(), cell.wtf8());
+        let put = self.store.put_cell(table, row, cell, stamp, ChildRule::TinyBase);
         self.log.push(Write::Cell(put));
         Ok(())
     }
@@ -76,14 +73,15 @@ impl Transaction<'_> {
         thing: Option<Cell>,
     ) -> Result<(), EditError> {
         let hlc = self.store.clock.next(self.now);
-        let id = self.store.ids.intern(value);
+        let (id, _) = self.store.ids.intern(value.wtf8());
         let values = &mut self.store.content.values;
-        if !values.wins(values.entries.position(id), hlc) {
+        if values.get(id).is_some_and(|there| !there.loses_to(hlc)) {
             return Err(EditError::Overtaken);
         }
-        let hash = values.hash;
-        let (at, old) = values.put(&self.store.ids, id, Stamped::new(thing, hlc));
-        self.log.push(Write::Value { at, old, hash });
+        let hash = values.hash();
+        let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
+        let old = values.put(&self.store.ids, id, stamp);
+        self.log.push(Write::Value { id, old, hash });
         Ok(())
     }
 }

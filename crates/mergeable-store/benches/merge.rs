@@ -5,14 +5,14 @@
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use mergeable_store::{
-    Cell, Changes, ClientId, ConnectionId, Edit, Frame, Hlc, Limits, MergeableStore, Policy,
-    Random, Ruling, Star, hash_stamp,
-};
+mod data;
 
-const NOW: u64 = 1_763_800_000_000;
-const CELLS_PER_ROW: u32 = 6;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use data::{CELLS_PER_ROW, NOW, hlc, store, users};
+use mergeable_store::{
+    Cell, Changes, ClientId, ConnectionId, Edit, Frame, Limits, MergeableStore, Policy, Random,
+    Ruling, Star, hash_stamp,
+};
 
 struct AllowAll;
 
@@ -32,36 +32,6 @@ impl Random for Counter {
             *byte = self.0;
         }
     }
-}
-
-fn hlc(counter: u32) -> Hlc {
-    Hlc::new(NOW, counter, ClientId::from_unique_id("writer"))
-}
-
-/// Users as an app has them: six cells a row, of the usual types.
-fn users(rows: u32) -> Changes {
-    let mut changes = Changes::new();
-    for row in 0..rows {
-        let id = format!("user_{row:08}");
-        let cells: [(&str, Cell); CELLS_PER_ROW as usize] = [
-            ("name", format!("User Number {row}").into()),
-            ("email", format!("user{row}@example.com").into()),
-            ("role", "member".into()),
-            ("active", (row % 3 == 0).into()),
-            ("score", (f64::from(row) / 7.0).into()),
-            ("tags", Cell::Json("[\"a\",\"b\"]".into())),
-        ];
-        for (at, (cell, content)) in (0..).zip(cells) {
-            changes.set_cell("users", &id, cell, Some(content), hlc(row * CELLS_PER_ROW + at));
-        }
-    }
-    changes
-}
-
-fn store(changes: &Changes) -> MergeableStore {
-    let mut store = MergeableStore::new(ClientId::from_unique_id("server"));
-    store.merge(NOW, changes).unwrap();
-    store
 }
 
 /// A ContentDiff as a client sends it after one keystroke.
@@ -95,7 +65,7 @@ fn merge(c: &mut Criterion) {
     }
     // One edit must cost the same whatever the store holds.
     group.throughput(Throughput::Elements(1));
-    for rows in [100, 10_000, 100_000] {
+    for rows in [1_000, 10_000, 100_000, 1_000_000] {
         let mut star = Star::new(store(&users(rows)), Limits::default());
         let (mut rng, mut counter) = (Counter(0), rows * CELLS_PER_ROW);
         let ids = ["writer", "reader"].map(ConnectionId::from);
