@@ -103,7 +103,7 @@ impl Net {
             (Ok(effects), Ok(expected)) => {
                 let there = |other: &&str| {
                     IDS.iter()
-                        .position(|id| id == *other)
+                        .position(|id| id == other)
                         .is_some_and(|at| self.clients[at].connected)
                 };
                 let connected: Vec<&str> = IDS.iter().copied().filter(there).collect();
