@@ -228,7 +228,7 @@ fn rows(result: &ResultTable) -> Rows {
 /// last ones.
 fn shown(rows: &Rows, with_ids: bool) -> Vec<String> {
     let cell = |(id, cell): (&Text, &Cell)| match cell {
-        Cell::Number(number) => format!("{id}={:.9}", number + 0.0),
+        Cell::Number(number) => format!("{id}={}", (number * 1e9).round() / 1e9 + 0.0),
         other => format!("{id}={}", other.encoded()),
     };
     let row = |(id, cells): (&Text, &Cells)| {
