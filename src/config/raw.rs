@@ -138,6 +138,11 @@ raw! {
         filters: Vec<Filter>,
         sort: Sort,
         page: Page,
+        indexes: Vec<Index>,
+    }
+    Index {
+        eq: Vec<String>,
+        sort: String,
     }
     Filter {
         param: String,

@@ -31,8 +31,8 @@ pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use name::PathName;
 pub use path::{
-    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathReport, Prepared, Settled,
-    Source, Wrote,
+    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathIndexes, PathReport,
+    PathView, Prepared, Settled, Source, Wrote,
 };
 pub use policy::Writer;
 pub use random::StarRandom;

@@ -65,6 +65,7 @@ fn users() -> Resource {
                 nulls: Nulls::default(),
             },
             page: None,
+            indexes: Vec::new(),
         },
         compare: CompareRules::default(),
     }

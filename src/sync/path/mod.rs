@@ -10,6 +10,7 @@ mod answer;
 mod batch;
 mod delivery;
 mod gone;
+mod indexes;
 mod owed;
 mod records;
 mod sink;
@@ -17,6 +18,7 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared, Settled};
+pub use indexes::{PathIndexes, PathView};
 pub(super) use records::load;
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, Outbound, client_channel};
@@ -55,7 +57,7 @@ pub enum PathError {
 }
 
 /// A reader of the store, run by the path's task; it hands over its answer itself.
-type Reader = Box<dyn FnOnce(&MergeableStore) + Send>;
+type Reader = Box<dyn FnOnce(PathView<'_>) + Send>;
 
 enum Command {
     Connect {
@@ -282,11 +284,22 @@ impl PathHandle {
         &self,
         reader: impl FnOnce(&MergeableStore) -> T + Send + 'static,
     ) -> Result<T, PathError> {
+        self.view(|path| reader(path.store)).await
+    }
+
+    /// Reads the store and its indexes, as they are committed.
+    ///
+    /// # Errors
+    /// As [`PathHandle::read`].
+    pub async fn view<T: Send + 'static>(
+        &self,
+        reader: impl FnOnce(PathView<'_>) -> T + Send + 'static,
+    ) -> Result<T, PathError> {
         self.ask(|reply| {
-            Command::Read(Box::new(move |store| {
+            Command::Read(Box::new(move |path| {
                 // A reader that went away does not want the answer any more.
                 if !reply.is_closed() {
-                    let _ = reply.send(Ok(reader(store)));
+                    let _ = reply.send(Ok(reader(path)));
                 }
             }))
         })

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::gone::Gone;
+use super::indexes::{PathIndexes, PathView};
 use super::owed::Owed;
 use super::sink::{ClientSink, CloseReason};
 use super::{Command, PathError, PathHandle, QUEUE, records};
@@ -80,6 +81,7 @@ struct PathTask {
     path: PathId,
     context: PathContext,
     star: Star,
+    indexes: PathIndexes,
     owed: Owed,
     gone: Gone,
     vectors: Vectors,
@@ -119,11 +121,13 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         coalesce: true,
         ..Limits::default()
     };
+    let indexes = PathIndexes::build(&context.tables, &store);
     let star = Star::new(store, limits);
     let task = PathTask {
         path: path.clone(),
         context,
         star,
+        indexes,
         owed,
         gone: Gone::default(),
         vectors,
@@ -202,7 +206,7 @@ impl PathTask {
             match command {
                 // Nothing is merged yet that is not durable (unless durability is relaxed), so an answer
                 // shows nothing that a kill could take back, and needs not wait.
-                Command::Read(reader) => reader(self.star.store()),
+                Command::Read(reader) => reader(self.view()),
                 command => {
                     bytes += command.bytes();
                     commands.push(command);
@@ -216,6 +220,10 @@ impl PathTask {
             self.handle(command, &mut batch).await;
         }
         self.end_batch(batch);
+    }
+
+    fn view(&self) -> PathView<'_> {
+        PathView { store: self.star.store(), indexes: &self.indexes }
     }
 
     fn tick(&mut self) {
@@ -284,7 +292,7 @@ impl PathTask {
                 let _ = reply.send(Ok(self.report(writers)));
             }
             Command::Close(reason) => self.close_all(&reason),
-            Command::Read(reader) => reader(self.star.store()),
+            Command::Read(reader) => reader(self.view()),
             Command::Settled(reply) => reply_after(batch, reply, Ok(())),
             Command::Unload => self.unload(),
             Command::Apply { resource, rows, source, reply } => {

@@ -1,5 +1,7 @@
 //! A path with real TinyBase clients (the engine's own) and storage in memory.
 
+mod indexed;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

@@ -37,7 +37,7 @@ impl Star {
             Body::GetRowDiff(asked) => {
                 let (mut lacking, differing) = rows(store, asked);
                 let mut changes = lacking.take_for_answer(store, bytes);
-                changes.tables.values_mut().for_each(|table| table.hlc = Hlc::EMPTY);
+                changes.tables.iter_mut().for_each(|(_, table)| table.hlc = Hlc::EMPTY);
                 (Say::AnswerRows(&changes, &differing).remainder(request), lacking)
             }
             Body::GetCellDiff(asked) => {
@@ -170,7 +170,7 @@ impl Backlog {
 fn rows_of(store: &MergeableStore, table: &Text, rows: &[Text]) -> Changes {
     let asked = rows.iter().map(|row| (row.clone(), TableHashes::new()));
     let mut changes = store.cell_diff(&CellHashes::from_iter([(table.clone(), asked.collect())]));
-    let found = changes.tables.get(table).map_or(0, |table| table.rows.len());
+    let found = changes.tables.get(table.as_wtf8()).map_or(0, |table| table.rows.len());
     if found < rows.len() {
         // A row without cells says something too.
         for row in rows {
@@ -193,6 +193,7 @@ fn weight_of(changes: &Changes) -> usize {
     let cells = changes.cells().map(|(_, _, cell, stamp)| {
         STAMP + cell.as_wtf8().len() + stamp.thing.as_ref().map_or(8, text)
     });
-    let rows = changes.tables.values().flat_map(|table| table.rows.keys());
+    let tables = changes.tables.values();
+    let rows = tables.flat_map(|table| table.rows.iter().map(|(row, _)| row));
     cells.chain(rows.map(|row| STAMP + row.as_wtf8().len())).sum()
 }

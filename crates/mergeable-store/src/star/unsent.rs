@@ -68,11 +68,11 @@ pub(super) fn halves(changes: &Changes) -> Option<[Changes; 2]> {
 /// Takes over the containers that say something of their own.
 fn containers(changes: &Changes, part: &mut Changes) {
     (part.tables_hlc, part.values_hlc) = (changes.tables_hlc, changes.values_hlc);
-    for (id, table) in &changes.tables {
+    for (id, table) in changes.tables.iter() {
         if !table.hlc.is_empty() || table.rows.is_empty() {
             part.set_container(&Container::Table(id.clone()), table.hlc);
         }
-        for (row_id, row) in &table.rows {
+        for (row_id, row) in table.rows.iter() {
             if !row.hlc.is_empty() || row.cells.is_empty() {
                 part.set_container(&Container::Row(id.clone(), row_id.clone()), row.hlc);
             }

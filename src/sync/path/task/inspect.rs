@@ -13,6 +13,7 @@ impl PathTask {
     /// Keeps and sends what the star did.
     pub(super) fn keep(&mut self, effects: &mut Effects, batch: &mut Batch) {
         self.vectors.take(effects, self.now());
+        self.indexes.apply(self.star.store(), &effects.changed);
         batch.take(&self.path, effects);
     }
 

@@ -24,8 +24,9 @@ async fn quiet(client: &mut Client) {
 }
 
 async fn stored_name(world: &World) -> Option<String> {
-    let stored = world.storage.load_path(PathId::new("org/org_1").unwrap()).await.unwrap();
-    let name = stored.cells.into_iter().find(|record| record.cell == r#""name""#);
+    let path = PathId::new("org/org_1").unwrap();
+    let stored = world.storage.read_path(path, None, None).await.unwrap();
+    let name = stored.cells.into_iter().find(|record| record.cell == "name");
     name.and_then(|record| record.value)
 }
 

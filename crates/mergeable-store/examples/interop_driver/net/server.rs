@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mergeable_store::{
     ChannelEvent, ChannelId, Channels, Close, ConnectionId, Edit, Effects, Json, Limits, Millis,
-    Policy, Relay, Ruling, Star,
+    Policy, Recipients, Relay, Ruling, Star,
 };
 
 use super::{Delivery, Turn};
@@ -228,9 +228,18 @@ impl Server {
         }
     }
 
+    fn recipients(&self, path: &str, to: &Recipients) -> Vec<ConnectionId> {
+        let connected: Vec<ConnectionId> = match self.paths.get(path) {
+            Some(Path::Star(star)) => star.connections().cloned().collect(),
+            Some(Path::Relay(relay)) => relay.connections().cloned().collect(),
+            None => Vec::new(),
+        };
+        connected.into_iter().filter(|id| to.contains(id)).collect()
+    }
+
     fn carry_out(&mut self, path: &str, effects: Effects) {
         for outgoing in &effects.send {
-            for id in outgoing.to.iter() {
+            for id in &self.recipients(path, &outgoing.to) {
                 let channel = match self.sockets.get(id.as_str()) {
                     Some(socket) => socket.paths.get(path),
                     None => continue,
