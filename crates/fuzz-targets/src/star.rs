@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arbitrary::Unstructured;
 use mergeable_store::{
-    Cell, Close, ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling, Star,
-    Synchronizer, Target, Text,
+    AsText as _, Cell, Close, ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling,
+    Star, Synchronizer, Target, Text,
 };
 
 use crate::arrange::{self, NOW, below};
@@ -293,8 +293,11 @@ impl Net {
         // No stamp is written with less than its id, content and HLC, nor made without one that was sent or written.
         assert!(model.stamps() <= self.taken / 20 + 48);
         for (_, row, cell, stamp) in star.cell_stamps() {
-            let own = *cell == "b" && stamp.hlc.client() == Some(arrange::client(0));
-            assert!(own || !forbidden(cell, stamp.thing.as_ref()), "{row} {cell} {stamp:?}");
+            let own = cell == "b" && stamp.hlc.client() == Some(arrange::client(0));
+            assert!(
+                own || !forbidden(&cell.to_text(), stamp.thing.as_ref()),
+                "{row} {cell} {stamp:?}"
+            );
         }
     }
 }
