@@ -3,17 +3,23 @@
 //! A local libSQL database works synchronously inside its futures, so it lives on a thread of its own,
 //! the only writer. Commits that wait at the same time become one transaction (group commit).
 
+mod database;
 mod ops;
+mod paths;
 mod read;
+mod records;
+mod text;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use libsql::{Builder, Connection, Database};
+use database::{Database, Work};
+use libsql::{Builder, Connection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::types::{Base, OutboxEntry, OutboxSummary, Seq, StoredPath, Transaction};
+use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
+use super::types::{Base, OutboxEntry, OutboxSummary, Seq, Transaction};
 use super::{BoxFuture, Storage, StorageError, schema};
 use crate::migration::{PathId, ResourceName, RowId};
 
@@ -22,9 +28,15 @@ const QUEUE: usize = 1024;
 /// Commits that become one transaction at most.
 const GROUP: usize = 256;
 
+/// A rollback journal: the SQLite inside predates the fix of a lost-commit bug in WAL mode. It is cut to
+/// nothing rather than deleted, since with `FULL` only that is synchronised as well: a deletion that a
+/// power cut undoes would bring the journal back, and take the last commit with it.
+const PRAGMAS: &str =
+    "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;";
+
 type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
-type ReadJob = Box<dyn for<'a> FnOnce(&'a Connection) -> BoxLocal<'a> + Send>;
-type BoxLocal<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
+type ReadJob = Box<dyn for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, ()> + Send>;
+type BoxLocal<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 
 enum Job {
     Commit(Transaction, Reply<Vec<Seq>>),
@@ -92,18 +104,15 @@ impl LibsqlStorage {
     async fn read<T, F>(&self, job: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
-        F: for<'a> FnOnce(
-                &'a Connection,
-            )
-                -> std::pin::Pin<Box<dyn Future<Output = Result<T, StorageError>> + 'a>>
+        F: for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, Result<T, StorageError>>
             + Send
             + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: ReadJob = Box::new(move |conn| {
+        let job: ReadJob = Box::new(move |work| {
             Box::pin(async move {
                 // A caller that went away does not want the answer any more.
-                let _ = reply.send(job(conn).await);
+                let _ = reply.send(job(work).await);
             })
         });
         self.jobs.send(Job::Read(job)).await.map_err(|_| StorageError::Closed)?;
@@ -146,10 +155,9 @@ fn run_thread(
     };
     runtime.block_on(async move {
         match connect(location, &url).await {
-            // The database handle must outlive its connection.
-            Ok((_database, conn)) => {
+            Ok(mut database) => {
                 if opened.send(Ok(())).is_ok() {
-                    serve(&conn, queue).await;
+                    serve(&mut database, queue).await;
                 }
             }
             Err(e) => {
@@ -159,7 +167,7 @@ fn run_thread(
     });
 }
 
-async fn connect(location: &Location, url: &str) -> Result<(Database, Connection), StorageError> {
+async fn connect(location: &Location, url: &str) -> Result<Database, StorageError> {
     let failed =
         |e: libsql::Error| StorageError::Open { url: url.to_owned(), reason: e.to_string() };
     let database = match location {
@@ -178,13 +186,10 @@ async fn connect(location: &Location, url: &str) -> Result<(Database, Connection
         return Err(StorageError::Newer { url: url.to_owned(), found, known: schema::VERSION });
     }
     if matches!(location, Location::File(_)) {
-        // Rollback journal: the SQLite inside predates the fix of a lost-commit bug in WAL mode.
-        conn.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;")
-            .await
-            .map_err(failed)?;
+        conn.execute_batch(PRAGMAS).await.map_err(failed)?;
     }
     upgrade(&conn, found).await.map_err(failed)?;
-    Ok((database, conn))
+    Ok(Database::new(database, conn, matches!(location, Location::File(_))))
 }
 
 /// The version of the schema; 0 for an empty database. Reads only.
@@ -217,11 +222,11 @@ async fn upgrade(conn: &Connection, found: i64) -> libsql::Result<()> {
 }
 
 /// Works until every handle is gone.
-async fn serve(conn: &Connection, mut queue: mpsc::Receiver<Job>) {
+async fn serve(database: &mut Database, mut queue: mpsc::Receiver<Job>) {
     let mut next = queue.recv().await;
     while let Some(job) = next.take() {
         match job {
-            Job::Read(read) => read(conn).await,
+            Job::Read(read) => read(&mut database.read()).await,
             Job::Commit(transaction, reply) => {
                 let mut group = vec![(transaction, reply)];
                 while group.len() < GROUP {
@@ -235,7 +240,7 @@ async fn serve(conn: &Connection, mut queue: mpsc::Receiver<Job>) {
                         Err(_) => break,
                     }
                 }
-                commit_group(conn, group).await;
+                commit_group(database, group).await;
             }
         }
         if next.is_none() {
@@ -244,10 +249,10 @@ async fn serve(conn: &Connection, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-async fn commit_group(conn: &Connection, group: Vec<(Transaction, Reply<Vec<Seq>>)>) {
+async fn commit_group(database: &mut Database, group: Vec<(Transaction, Reply<Vec<Seq>>)>) {
     let (transactions, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
     metrics::histogram!("crossfade_commit_group_size").record(transactions.len() as f64);
-    match ops::apply_all(conn, &transactions).await {
+    match ops::apply_all(database, &transactions).await {
         Ok(seqs) => {
             for (reply, seqs) in replies.into_iter().zip(seqs) {
                 let _ = reply.send(Ok(seqs));
@@ -257,7 +262,7 @@ async fn commit_group(conn: &Connection, group: Vec<(Transaction, Reply<Vec<Seq>
         Err(_) if transactions.len() > 1 => {
             for (transaction, reply) in transactions.into_iter().zip(replies) {
                 let alone = [transaction];
-                let outcome = ops::apply_all(conn, &alone).await;
+                let outcome = ops::apply_all(database, &alone).await;
                 let _ = reply.send(outcome.map(|mut seqs| seqs.pop().unwrap_or_default()));
             }
         }
@@ -282,8 +287,37 @@ impl Storage for LibsqlStorage {
         })
     }
 
-    fn load_path(&self, path: PathId) -> BoxFuture<'_, Result<StoredPath, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::load_path(conn, path))))
+    fn read_path(
+        &self,
+        path: PathId,
+        generation: Option<Generation>,
+        after: Option<PathCursor>,
+    ) -> BoxFuture<'_, Result<PathChunk, StorageError>> {
+        Box::pin(self.read(move |work| {
+            Box::pin(async move { paths::read_path(work, &path, generation, after).await })
+        }))
+    }
+
+    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(paths::generations(work))))
+    }
+
+    fn count(
+        &self,
+        path: PathId,
+        after: Option<CountCursor>,
+    ) -> BoxFuture<'_, Result<CountChunk, StorageError>> {
+        Box::pin(
+            self.read(move |work| Box::pin(async move { paths::count(work, &path, after).await })),
+        )
+    }
+
+    fn entries_of(&self, path: PathId) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(read::entries_of(work, path))))
+    }
+
+    fn owed_counts(&self) -> BoxFuture<'_, Result<Vec<(PathId, u64)>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(read::owed_counts(work))))
     }
 
     fn bases(
@@ -292,7 +326,7 @@ impl Storage for LibsqlStorage {
         resource: ResourceName,
         rows: Vec<RowId>,
     ) -> BoxFuture<'_, Result<Vec<(RowId, Base)>, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::bases(conn, path, resource, rows))))
+        Box::pin(self.read(|work| Box::pin(read::bases(work, path, resource, rows))))
     }
 
     fn path_of_row(
@@ -300,14 +334,14 @@ impl Storage for LibsqlStorage {
         resource: ResourceName,
         row: RowId,
     ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::path_of_row(conn, resource, row))))
+        Box::pin(self.read(|work| Box::pin(read::path_of_row(work, resource, row))))
     }
 
     fn rows_with_base(
         &self,
         resource: ResourceName,
     ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::rows_with_base(conn, resource))))
+        Box::pin(self.read(|work| Box::pin(read::rows_with_base(work, resource))))
     }
 
     fn due_entries(
@@ -315,25 +349,25 @@ impl Storage for LibsqlStorage {
         now_ms: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>> {
-        Box::pin(self.read(move |conn| Box::pin(read::due_entries(conn, now_ms, limit))))
+        Box::pin(self.read(move |work| Box::pin(read::due_entries(work, now_ms, limit))))
     }
 
     fn next_due_ms(&self) -> BoxFuture<'_, Result<Option<u64>, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::next_due_ms(conn))))
+        Box::pin(self.read(|work| Box::pin(read::next_due_ms(work))))
     }
 
     fn outbox_summary(&self, limit: usize) -> BoxFuture<'_, Result<OutboxSummary, StorageError>> {
-        Box::pin(self.read(move |conn| Box::pin(read::outbox_summary(conn, limit))))
+        Box::pin(self.read(move |work| Box::pin(read::outbox_summary(work, limit))))
     }
 
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::control(conn, key))))
+        Box::pin(self.read(|work| Box::pin(read::control(work, key))))
     }
 
     fn controls(
         &self,
         prefix: String,
     ) -> BoxFuture<'_, Result<Vec<(String, String)>, StorageError>> {
-        Box::pin(self.read(|conn| Box::pin(read::controls(conn, prefix))))
+        Box::pin(self.read(|work| Box::pin(read::controls(work, prefix))))
     }
 }

@@ -2,12 +2,16 @@
 //! because the data belongs to the handle and not to whoever uses it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::types::{
-    Base, CellRecord, ContainerRecord, EntryState, Op, OutboxEntry, OutboxSummary, Seq, StoredPath,
-    Transaction, ValueRecord,
+use mergeable_store::{Container, Text};
+
+use super::path::{
+    CHUNK_RECORDS, CellRecord, ContainerRecord, CountChunk, CountCursor, Generation, PathChunk,
+    PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
+use super::types::{Base, EntryState, Op, OutboxEntry, OutboxSummary, Seq, Transaction};
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
 
@@ -19,20 +23,139 @@ pub struct MemoryStorage {
 
 #[derive(Debug, Default)]
 struct Tables {
-    cells: BTreeMap<(PathId, String, String, String), CellRecord>,
-    values: BTreeMap<(PathId, String), ValueRecord>,
-    containers: BTreeMap<(PathId, char, String, String), ContainerRecord>,
+    stores: BTreeMap<(PathId, Generation), Stored>,
     bases: BTreeMap<(PathId, ResourceName, RowId), Base>,
     outbox: BTreeMap<Seq, OutboxEntry>,
     control: BTreeMap<String, String>,
     last_seq: i64,
     fail_next: u32,
+    /// Commits that still succeed before all fail.
+    left: Option<u32>,
+}
+
+/// The records of a generation.
+#[derive(Debug)]
+struct Stored {
+    standing: Standing,
+    cells: BTreeMap<(Text, Text, Text), CellRecord>,
+    values: BTreeMap<Text, ValueRecord>,
+    containers: BTreeMap<ContainerKey, ContainerRecord>,
+}
+
+type ContainerKey = (u8, Text, Text);
+
+fn container_key(container: &Container) -> ContainerKey {
+    match container {
+        Container::Tables => (0, Text::default(), Text::default()),
+        Container::Table(table) => (1, table.clone(), Text::default()),
+        Container::Row(table, row) => (2, table.clone(), row.clone()),
+        Container::Values => (3, Text::default(), Text::default()),
+    }
+}
+
+impl Stored {
+    fn new(standing: Standing) -> Self {
+        let (cells, values, containers) = Default::default();
+        Self { standing, cells, values, containers }
+    }
+
+    fn put_cell(&mut self, r: CellRecord) {
+        self.cells.insert((r.table.clone(), r.row.clone(), r.cell.clone()), r);
+    }
+
+    fn put_value(&mut self, r: ValueRecord) {
+        self.values.insert(r.id.clone(), r);
+    }
+
+    fn put_container(&mut self, r: ContainerRecord) {
+        self.containers.insert(container_key(&r.container), r);
+    }
+
+    fn read(&self, after: Option<PathCursor>) -> PathChunk {
+        let mut chunk = PathChunk::default();
+        chunk.next = match after {
+            None | Some(PathCursor::Cell(..)) => {
+                let after = after.and_then(|after| match after {
+                    PathCursor::Cell(table, row, cell) => Some((table, row, cell)),
+                    _ => None,
+                });
+                chunk.cells = behind(&self.cells, after);
+                let last = chunk.cells.last().filter(|_| chunk.len() == CHUNK_RECORDS);
+                Some(last.map_or(PathCursor::Value(None), |r| {
+                    PathCursor::Cell(r.table.clone(), r.row.clone(), r.cell.clone())
+                }))
+            }
+            Some(PathCursor::Value(after)) => {
+                chunk.values = behind(&self.values, after);
+                let last = chunk.values.last().filter(|_| chunk.len() == CHUNK_RECORDS);
+                let next = |r: &ValueRecord| PathCursor::Value(Some(r.id.clone()));
+                Some(last.map_or(PathCursor::Container(None), next))
+            }
+            Some(PathCursor::Container(after)) => {
+                chunk.containers = behind(&self.containers, after.as_ref().map(container_key));
+                let last = chunk.containers.last().filter(|_| chunk.len() == CHUNK_RECORDS);
+                last.map(|r| PathCursor::Container(Some(r.container.clone())))
+            }
+        };
+        chunk
+    }
+
+    fn count(&self, after: Option<CountCursor>) -> CountChunk {
+        let mut chunk = CountChunk::default();
+        let mut rows = BTreeMap::<(&Text, &Text), Vec<&CellRecord>>::new();
+        for cell in self.cells.values() {
+            rows.entry((&cell.table, &cell.row)).or_default().push(cell);
+        }
+        let after = after.as_ref().map(|(table, row)| (table, row));
+        for ((table, row), cells) in rows.into_iter().filter(|(key, _)| Some(*key) > after) {
+            let mut one = TableCount::new(table.to_string_lossy().into_owned());
+            for cell in &cells {
+                match &cell.value {
+                    Some(_) => one.cells += 1,
+                    None => one.tombstones += 1,
+                }
+                let value = cell.value.as_ref().map_or(0, String::len);
+                one.bytes += (row.as_wtf8().len() + value + 16) as u64;
+                one.last_write_ms = one.last_write_ms.max(cell.hlc.time_ms());
+            }
+            one.rows = u64::from(one.cells > 0);
+            chunk.add(CountChunk { tables: vec![one], next: None });
+        }
+        chunk
+    }
+
+    fn erase(&mut self, limit: usize) {
+        let erased = self.cells.len().min(limit);
+        for _ in 0..erased {
+            self.cells.pop_first();
+        }
+        if erased < limit {
+            self.values.clear();
+            self.containers.clear();
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.values.is_empty() && self.containers.is_empty()
+    }
+}
+
+/// The first records behind `after`.
+fn behind<K: Ord, V: Clone>(map: &BTreeMap<K, V>, after: Option<K>) -> Vec<V> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    map.range((from, Bound::Unbounded)).take(CHUNK_RECORDS).map(|(_, v)| v.clone()).collect()
 }
 
 impl MemoryStorage {
     /// Lets the next `count` commits fail, none of their changes being kept.
     pub fn fail_commits(&self, count: u32) {
         self.lock().fail_next = count;
+    }
+
+    /// Lets `count` more commits succeed, and fails all after them until this is called again: what a
+    /// kill at that place leaves behind. `None`: all succeed.
+    pub fn allow_commits(&self, count: Option<u32>) {
+        self.lock().left = count;
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -47,21 +170,69 @@ impl Tables {
             Op::SwapControl { key, from, .. } => {
                 (self.control.get(key) != from.as_ref()).then(|| key.clone())
             }
+            Op::Start(path, generation) => {
+                let next = self.current(path).map_or(Generation::FIRST, |(at, _)| at).next();
+                (next != *generation).then(|| format!("generation of {path}"))
+            }
+            Op::Prepare(path, generation, _) => {
+                let there = self.stores.get(&(path.clone(), *generation));
+                let other = there.is_some_and(|stored| stored.standing != Standing::Prepared);
+                other.then(|| format!("generation of {path}"))
+            }
             _ => None,
         })
     }
 
+    fn current(&self, path: &PathId) -> Option<(Generation, &Stored)> {
+        let mut all = self.stores.range((path.clone(), Generation::FIRST)..);
+        let of_path = all.by_ref().take_while(|((of, _), _)| of == path);
+        of_path
+            .map(|((_, generation), stored)| (*generation, stored))
+            .find(|(_, stored)| stored.standing == Standing::Current)
+    }
+
+    fn current_mut(&mut self, path: PathId) -> &mut Stored {
+        let generation = self.current(&path).map_or(Generation::FIRST, |(at, _)| at);
+        let made = || Stored::new(Standing::Current);
+        self.stores.entry((path, generation)).or_insert_with(made)
+    }
+
+    fn prepare(&mut self, path: PathId, generation: Generation, chunk: PathChunk) {
+        let made = || Stored::new(Standing::Prepared);
+        let stored = self.stores.entry((path, generation)).or_insert_with(made);
+        chunk.cells.into_iter().for_each(|r| stored.put_cell(r));
+        chunk.values.into_iter().for_each(|r| stored.put_value(r));
+        chunk.containers.into_iter().for_each(|r| stored.put_container(r));
+    }
+
+    fn start(&mut self, path: PathId, generation: Generation) {
+        self.current_mut(path.clone()).standing = Standing::Former;
+        self.prepare(path.clone(), generation, PathChunk::default());
+        if let Some(stored) = self.stores.get_mut(&(path, generation)) {
+            stored.standing = Standing::Current;
+        }
+    }
+
+    fn erase(&mut self, path: PathId, generation: Generation, limit: usize) {
+        let key = (path, generation);
+        let Some(stored) = self.stores.get_mut(&key) else { return };
+        if stored.standing == Standing::Current {
+            return;
+        }
+        stored.erase(limit);
+        if stored.is_empty() {
+            self.stores.remove(&key);
+        }
+    }
+
     fn apply(&mut self, op: Op) -> Option<Seq> {
         match op {
-            Op::PutCell(path, r) => {
-                self.cells.insert((path, r.table.clone(), r.row.clone(), r.cell.clone()), r);
-            }
-            Op::PutValue(path, r) => {
-                self.values.insert((path, r.id.clone()), r);
-            }
-            Op::PutContainer(path, r) => {
-                self.containers.insert((path, r.kind, r.table.clone(), r.row.clone()), r);
-            }
+            Op::PutCell(path, r) => self.current_mut(path).put_cell(r),
+            Op::PutValue(path, r) => self.current_mut(path).put_value(r),
+            Op::PutContainer(path, r) => self.current_mut(path).put_container(r),
+            Op::Prepare(path, generation, chunk) => self.prepare(path, generation, chunk),
+            Op::Start(path, generation) => self.start(path, generation),
+            Op::Erase(path, generation, limit) => self.erase(path, generation, limit),
             Op::Owe(entry) => {
                 self.last_seq += 1;
                 let seq = Seq(self.last_seq);
@@ -116,19 +287,6 @@ impl Tables {
         };
         self.pending().find(same_row).is_none_or(|first| first.seq == entry.seq)
     }
-
-    fn stored(&self, path: &PathId) -> StoredPath {
-        StoredPath {
-            cells: of_path(&self.cells, |key| &key.0 == path),
-            values: of_path(&self.values, |key| &key.0 == path),
-            containers: of_path(&self.containers, |key| &key.0 == path),
-            owed: self.pending().filter(|entry| &entry.entry.path == path).cloned().collect(),
-        }
-    }
-}
-
-fn of_path<K, V: Clone>(map: &BTreeMap<K, V>, belongs: impl Fn(&K) -> bool) -> Vec<V> {
-    map.iter().filter(|(key, _)| belongs(key)).map(|(_, value)| value.clone()).collect()
 }
 
 impl Storage for MemoryStorage {
@@ -139,6 +297,11 @@ impl Storage for MemoryStorage {
                 tables.fail_next -= 1;
                 return Err(StorageError::Failed("told to fail".to_owned()));
             }
+            match &mut tables.left {
+                Some(0) => return Err(StorageError::Failed("killed".to_owned())),
+                Some(left) => *left -= 1,
+                None => {}
+            }
             if let Some(key) = tables.changed(&transaction) {
                 return Err(StorageError::Changed(key));
             }
@@ -146,8 +309,63 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn load_path(&self, path: PathId) -> BoxFuture<'_, Result<StoredPath, StorageError>> {
-        Box::pin(async move { Ok(self.lock().stored(&path)) })
+    fn read_path(
+        &self,
+        path: PathId,
+        generation: Option<Generation>,
+        after: Option<PathCursor>,
+    ) -> BoxFuture<'_, Result<PathChunk, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let stored = match generation {
+                None => tables.current(&path).map(|(_, stored)| stored),
+                Some(generation) => tables.stores.get(&(path, generation)),
+            };
+            Ok(stored.map_or_else(PathChunk::default, |stored| stored.read(after)))
+        })
+    }
+
+    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let all = tables.stores.iter().map(|((path, generation), stored)| StoredGeneration {
+                path: path.clone(),
+                generation: *generation,
+                standing: stored.standing,
+            });
+            Ok(all.collect())
+        })
+    }
+
+    fn count(
+        &self,
+        path: PathId,
+        after: Option<CountCursor>,
+    ) -> BoxFuture<'_, Result<CountChunk, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let current = tables.current(&path);
+            Ok(current.map_or_else(CountChunk::default, |(_, stored)| stored.count(after)))
+        })
+    }
+
+    fn entries_of(&self, path: PathId) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let of_path = tables.outbox.values().filter(|entry| entry.entry.path == path);
+            Ok(of_path.cloned().collect())
+        })
+    }
+
+    fn owed_counts(&self) -> BoxFuture<'_, Result<Vec<(PathId, u64)>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let mut counts = BTreeMap::<PathId, u64>::new();
+            for entry in tables.pending() {
+                *counts.entry(entry.entry.path.clone()).or_default() += 1;
+            }
+            Ok(counts.into_iter().collect())
+        })
     }
 
     fn bases(

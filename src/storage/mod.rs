@@ -7,14 +7,18 @@
 
 mod libsql;
 mod memory;
+mod path;
 mod schema;
 mod types;
 
 pub use self::libsql::LibsqlStorage;
 pub use memory::MemoryStorage;
+pub use path::{
+    CHUNK_BYTES, CHUNK_RECORDS, CellRecord, ContainerRecord, CountChunk, CountCursor, Generation,
+    PathChunk, PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
+};
 pub use types::{
-    Actor, Base, CellRecord, ContainerRecord, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary,
-    Seq, StoredPath, Transaction, ValueRecord,
+    Actor, Base, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary, Seq, Transaction,
 };
 
 use std::future::Future;
@@ -86,8 +90,34 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Makes `transaction` durable as a whole. Gives the sequence number of each [`Op::Owe`], in order.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>>;
 
-    /// Everything stored of one path, with what is owed from it.
-    fn load_path(&self, path: PathId) -> BoxFuture<'_, Result<StoredPath, StorageError>>;
+    /// The records of a path behind `after` (`None`: from the beginning), as many as a chunk holds;
+    /// of its current generation, or of one that is named.
+    ///
+    /// Other paths are written between chunks. Chunks of one path belong together only while nobody
+    /// writes it: a path that is being loaded has no task yet, and its task is its only writer.
+    fn read_path(
+        &self,
+        path: PathId,
+        generation: Option<Generation>,
+        after: Option<PathCursor>,
+    ) -> BoxFuture<'_, Result<PathChunk, StorageError>>;
+
+    /// All generations of all paths.
+    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>>;
+
+    /// Counts what the path's current generation holds, some rows at a time: those behind `after`
+    /// (`None`: from the beginning).
+    fn count(
+        &self,
+        path: PathId,
+        after: Option<CountCursor>,
+    ) -> BoxFuture<'_, Result<CountChunk, StorageError>>;
+
+    /// What the outbox has of a path, dead letters too, oldest first.
+    fn entries_of(&self, path: PathId) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>>;
+
+    /// How many entries are pending of each path that has some.
+    fn owed_counts(&self) -> BoxFuture<'_, Result<Vec<(PathId, u64)>, StorageError>>;
 
     /// Legacy's last known copies of these rows of a path; rows without one are left out.
     fn bases(

@@ -1,10 +1,10 @@
 //! The tables, and how an older database is brought up to date.
 
 /// The newest schema version this build knows.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// One script per version: the n-th brings version n to n + 1.
-pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1];
+pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2];
 
 /// Cells keep TinyBase's encoded JSON text; `NULL` is a tombstone. Ids are JSON text, because a
 /// TinyBase id may hold lone surrogates that SQL text cannot.
@@ -32,4 +32,51 @@ CREATE TABLE crossfade_outbox (
   attempts INTEGER NOT NULL DEFAULT 0, due_ms INTEGER NOT NULL, last_error TEXT);
 CREATE INDEX crossfade_outbox_by_row ON crossfade_outbox (path, resource, row_id, state, seq);
 CREATE INDEX crossfade_outbox_due ON crossfade_outbox (state, due_ms);
+";
+
+/// Paths, tables and cells are numbered, so that a cell's key repeats three small numbers and not their
+/// texts; and a path has generations, each with a number of its own. Row ids stay text: each is in a
+/// handful of cells, and a number for it would cost every edit of a new row one more tree.
+const VERSION_2: &str = "
+CREATE TABLE crossfade_paths (
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL, generation INTEGER NOT NULL,
+  standing TEXT NOT NULL CHECK (standing IN ('current', 'former', 'prepared')),
+  UNIQUE (path, generation));
+CREATE UNIQUE INDEX crossfade_paths_current ON crossfade_paths (path) WHERE standing = 'current';
+CREATE TABLE crossfade_ids (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+INSERT INTO crossfade_paths (path, generation, standing)
+  SELECT path, 1, 'current' FROM crossfade_cells UNION SELECT path, 1, 'current' FROM crossfade_values
+  UNION SELECT path, 1, 'current' FROM crossfade_containers;
+INSERT INTO crossfade_ids (text)
+  SELECT table_id FROM crossfade_cells UNION SELECT cell_id FROM crossfade_cells;
+
+CREATE TABLE crossfade_cells_2 (
+  path_id INTEGER NOT NULL, table_id INTEGER NOT NULL, row_id TEXT NOT NULL, cell_id INTEGER NOT NULL,
+  value TEXT, hlc TEXT NOT NULL,
+  PRIMARY KEY (path_id, table_id, row_id, cell_id)) WITHOUT ROWID;
+INSERT INTO crossfade_cells_2
+  SELECT p.id, t.id, c.row_id, i.id, c.value, c.hlc FROM crossfade_cells c
+  JOIN crossfade_paths p ON p.path = c.path
+  JOIN crossfade_ids t ON t.text = c.table_id JOIN crossfade_ids i ON i.text = c.cell_id
+  ORDER BY 1, 2, 3, 4;
+DROP TABLE crossfade_cells;
+ALTER TABLE crossfade_cells_2 RENAME TO crossfade_cells;
+
+CREATE TABLE crossfade_values_2 (
+  path_id INTEGER NOT NULL, value_id TEXT NOT NULL, value TEXT, hlc TEXT NOT NULL,
+  PRIMARY KEY (path_id, value_id)) WITHOUT ROWID;
+INSERT INTO crossfade_values_2
+  SELECT p.id, v.value_id, v.value, v.hlc FROM crossfade_values v
+  JOIN crossfade_paths p ON p.path = v.path;
+DROP TABLE crossfade_values;
+ALTER TABLE crossfade_values_2 RENAME TO crossfade_values;
+
+CREATE TABLE crossfade_containers_2 (
+  path_id INTEGER NOT NULL, kind TEXT NOT NULL, table_id TEXT NOT NULL, row_id TEXT NOT NULL,
+  hlc TEXT NOT NULL, PRIMARY KEY (path_id, kind, table_id, row_id)) WITHOUT ROWID;
+INSERT INTO crossfade_containers_2
+  SELECT p.id, c.kind, c.table_id, c.row_id, c.hlc FROM crossfade_containers c
+  JOIN crossfade_paths p ON p.path = c.path;
+DROP TABLE crossfade_containers;
+ALTER TABLE crossfade_containers_2 RENAME TO crossfade_containers;
 ";

@@ -1,5 +1,7 @@
 //! The same questions to both storages, and what only a file can show.
 
+use mergeable_store::{Container, Hlc, Text};
+
 use super::*;
 
 fn path() -> PathId {
@@ -18,10 +20,31 @@ fn entry(row: &str, accepted_ms: u64) -> NewEntry {
 }
 
 fn cell(row: &str, value: Option<&str>) -> Op {
-    let (table, row, cell) = ("\"users\"".to_owned(), format!("{row:?}"), "\"name\"".to_owned());
-    let record =
-        CellRecord { table, row, cell, value: value.map(str::to_owned), hlc: "h".to_owned() };
-    Op::PutCell(path(), record)
+    Op::PutCell(path(), record(row.into(), value))
+}
+
+const HLC: &str = "P729fKl----Z21Zg";
+
+fn record(row: Text, value: Option<&str>) -> CellRecord {
+    let (table, cell, hlc) = ("users".into(), "name".into(), HLC.parse().unwrap());
+    CellRecord { table, row, cell, value: value.map(str::to_owned), hlc }
+}
+
+/// All records of a generation, read chunk by chunk.
+async fn read_all(storage: &dyn Storage, generation: Option<Generation>) -> PathChunk {
+    let mut all = PathChunk::default();
+    let mut after = None;
+    loop {
+        let chunk = storage.read_path(path(), generation, after).await.unwrap();
+        assert!(chunk.len() <= CHUNK_RECORDS);
+        all.cells.extend(chunk.cells);
+        all.values.extend(chunk.values);
+        all.containers.extend(chunk.containers);
+        after = chunk.next;
+        if after.is_none() {
+            return all;
+        }
+    }
 }
 
 async fn answers_questions(storage: &dyn Storage) {
@@ -36,10 +59,10 @@ async fn answers_questions(storage: &dyn Storage) {
         .unwrap();
     assert_eq!(seqs.len(), 3);
     storage.commit(vec![cell("a", None)]).await.unwrap();
-    let stored = storage.load_path(path()).await.unwrap();
-    assert_eq!(stored.cells.len(), 1);
-    assert_eq!(stored.cells[0].value, None);
-    assert_eq!(stored.owed.len(), 3);
+    let stored = read_all(storage, None).await;
+    assert_eq!(stored.cells, [record("a".into(), None)]);
+    assert_eq!(storage.entries_of(path()).await.unwrap().len(), 3);
+    assert_eq!(storage.owed_counts().await.unwrap(), [(path(), 3)]);
 
     // Only the oldest entry of a row is due, however many wait behind it.
     let due = storage.due_entries(100, 10).await.unwrap();
@@ -155,4 +178,181 @@ async fn many_commits_at_once_all_become_durable() {
     seqs.dedup();
     assert_eq!(seqs.len(), 300);
     assert_eq!(storage.outbox_summary(1).await.unwrap().pending, 300);
+}
+
+/// A path with more records of each kind than a chunk holds, and with ids that SQL text cannot hold.
+async fn reads_in_chunks(storage: &dyn Storage) {
+    let lone = Text::from_utf16(&[0xd800, 0x27, 0x5c, 0xdfff]);
+    let mut wanted = PathChunk::default();
+    let hlc = HLC.parse().unwrap();
+    for n in 0..CHUNK_RECORDS + 10 {
+        wanted.cells.push(record(format!("r{n}").as_str().into(), Some("\"x\"")));
+        let id = format!("v{n}").as_str().into();
+        wanted.values.push(ValueRecord { id, value: Some("1".to_owned()), hlc });
+        let container = Container::Row("users".into(), format!("r{n}").as_str().into());
+        wanted.containers.push(ContainerRecord { container, hlc });
+    }
+    wanted.cells.push(CellRecord {
+        table: lone.clone(),
+        cell: lone.clone(),
+        ..record(lone.clone(), None)
+    });
+    wanted.values.push(ValueRecord { id: lone.clone(), value: None, hlc: Hlc::EMPTY });
+    for container in [Container::Tables, Container::Table(lone), Container::Values] {
+        wanted.containers.push(ContainerRecord { container, hlc });
+    }
+    let cells = wanted.cells.iter().map(|r| Op::PutCell(path(), r.clone()));
+    let values = wanted.values.iter().map(|r| Op::PutValue(path(), r.clone()));
+    let containers = wanted.containers.iter().map(|r| Op::PutContainer(path(), r.clone()));
+    storage.commit(cells.chain(values).chain(containers).collect()).await.unwrap();
+    // The same records of another path are no part of it.
+    let other = PathId::new("org/o_2").unwrap();
+    storage.commit(vec![Op::PutCell(other, record("other".into(), None))]).await.unwrap();
+
+    let mut found = read_all(storage, None).await;
+    let order = |chunk: &mut PathChunk| {
+        chunk.cells.sort_by_key(|r| (r.table.clone(), r.row.clone(), r.cell.clone()));
+        chunk.values.sort_by_key(|r| r.id.clone());
+        chunk.containers.sort_by_key(|r| format!("{:?}", r.container));
+    };
+    order(&mut found);
+    order(&mut wanted);
+    assert_eq!(found, wanted);
+
+    let mut counted = CountChunk::default();
+    loop {
+        let after = counted.next.take();
+        counted.add(storage.count(path(), after).await.unwrap());
+        if counted.next.is_none() {
+            break;
+        }
+    }
+    let users = counted.tables.iter().find(|table| table.table == "users").unwrap();
+    let many = CHUNK_RECORDS as u64 + 10;
+    assert_eq!((users.rows, users.cells, users.tombstones), (many, many, 0));
+    assert_eq!(users.last_write_ms, record("a".into(), None).hlc.time_ms());
+    let tombstones: u64 = counted.tables.iter().map(|table| table.tombstones).sum();
+    assert_eq!((counted.tables.len(), tombstones), (2, 1));
+}
+
+#[tokio::test]
+async fn memory_reads_in_chunks() {
+    reads_in_chunks(&MemoryStorage::default()).await;
+}
+
+#[tokio::test]
+async fn a_file_reads_in_chunks() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = LibsqlStorage::open_file(&dir.path().join("control.db")).await.unwrap();
+    reads_in_chunks(&storage).await;
+}
+
+/// A generation is prepared in secret, started at once, and can be erased once it is not current.
+async fn has_generations(storage: &dyn Storage) {
+    let second = Generation::FIRST.next();
+    let chunk = |row: &str| {
+        let cells = vec![record(row.into(), Some("1"))];
+        PathChunk { cells, ..PathChunk::default() }
+    };
+    let rows = async |generation| {
+        let all = read_all(storage, generation).await;
+        all.cells.iter().map(|r| r.row.to_string()).collect::<Vec<_>>()
+    };
+    storage.commit(vec![cell("a", Some("1")), cell("gone", None)]).await.unwrap();
+    storage.commit(vec![Op::Prepare(path(), second, chunk("a"))]).await.unwrap();
+    assert_eq!(rows(None).await, ["a", "gone"]);
+    assert_eq!(rows(Some(second)).await, ["a"]);
+    // Neither one that is not next, nor records for one that is in use.
+    for op in [
+        Op::Start(path(), second.next()),
+        Op::Start(path(), Generation::FIRST),
+        Op::Prepare(path(), Generation::FIRST, chunk("b")),
+    ] {
+        let refused = storage.commit(vec![cell("c", None), op]).await.unwrap_err();
+        assert!(matches!(refused, StorageError::Changed(_)), "{refused}");
+    }
+    storage.commit(vec![Op::Erase(path(), Generation::FIRST, 10)]).await.unwrap();
+    assert_eq!(rows(None).await, ["a", "gone"], "the current one cannot be erased");
+
+    storage.commit(vec![Op::Start(path(), second), cell("b", Some("2"))]).await.unwrap();
+    assert_eq!(rows(None).await, ["a", "b"]);
+    assert_eq!(rows(Some(Generation::FIRST)).await, ["a", "gone"]);
+    let standings = async || {
+        let all = storage.generations().await.unwrap();
+        all.iter().map(|g| (g.generation.number(), g.standing)).collect::<Vec<_>>()
+    };
+    assert_eq!(standings().await, [(1, Standing::Former), (2, Standing::Current)]);
+    storage.commit(vec![Op::Erase(path(), Generation::FIRST, 1)]).await.unwrap();
+    assert_eq!(rows(Some(Generation::FIRST)).await, ["gone"]);
+    while standings().await.len() > 1 {
+        storage.commit(vec![Op::Erase(path(), Generation::FIRST, 1)]).await.unwrap();
+    }
+    assert_eq!(rows(None).await, ["a", "b"]);
+}
+
+#[tokio::test]
+async fn memory_has_generations() {
+    has_generations(&MemoryStorage::default()).await;
+}
+
+#[tokio::test]
+async fn a_file_has_generations() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = LibsqlStorage::open_file(&dir.path().join("control.db")).await.unwrap();
+    has_generations(&storage).await;
+}
+
+/// What a transaction that failed has numbered must not be believed afterwards.
+#[tokio::test]
+async fn a_failed_transaction_leaves_no_number_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = LibsqlStorage::open_file(&dir.path().join("control.db")).await.unwrap();
+    let stale =
+        Op::SwapControl { key: "k".to_owned(), from: Some("x".to_owned()), to: String::new() };
+    let other = PathId::new("org/o_2").unwrap();
+    for _ in 0..2 {
+        let put = Op::PutCell(other.clone(), record("a".into(), None));
+        storage.commit(vec![put, stale.clone()]).await.unwrap_err();
+    }
+    storage.commit(vec![cell("a", Some("1"))]).await.unwrap();
+    assert_eq!(read_all(&storage, None).await.cells, [record("a".into(), Some("1"))]);
+    assert_eq!(storage.read_path(other, None, None).await.unwrap(), PathChunk::default());
+}
+
+#[tokio::test]
+async fn a_database_of_version_1_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("control.db");
+    let database = ::libsql::Builder::new_local(&file).build().await.unwrap();
+    let conn = database.connect().unwrap();
+    conn.execute_batch(schema::STEPS[0]).await.unwrap();
+    conn.execute_batch(&format!(
+        "INSERT INTO crossfade_control VALUES ('schema_version', '1');
+         INSERT INTO crossfade_cells VALUES
+           ('org/o_1', '\"users\"', '\"a\"', '\"name\"', '\"Ada\"', '{HLC}'),
+           ('org/o_1', '\"users\"', '\"\\ud800\"', '\"\\ud800\"', NULL, ''),
+           ('org/o_2', '\"users\"', '\"b\"', '\"name\"', '1', '{HLC}');
+         INSERT INTO crossfade_values VALUES ('org/o_1', '\"v\"', 'true', '{HLC}');
+         INSERT INTO crossfade_containers VALUES ('org/o_1', 't', '\"users\"', '', '{HLC}');"
+    ))
+    .await
+    .unwrap();
+    drop((conn, database));
+    let storage = LibsqlStorage::open_file(&file).await.unwrap();
+    let found = read_all(&storage, None).await;
+    let lone = Text::from_utf16(&[0xd800]);
+    let tombstone = CellRecord { cell: lone.clone(), hlc: Hlc::EMPTY, ..record(lone, None) };
+    assert_eq!(found.cells.len(), 2);
+    assert!(found.cells.contains(&record("a".into(), Some("\"Ada\""))), "{found:?}");
+    assert!(found.cells.contains(&tombstone), "{found:?}");
+    let hlc = HLC.parse().unwrap();
+    let value = ValueRecord { id: "v".into(), value: Some("true".to_owned()), hlc };
+    assert_eq!(found.values, [value]);
+    let container = Container::Table("users".into());
+    assert_eq!(found.containers, [ContainerRecord { container, hlc }]);
+    let other = PathId::new("org/o_2").unwrap();
+    assert_eq!(storage.read_path(other, None, None).await.unwrap().cells.len(), 1);
+    drop(storage);
+    // The second time there is nothing left to do.
+    assert_eq!(read_all(&reopen(&file).await, None).await, found);
 }

@@ -1,5 +1,6 @@
 //! What is stored, as plain data.
 
+use super::path::{CellRecord, ContainerRecord, Generation, PathChunk, ValueRecord};
 use crate::migration::{PathId, ResourceName, RowId, UserId};
 
 /// An outbox entry's place in the order of acceptance.
@@ -21,6 +22,15 @@ pub enum Op {
     PutValue(PathId, ValueRecord),
     /// Stores a container's HLC (only old TinyBase versions send one).
     PutContainer(PathId, ContainerRecord),
+    /// Puts records into a path's next generation, which nobody reads before it is started.
+    Prepare(PathId, Generation, PathChunk),
+    /// Makes the path's prepared generation the one that is read and written; the one before becomes
+    /// its former one. It must be the next one, else the whole transaction fails with
+    /// [`StorageError::Changed`](super::StorageError::Changed).
+    Start(PathId, Generation),
+    /// Removes at most this many records of a generation that is not the current one, and the
+    /// generation itself once none is left.
+    Erase(PathId, Generation, usize),
     /// Owes an accepted edit to legacy.
     Owe(NewEntry),
     /// The entry is done: delivered, superseded, refused or discarded.
@@ -80,45 +90,6 @@ pub enum Op {
         /// Its value.
         value: String,
     },
-}
-
-/// A stored cell: its encoded value (`None` is a tombstone) and its stamp.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CellRecord {
-    /// Table id, as JSON text (ids may hold lone surrogates).
-    pub table: String,
-    /// Row id, as JSON text.
-    pub row: String,
-    /// Cell id, as JSON text.
-    pub cell: String,
-    /// The encoded value's JSON text.
-    pub value: Option<String>,
-    /// The stamp's HLC, 16 characters or empty.
-    pub hlc: String,
-}
-
-/// A stored value of the store's values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ValueRecord {
-    /// Value id, as JSON text.
-    pub id: String,
-    /// The encoded value's JSON text; `None` is a tombstone.
-    pub value: Option<String>,
-    /// The stamp's HLC.
-    pub hlc: String,
-}
-
-/// A container's HLC. `None` levels: the tables (or values) container itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContainerRecord {
-    /// `t` for tables and what is in them, `v` for values.
-    pub kind: char,
-    /// Table id as JSON text, empty for the tables container.
-    pub table: String,
-    /// Row id as JSON text, empty for a table.
-    pub row: String,
-    /// The HLC.
-    pub hlc: String,
 }
 
 /// Legacy's last known copy of a row.
@@ -202,17 +173,4 @@ pub struct OutboxSummary {
     pub oldest_ms: Option<u64>,
     /// The oldest entries.
     pub entries: Vec<OutboxEntry>,
-}
-
-/// Everything stored of one path.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct StoredPath {
-    /// Cells and tombstones, in no particular order.
-    pub cells: Vec<CellRecord>,
-    /// Values and tombstones.
-    pub values: Vec<ValueRecord>,
-    /// Container HLCs.
-    pub containers: Vec<ContainerRecord>,
-    /// What is owed from it and still pending, oldest first.
-    pub owed: Vec<OutboxEntry>,
 }

@@ -1,9 +1,10 @@
 //! `cargo xtask`: the chores of this workspace.
 //!
-//! `setup` puts in place what the tests need, `test` runs all of them, `prove` measures what the
-//! documents promise. Exit codes: 0 done, 1 a test or a bound failed, 2 wrong usage, 3 something the chore depends on is missing or could not be installed.
+//! `setup` puts in place what the tests need, `test` runs all of them, `fuzz` looks for inputs that break a promise,
+//! `prove` measures what the documents promise. Exit codes: 0 done, 1 a test or a bound failed, 2 wrong usage, 3 something the chore depends on is missing or could not be installed.
 
 mod binary;
+mod fuzz;
 mod process;
 mod prove;
 mod setup;
@@ -29,6 +30,8 @@ enum Chore {
     Setup(setup::Options),
     /// Set up, then run every test: Rust, type checks, Node.
     Test(test::Options),
+    /// Run every fuzz target, and print executions and findings.
+    Fuzz(fuzz::Options),
     /// Measure every bound that the documents promise, and print promised beside measured.
     Prove(prove::Options),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Setup(options) => setup::chore(&root, &options),
         Chore::Test(options) => test::chore(&root, options),
+        Chore::Fuzz(options) => fuzz::chore(&root, &options),
         Chore::Prove(options) => prove::chore(&root, &options),
     };
     outcome.into()

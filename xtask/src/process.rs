@@ -1,6 +1,7 @@
 //! Programs that a chore runs: what they print goes through, what they return is judged.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -120,6 +121,17 @@ impl Invocation {
         self.judge(status)
     }
 
+    /// Runs it; everything that it prints goes to the file `log`, anew.
+    ///
+    /// # Errors
+    /// [`ProcessError::Start`], also if the file cannot be written, or [`ProcessError::Failed`].
+    pub(crate) fn run_to(&self, log: &Path) -> Result<(), ProcessError> {
+        let file = File::create(log).map_err(|source| self.start_error(source))?;
+        let both = file.try_clone().map_err(|source| self.start_error(source))?;
+        let status = self.command().stdout(file).stderr(both).status();
+        self.judge(status.map_err(|source| self.start_error(source))?)
+    }
+
     /// Runs it and returns what it wrote to standard output; standard error is shown.
     ///
     /// # Errors
@@ -223,6 +235,15 @@ mod tests {
         let endless = Invocation::new("sleep", Path::new(".")).args(["600"]);
         let result = endless.capture(Duration::from_millis(50));
         assert!(matches!(result, Err(ProcessError::TimedOut { .. })));
+    }
+
+    #[test]
+    fn a_log_holds_both_outputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let result = sh("echo out; echo err >&2; exit 1").run_to(&log);
+        assert!(matches!(result, Err(ProcessError::Failed { .. })));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "out\nerr\n");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Order: tools and their versions, system packages, npm packages. Each is checked first, so that
 //! a second run does nothing and needs no network.
 
+mod cargo_fuzz;
 mod npm;
 mod system;
 mod version;
@@ -71,6 +72,15 @@ pub(crate) enum SetupError {
 /// Where the npm workspace is.
 pub(crate) fn packages_dir(root: &Path) -> PathBuf {
     root.join("packages")
+}
+
+/// Makes sure that cargo-fuzz and the C++ compiler that its runtime needs are there; the tool's path.
+///
+/// # Errors
+/// [`SetupError`], naming what is missing and the command that would help.
+pub(crate) fn cargo_fuzz(root: &Path) -> Result<PathBuf, SetupError> {
+    system::provide(&[&system::CXX], root)?;
+    cargo_fuzz::provide(root)
 }
 
 /// Runs the chore.

@@ -76,6 +76,16 @@ impl<V: Child> Group<V> {
         }
     }
 
+    /// TinyBase applies a merge cell by cell: a child that died and lives again has moved to the end of the living. Says
+    /// whether nothing lived here meanwhile.
+    pub(crate) fn came_back(&mut self, at: usize, died: bool) -> bool {
+        let lives = self.entries.get(at).live() > 0;
+        if died && lives {
+            self.entries.revive(at);
+        }
+        died && self.live == u32::from(lives)
+    }
+
     /// What [`Group::child_changed`] needs to know of a child before it changes.
     pub(crate) fn before(&self, at: usize, made: bool, rule: ChildRule) -> ChildWas {
         let child = self.entries.get(at);

@@ -28,7 +28,7 @@ impl MergeableStore {
         let (id, _) = self.ids.intern(value.wtf8());
         if self.content.values.get(id).is_none_or(|there| there.loses_to(hlc)) {
             let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
-            self.content.values.put(&self.ids, id, stamp);
+            self.content.values.put(&self.ids, id, stamp, &mut self.scratch);
         }
     }
 

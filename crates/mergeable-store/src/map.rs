@@ -65,6 +65,10 @@ impl<V> Map<V> {
         self.list.iter().map(|(id, value)| (id, value))
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Text, &mut V)> {
+        self.list.iter_mut().map(|(id, value)| (&*id, value))
+    }
+
     pub(crate) fn at(&self, place: usize) -> (&Text, &V) {
         let (id, value) = &self.list[place];
         (id, value)

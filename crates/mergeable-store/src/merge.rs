@@ -186,8 +186,9 @@ impl MergeableStore {
         for (table_id, table_changes) in changes.tables.iter() {
             let (at, made) = tables.entries.entry(table_id.as_wtf8());
             let was = tables.before(at, made, ChildRule::TinyBase);
-            merge.table(tables.entries.get_mut(at), made, table_id, table_changes);
+            let died = merge.table(tables.entries.get_mut(at), made, table_id, table_changes);
             tables.child_changed(at, was);
+            tables.came_back(at, died);
         }
         let values = &mut self.content.values;
         merge.see(changes.values_hlc);
@@ -234,28 +235,38 @@ impl<'a> Merge<'a> {
         self.merged.containers.push(ContainerChange { container, hlc, by: Writer::Store });
     }
 
-    fn table(&mut self, table: &mut Table, made: bool, id: &Text, changes: &'a TableChanges) {
+    /// Whether the table had nothing living in it at some moment.
+    fn table(
+        &mut self,
+        table: &mut Table,
+        made: bool,
+        id: &Text,
+        changes: &'a TableChanges,
+    ) -> bool {
         self.see(changes.hlc);
         if table.raise(changes.hlc) || made && changes.rows.is_empty() {
             self.container(Container::Table(id.clone()), table.hlc);
         }
-        let mut guess = 0;
+        let (mut guess, mut died) = (0, false);
         for (row_id, row_changes) in changes.rows.iter() {
             let (at, made) = table.entries.entry_near(guess, row_id.as_wtf8());
             let was = table.before(at, made, ChildRule::TinyBase);
-            self.row(table.entries.get_mut(at), made, (id, row_id), row_changes);
+            let row_died = self.row(table.entries.get_mut(at), made, (id, row_id), row_changes);
             table.child_changed(at, was);
+            died |= table.came_back(at, row_died);
             guess = at + 1;
         }
+        died
     }
 
+    /// Whether the row had nothing living in it at some moment.
     fn row(
         &mut self,
         row: &mut Row,
         made: bool,
         (table_id, row_id): (&Text, &Text),
         changes: &'a RowChanges,
-    ) {
+    ) -> bool {
         self.see(changes.hlc);
         if row.raise(changes.hlc) || made && changes.cells.is_empty() {
             let container = Container::Row(table_id.clone(), row_id.clone());
@@ -271,7 +282,7 @@ impl<'a> Merge<'a> {
                 hlc: stamp.hlc,
                 by: Writer::Store,
             });
-        });
+        })
     }
 
     fn values(&mut self, values: &mut Row, changes: &'a Map<Stamp>) {
@@ -281,29 +292,32 @@ impl<'a> Merge<'a> {
         });
     }
 
-    /// Merges the cells of a row, or the values, and tells of each that changed what was there.
+    /// Merges the cells of a row, or the values, and tells of each that changed what was there. Whether none lived at some
+    /// moment.
     fn things(
         &mut self,
         row: &mut Row,
         changes: &'a Map<Stamp>,
         tell: impl Fn(&mut Merged, &Text, Option<Cell>, &Stamp),
-    ) {
+    ) -> bool {
         self.stamps.clear();
         for (place, (id, stamp)) in changes.iter().enumerate() {
             let id = self.column(place, id);
             let thing = stamp.thing.as_ref().map(Cell::view);
             self.stamps.push((id, StampRef::new(thing, stamp.hlc)));
         }
-        let (merged, highest) = (&mut self.merged, &mut self.highest);
-        let mut changed = |place: usize, old: Option<StampRef<'_>>| {
+        let (merged, highest, mut died) = (&mut self.merged, &mut self.highest, false);
+        let mut changed = |place: usize, old: Option<StampRef<'_>>, live: u32| {
             let (id, stamp) = changes.at(place);
             *highest = stamp.hlc.max(*highest);
             let new = stamp.thing.as_ref().map(Cell::view);
             if old.is_none_or(|old| old.hlc != stamp.hlc || old.thing != new) {
                 tell(merged, id, old.and_then(|old| old.thing).map(CellRef::to_cell), stamp);
+                died |= live == 0;
             }
         };
         row.write(self.ids, &self.stamps, Rule::Merge, &mut self.scratch, &mut changed);
+        died
     }
 
     /// The number of the cell id at this place of a row.

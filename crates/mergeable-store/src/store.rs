@@ -18,13 +18,20 @@ pub struct MergeableStore {
     pub(crate) ids: Ids,
     pub(crate) content: Content,
     pub(crate) clock: Clock,
+    /// Where rows are rewritten.
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl MergeableStore {
     /// An empty store that writes as `client`.
     #[must_use]
     pub fn new(client: ClientId) -> Self {
-        Self { ids: Ids::default(), content: Content::default(), clock: Clock::new(client) }
+        Self {
+            ids: Ids::default(),
+            content: Content::default(),
+            clock: Clock::new(client),
+            scratch: Vec::new(),
+        }
     }
 
     /// The client id in the stamps of this store's own writes.
@@ -250,7 +257,7 @@ impl MergeableStore {
         let table_hash = table.hash;
         let row = table.entries.get_mut(row_at);
         let row_hash = row.hash();
-        let old = row.put(&self.ids, cell, stamp);
+        let old = row.put(&self.ids, cell, stamp, &mut self.scratch);
         table.child_changed(row_at, row_was);
         tables.child_changed(table_at, table_was);
         let hashes = [tables_hash, table_hash, row_hash];

@@ -10,7 +10,7 @@
 mod support;
 
 use mergeable_store::{
-    Cell, CellError, CellRef, Changes, EditError, Hlc, MergeError, MergeableStore, Text,
+    Cell, CellError, CellRef, Changes, Container, EditError, Hlc, MergeError, MergeableStore, Text,
     Transaction,
 };
 use support::net::NOW;
@@ -38,6 +38,54 @@ fn filled() -> MergeableStore {
         tx.set_cell("u", "r", "c", 1)
     });
     store
+}
+
+#[test]
+fn a_row_that_loses_its_last_cell_and_gets_another_in_one_merge_moves_to_the_end() {
+    let mut store = store("x");
+    write(&mut store, |tx| {
+        tx.set_cell("t", "a", "x", 1)?;
+        tx.set_cell("t", "b", "x", 1)?;
+        tx.set_cell("u", "r", "c", 1)
+    });
+    // As TinyBase, which applies a merge cell by cell: row a and table t die in between.
+    let (gone, back): (Hlc, Hlc) =
+        ("Oeef1N----z-----".parse().unwrap(), "Oeef1N----z0----".parse().unwrap());
+    let mut changes = Changes::new();
+    changes.set_cell("t", "b", "x", None, gone);
+    changes.set_cell("t", "a", "x", None, gone);
+    changes.set_cell("t", "a", "y", Some(Cell::from(2)), back);
+    store.merge(NOW, &changes).unwrap();
+    assert_eq!(names(&store.table_ids()), ["u", "t"]);
+
+    let mut changes = Changes::new();
+    let later: Hlc = "Oeef1N----z1----".parse().unwrap();
+    changes.set_cell("t", "b", "x", Some(Cell::from(3)), back);
+    changes.set_cell("t", "a", "y", None, later);
+    changes.set_cell("t", "a", "x", Some(Cell::from(4)), later);
+    store.merge(NOW, &changes).unwrap();
+    assert_eq!(names(&store.row_ids("t")), ["b", "a"]);
+    assert_eq!(names(&store.table_ids()), ["u", "t"]);
+}
+
+#[test]
+fn changes_of_a_write_carry_the_hlcs_of_their_containers() {
+    let mut store = store("x");
+    let hlc: Hlc = "Oeef1N----------".parse().unwrap();
+    let mut old = Changes::new();
+    for container in [
+        Container::Tables,
+        Container::Table("t".into()),
+        Container::Row("t".into(), "r".into()),
+        Container::Values,
+    ] {
+        old.set_container(&container, hlc);
+    }
+    store.merge(NOW, &old).unwrap();
+    let changes = write(&mut store, |tx| tx.set_cell("t", "r", "c", 1));
+    let hlcs = "[[{\"t\":[{\"r\":[{\"c\":[1,\"Oeef1N----0x2416\"]},\"HLC\"]},\"HLC\"]},\"HLC\"],[{},\"HLC\"],1]";
+    assert_eq!(changes.to_json(), hlcs.replace("HLC", &hlc.to_string()));
+    assert!(write(&mut store, |_| Ok(())).is_empty());
 }
 
 #[test]

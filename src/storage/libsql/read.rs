@@ -1,53 +1,35 @@
 //! Questions to the database.
 
-use libsql::{Connection, Row, params};
+use libsql::Row;
 
-use super::ops::to_sql_ms;
+use super::database::Work;
+use super::ops::to_sql;
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::StorageError;
-use crate::storage::types::{
-    Base, CellRecord, ContainerRecord, EntryState, NewEntry, OutboxEntry, OutboxSummary, Seq,
-    StoredPath, ValueRecord,
-};
+use crate::storage::types::{Base, EntryState, NewEntry, OutboxEntry, OutboxSummary, Seq};
 
-const ENTRY: &str = "o.seq, o.path, o.resource, o.row_id, o.cells, o.actor, o.accepted_ms,
-                     o.state, o.attempts, o.due_ms, o.last_error";
+/// A question for outbox entries: these columns, then what comes after them.
+macro_rules! entries {
+    ($rest:literal) => {
+        concat!(
+            "SELECT o.seq, o.path, o.resource, o.row_id, o.cells, o.actor, o.accepted_ms,
+                    o.state, o.attempts, o.due_ms, o.last_error FROM crossfade_outbox o ",
+            $rest
+        )
+    };
+}
 
-pub(super) async fn load_path(conn: &Connection, path: PathId) -> Result<StoredPath, StorageError> {
-    let mut stored = StoredPath::default();
-    let sql = "SELECT table_id, row_id, cell_id, value, hlc FROM crossfade_cells WHERE path = ?1";
-    let mut rows = conn.query(sql, [path.as_str()]).await?;
-    while let Some(row) = rows.next().await? {
-        stored.cells.push(CellRecord {
-            table: row.get(0)?,
-            row: row.get(1)?,
-            cell: row.get(2)?,
-            value: row.get(3)?,
-            hlc: row.get(4)?,
-        });
-    }
-    let sql = "SELECT value_id, value, hlc FROM crossfade_values WHERE path = ?1";
-    let mut rows = conn.query(sql, [path.as_str()]).await?;
-    while let Some(row) = rows.next().await? {
-        let (id, value, hlc) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        stored.values.push(ValueRecord { id, value, hlc });
-    }
-    let sql = "SELECT kind, table_id, row_id, hlc FROM crossfade_containers WHERE path = ?1";
-    let mut rows = conn.query(sql, [path.as_str()]).await?;
-    while let Some(row) = rows.next().await? {
-        let kind = row.get::<String>(0)?.chars().next().unwrap_or('t');
-        let (table, row_id, hlc) = (row.get(1)?, row.get(2)?, row.get(3)?);
-        stored.containers.push(ContainerRecord { kind, table, row: row_id, hlc });
-    }
-    let sql = format!(
-        "SELECT {ENTRY} FROM crossfade_outbox o WHERE o.path = ?1 AND o.state = 'pending' ORDER BY o.seq"
-    );
-    stored.owed = entries(conn.query(&sql, [path.as_str()]).await?).await?;
-    Ok(stored)
+/// What of a path is in the outbox.
+pub(super) async fn entries_of(
+    work: &mut Work<'_>,
+    path: PathId,
+) -> Result<Vec<OutboxEntry>, StorageError> {
+    let sql = entries!("WHERE o.path = ?1 ORDER BY o.seq");
+    work.query(sql, vec![path.as_str().into()], entry).await
 }
 
 pub(super) async fn bases(
-    conn: &Connection,
+    work: &mut Work<'_>,
     path: PathId,
     resource: ResourceName,
     rows: Vec<RowId>,
@@ -55,10 +37,9 @@ pub(super) async fn bases(
     let mut found = Vec::new();
     let sql = "SELECT cells FROM crossfade_bases WHERE path = ?1 AND resource = ?2 AND row_id = ?3";
     for row_id in rows {
-        let key = [path.as_str(), resource.as_str(), row_id.as_str()];
-        let mut answer = conn.query(sql, key).await?;
-        if let Some(row) = answer.next().await? {
-            let cells = parse("base", &row.get::<String>(0)?)?;
+        let key = vec![path.as_str().into(), resource.as_str().into(), row_id.as_str().into()];
+        let read = |row: &Row| parse("base", &row.get::<String>(0)?);
+        if let Some(cells) = work.query(sql, key, read).await?.pop() {
             found.push((row_id, Base { cells }));
         }
     }
@@ -66,104 +47,94 @@ pub(super) async fn bases(
 }
 
 pub(super) async fn path_of_row(
-    conn: &Connection,
+    work: &mut Work<'_>,
     resource: ResourceName,
     row_id: RowId,
 ) -> Result<Option<PathId>, StorageError> {
     let sql = "SELECT path FROM crossfade_bases WHERE resource = ?1 AND row_id = ?2 LIMIT 1";
-    let mut rows = conn.query(sql, [resource.as_str(), row_id.as_str()]).await?;
-    let Some(row) = rows.next().await? else { return Ok(None) };
-    path_id(&row.get::<String>(0)?).map(Some)
+    let params = vec![resource.as_str().into(), row_id.as_str().into()];
+    Ok(work.query(sql, params, |row| path_id(&row.get::<String>(0)?)).await?.pop())
 }
 
 pub(super) async fn rows_with_base(
-    conn: &Connection,
+    work: &mut Work<'_>,
     resource: ResourceName,
 ) -> Result<Vec<(PathId, RowId)>, StorageError> {
     let sql = "SELECT path, row_id FROM crossfade_bases WHERE resource = ?1";
-    let mut rows = conn.query(sql, [resource.as_str()]).await?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().await? {
-        found.push((path_id(&row.get::<String>(0)?)?, RowId::new(row.get::<String>(1)?)));
-    }
-    Ok(found)
+    let read =
+        |row: &Row| Ok((path_id(&row.get::<String>(0)?)?, RowId::new(row.get::<String>(1)?)));
+    work.query(sql, vec![resource.as_str().into()], read).await
 }
 
 pub(super) async fn due_entries(
-    conn: &Connection,
+    work: &mut Work<'_>,
     now_ms: u64,
     limit: usize,
 ) -> Result<Vec<OutboxEntry>, StorageError> {
-    let sql = format!(
-        "SELECT {ENTRY} FROM crossfade_outbox o
-         WHERE o.state = 'pending' AND o.due_ms <= ?1 AND NOT EXISTS (
+    let sql = entries!(
+        "WHERE o.state = 'pending' AND o.due_ms <= ?1 AND NOT EXISTS (
            SELECT 1 FROM crossfade_outbox p
            WHERE p.path = o.path AND p.resource = o.resource AND p.row_id = o.row_id
              AND p.state = 'pending' AND p.seq < o.seq)
          ORDER BY o.seq LIMIT ?2"
     );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    entries(conn.query(&sql, params![to_sql_ms(now_ms), limit]).await?).await
+    work.query(sql, vec![to_sql(now_ms).into(), rows(limit).into()], entry).await
 }
 
-pub(super) async fn next_due_ms(conn: &Connection) -> Result<Option<u64>, StorageError> {
+pub(super) async fn next_due_ms(work: &mut Work<'_>) -> Result<Option<u64>, StorageError> {
     let sql = "SELECT min(due_ms) FROM crossfade_outbox WHERE state = 'pending'";
-    let mut rows = conn.query(sql, ()).await?;
-    let Some(row) = rows.next().await? else { return Ok(None) };
-    Ok(row.get::<Option<i64>>(0)?.map(from_sql_ms))
+    let read = |row: &Row| Ok(row.get::<Option<i64>>(0)?.map(from_sql));
+    Ok(work.query(sql, Vec::new(), read).await?.pop().flatten())
 }
 
 pub(super) async fn outbox_summary(
-    conn: &Connection,
+    work: &mut Work<'_>,
     limit: usize,
 ) -> Result<OutboxSummary, StorageError> {
     let sql = "SELECT count(*) FILTER (WHERE state = 'pending'),
                       count(*) FILTER (WHERE state = 'dead'),
                       min(accepted_ms) FILTER (WHERE state = 'pending') FROM crossfade_outbox";
-    let mut summary = OutboxSummary::default();
-    let mut rows = conn.query(sql, ()).await?;
-    if let Some(row) = rows.next().await? {
-        summary.pending = from_sql_ms(row.get(0)?);
-        summary.dead = from_sql_ms(row.get(1)?);
-        summary.oldest_ms = row.get::<Option<i64>>(2)?.map(from_sql_ms);
-    }
-    let sql = format!("SELECT {ENTRY} FROM crossfade_outbox o ORDER BY o.seq LIMIT ?1");
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    summary.entries = entries(conn.query(&sql, [limit]).await?).await?;
+    let read = |row: &Row| {
+        Ok(OutboxSummary {
+            pending: from_sql(row.get(0)?),
+            dead: from_sql(row.get(1)?),
+            oldest_ms: row.get::<Option<i64>>(2)?.map(from_sql),
+            entries: Vec::new(),
+        })
+    };
+    let mut summary = work.query(sql, Vec::new(), read).await?.pop().unwrap_or_default();
+    let sql = entries!("ORDER BY o.seq LIMIT ?1");
+    summary.entries = work.query(sql, vec![rows(limit).into()], entry).await?;
     Ok(summary)
 }
 
+/// Pending entries of each path that has some.
+pub(super) async fn owed_counts(work: &mut Work<'_>) -> Result<Vec<(PathId, u64)>, StorageError> {
+    let sql = "SELECT path, count(*) FROM crossfade_outbox WHERE state = 'pending' GROUP BY path";
+    let read = |row: &Row| Ok((path_id(&row.get::<String>(0)?)?, from_sql(row.get(1)?)));
+    work.query(sql, Vec::new(), read).await
+}
+
 pub(super) async fn control(
-    conn: &Connection,
+    work: &mut Work<'_>,
     key: String,
 ) -> Result<Option<String>, StorageError> {
     let sql = "SELECT value FROM crossfade_control WHERE key = ?1";
-    let mut rows = conn.query(sql, [key.as_str()]).await?;
-    let Some(row) = rows.next().await? else { return Ok(None) };
-    Ok(Some(row.get(0)?))
+    Ok(work.query(sql, vec![key.into()], |row| Ok(row.get(0)?)).await?.pop())
 }
 
 pub(super) async fn controls(
-    conn: &Connection,
+    work: &mut Work<'_>,
     prefix: String,
 ) -> Result<Vec<(String, String)>, StorageError> {
     // substr instead of LIKE: a prefix may hold `%` or `_`.
     let sql = "SELECT key, value FROM crossfade_control
                WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key";
-    let mut rows = conn.query(sql, [prefix.as_str()]).await?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().await? {
-        found.push((row.get(0)?, row.get(1)?));
-    }
-    Ok(found)
+    work.query(sql, vec![prefix.into()], |row| Ok((row.get(0)?, row.get(1)?))).await
 }
 
-async fn entries(mut rows: libsql::Rows) -> Result<Vec<OutboxEntry>, StorageError> {
-    let mut found = Vec::new();
-    while let Some(row) = rows.next().await? {
-        found.push(entry(&row)?);
-    }
-    Ok(found)
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn entry(row: &Row) -> Result<OutboxEntry, StorageError> {
@@ -173,7 +144,7 @@ fn entry(row: &Row) -> Result<OutboxEntry, StorageError> {
         row: RowId::new(row.get::<String>(3)?),
         cells: parse("outbox entry", &row.get::<String>(4)?)?,
         actor: parse("outbox entry", &row.get::<String>(5)?)?,
-        accepted_ms: from_sql_ms(row.get(6)?),
+        accepted_ms: from_sql(row.get(6)?),
     };
     let state =
         if row.get::<String>(7)? == "dead" { EntryState::Dead } else { EntryState::Pending };
@@ -182,16 +153,16 @@ fn entry(row: &Row) -> Result<OutboxEntry, StorageError> {
         entry: new,
         state,
         attempts: u32::try_from(row.get::<i64>(8)?).unwrap_or(u32::MAX),
-        due_ms: from_sql_ms(row.get(9)?),
+        due_ms: from_sql(row.get(9)?),
         last_error: row.get(10)?,
     })
 }
 
-fn from_sql_ms(ms: i64) -> u64 {
+pub(super) fn from_sql(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0)
 }
 
-fn path_id(text: &str) -> Result<PathId, StorageError> {
+pub(super) fn path_id(text: &str) -> Result<PathId, StorageError> {
     PathId::new(text).map_err(|e| StorageError::Damaged { what: "path", reason: e.to_string() })
 }
 

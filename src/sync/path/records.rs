@@ -1,73 +1,97 @@
 //! Between the store's stamps and what storage keeps.
 
-use mergeable_store::{Cell, Container, Hlc, MergeableStore, Text};
+use mergeable_store::{Cell, ClientId, Container, Hlc, MergeableStore, Text};
 
-use crate::storage::{CellRecord, ContainerRecord, StorageError, StoredPath, ValueRecord};
-
-/// An id as JSON text: SQL text cannot hold the lone surrogates that a TinyBase id may have.
-fn id_text(id: &Text) -> String {
-    Cell::String(id.clone()).encoded()
-}
-
-fn id_of(text: &str) -> Result<Text, StorageError> {
-    match Cell::from_encoded(text) {
-        Ok(Cell::String(id)) => Ok(id),
-        _ => Err(damaged("id", text)),
-    }
-}
-
-fn damaged(what: &'static str, text: &str) -> StorageError {
-    StorageError::Damaged { what, reason: format!("{} bytes that cannot be read", text.len()) }
-}
+use super::owed::Owed;
+use crate::migration::PathId;
+use crate::storage::{
+    CellRecord, ContainerRecord, EntryState, Generation, PathChunk, Storage, StorageError,
+    ValueRecord,
+};
 
 /// A cell's newest stamp, to be kept.
 pub(super) fn cell_record(ids: [&Text; 3], thing: Option<&Cell>, hlc: Hlc) -> CellRecord {
-    let [table, row, cell] = ids.map(id_text);
-    CellRecord { table, row, cell, value: thing.map(Cell::encoded), hlc: hlc.to_string() }
+    let [table, row, cell] = ids.map(Clone::clone);
+    CellRecord { table, row, cell, value: thing.map(Cell::encoded), hlc }
 }
 
 /// A value's newest stamp, to be kept.
 pub(super) fn value_record(id: &Text, thing: Option<&Cell>, hlc: Hlc) -> ValueRecord {
-    ValueRecord { id: id_text(id), value: thing.map(Cell::encoded), hlc: hlc.to_string() }
+    ValueRecord { id: id.clone(), value: thing.map(Cell::encoded), hlc }
 }
 
 /// A container's HLC, to be kept.
 pub(super) fn container_record(container: &Container, hlc: Hlc) -> ContainerRecord {
-    let (kind, table, row) = match container {
-        Container::Tables => ('t', String::new(), String::new()),
-        Container::Table(table) => ('t', id_text(table), String::new()),
-        Container::Row(table, row) => ('t', id_text(table), id_text(row)),
-        Container::Values => ('v', String::new(), String::new()),
-    };
-    ContainerRecord { kind, table, row, hlc: hlc.to_string() }
+    ContainerRecord { container: container.clone(), hlc }
 }
 
-/// Rebuilds a store from what was kept.
-pub(super) fn load(store: &mut MergeableStore, stored: &StoredPath) -> Result<(), StorageError> {
-    for r in &stored.cells {
-        let thing = thing(r.value.as_deref())?;
-        store.load_cell(id_of(&r.table)?, id_of(&r.row)?, id_of(&r.cell)?, thing, hlc(&r.hlc)?);
-    }
-    for r in &stored.values {
-        store.load_value(id_of(&r.id)?, thing(r.value.as_deref())?, hlc(&r.hlc)?);
-    }
-    for r in &stored.containers {
-        let container = match (r.kind, r.table.as_str(), r.row.as_str()) {
-            ('v', ..) => Container::Values,
-            (_, "", _) => Container::Tables,
-            (_, table, "") => Container::Table(id_of(table)?),
-            (_, table, row) => Container::Row(id_of(table)?, id_of(row)?),
+/// Rebuilds a path's store from what was kept, chunk by chunk: while one is taken in, the next is read,
+/// so that at most two are in memory. Each stamp is shown to `seen`.
+pub(super) async fn load(
+    storage: &dyn Storage,
+    path: &PathId,
+    generation: Option<Generation>,
+    client: ClientId,
+    mut seen: impl FnMut(Hlc) + Send,
+) -> Result<MergeableStore, StorageError> {
+    let mut store = MergeableStore::new(client);
+    let mut chunk = storage.read_path(path.clone(), generation, None).await?;
+    loop {
+        let Some(next) = chunk.next.take() else {
+            take(&mut store, chunk, &mut seen)?;
+            return Ok(store);
         };
-        store.load_container(&container, hlc(&r.hlc)?);
+        let reading = storage.read_path(path.clone(), generation, Some(next));
+        // The reading is asked for first, and goes on while the chunk is taken in.
+        let (read, taken) =
+            tokio::join!(biased; reading, async { take(&mut store, chunk, &mut seen) });
+        taken?;
+        chunk = read?;
+    }
+}
+
+fn take(
+    store: &mut MergeableStore,
+    chunk: PathChunk,
+    seen: &mut impl FnMut(Hlc),
+) -> Result<(), StorageError> {
+    for r in chunk.cells {
+        seen(r.hlc);
+        store.load_cell(r.table, r.row, r.cell, thing(r.value.as_deref())?, r.hlc);
+    }
+    for r in chunk.values {
+        seen(r.hlc);
+        store.load_value(r.id, thing(r.value.as_deref())?, r.hlc);
+    }
+    for r in chunk.containers {
+        store.load_container(&r.container, r.hlc);
     }
     Ok(())
 }
 
 fn thing(value: Option<&str>) -> Result<Option<Cell>, StorageError> {
-    value.map(|text| Cell::from_encoded(text).map_err(|_| damaged("cell", text))).transpose()
+    let damaged = |text: &str| StorageError::Damaged {
+        what: "cell",
+        reason: format!("{} bytes that cannot be read", text.len()),
+    };
+    value.map(|text| Cell::from_encoded(text).map_err(|_| damaged(text))).transpose()
 }
 
-/// A kept stamp.
-pub(super) fn hlc(text: &str) -> Result<Hlc, StorageError> {
-    text.parse().map_err(|_| damaged("stamp", text))
+/// What the path owes, as the outbox has it.
+pub(super) async fn owed(storage: &dyn Storage, path: &PathId) -> Result<Owed, StorageError> {
+    let mut owed = Owed::default();
+    let entries = storage.entries_of(path.clone()).await?;
+    for entry in entries.into_iter().filter(|entry| entry.state == EntryState::Pending) {
+        let key = (entry.entry.resource, entry.entry.row);
+        let cells = entry.entry.cells.into_iter();
+        let cells = cells.map(|(id, stamp)| Ok((id, hlc(&stamp)?)));
+        let cells = cells.collect::<Result<_, StorageError>>()?;
+        owed.load(key, entry.seq, cells, entry.entry.actor);
+    }
+    Ok(owed)
+}
+
+fn hlc(text: &str) -> Result<Hlc, StorageError> {
+    let reason = format!("{} bytes that cannot be read", text.len());
+    text.parse().map_err(|_| StorageError::Damaged { what: "stamp", reason })
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
 use mergeable_store::{
-    CellChange, ClientId, ConnectionId, Effects, Limits, MergeableStore, Outgoing, Star,
-    Writer as By,
+    CellChange, ClientId, ConnectionId, Effects, Limits, Outgoing, Star, Writer as By,
 };
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -67,17 +66,9 @@ struct PathTask {
 
 /// Loads a path and starts its task.
 pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHandle, StorageError> {
-    let stored = context.storage.load_path(path.clone()).await?;
-    let mut store = MergeableStore::new(ClientId::from_unique_id(&context.unique_id));
-    records::load(&mut store, &stored)?;
-    let mut owed = Owed::default();
-    for entry in stored.owed {
-        let key = (entry.entry.resource, entry.entry.row);
-        let cells = entry.entry.cells.into_iter();
-        let cells = cells.map(|(id, stamp)| Ok((id, records::hlc(&stamp)?)));
-        let cells = cells.collect::<Result<_, StorageError>>()?;
-        owed.load(key, entry.seq, cells, entry.entry.actor);
-    }
+    let client = ClientId::from_unique_id(&context.unique_id);
+    let store = records::load(&*context.storage, &path, None, client, |_| {}).await?;
+    let owed = records::owed(&*context.storage, &path).await?;
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
         max_ahead_ms: MAX_AHEAD_MS,

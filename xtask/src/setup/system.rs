@@ -24,6 +24,10 @@ pub(super) const POSTGRESQL: SystemPackage = SystemPackage {
     versions_dir: Some("/usr/lib/postgresql"),
 };
 
+/// The compiler of the fuzzer's runtime.
+pub(super) const CXX: SystemPackage =
+    SystemPackage { package: "g++", binary: "c++", versions_dir: None };
+
 /// The browser.
 pub(super) const CHROMIUM: SystemPackage =
     SystemPackage { package: "chromium", binary: "chromium", versions_dir: None };

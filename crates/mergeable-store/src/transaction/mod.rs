@@ -9,7 +9,7 @@ mod write;
 use self::log::Write;
 use self::write::{check_cell, check_value, checked_row, checked_values};
 use crate::cell::CellError;
-use crate::{AsText, Cell, CellRef, Changes, MergeableStore, Merged, Millis, Text};
+use crate::{AsText, Cell, CellRef, Changes, Container, MergeableStore, Merged, Millis, Text};
 
 /// Why a write was refused. Nothing of that call was written; earlier writes of the transaction stand until it fails.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -51,7 +51,8 @@ pub struct Transaction<'a> {
 
 impl MergeableStore {
     /// Runs writes as one transaction. The changes hold every cell touched with its new stamp, even where it ended as it
-    /// was. On an error all writes are undone; as in TinyBase, the clock keeps the readings that were used.
+    /// was, in containers with their own HLCs. On an error all writes are undone; as in TinyBase, the clock keeps the readings
+    /// that were used.
     ///
     /// # Errors
     /// The closure's own.
@@ -61,7 +62,23 @@ impl MergeableStore {
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Changes), E> {
         let (result, merged) = self.edit(now, edit)?;
-        Ok((result, merged.to_changes()))
+        Ok((result, self.with_container_hlcs(merged.to_changes())))
+    }
+
+    /// TinyBase sends the HLCs of all containers along, should an old client have set one.
+    fn with_container_hlcs(&self, mut changes: Changes) -> Changes {
+        if changes.is_empty() {
+            return changes;
+        }
+        changes.tables_hlc = self.container_hlc(&Container::Tables);
+        changes.values_hlc = self.container_hlc(&Container::Values);
+        for (table, table_changes) in changes.tables.iter_mut() {
+            table_changes.hlc = self.container_hlc(&Container::Table(table.clone()));
+            for (row, row_changes) in table_changes.rows.iter_mut() {
+                row_changes.hlc = self.container_hlc(&Container::Row(table.clone(), row.clone()));
+            }
+        }
+        changes
     }
 
     /// As [`MergeableStore::transaction`], with the changes told from what was there before.

@@ -80,7 +80,7 @@ impl Transaction<'_> {
         }
         let hash = values.hash();
         let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
-        let old = values.put(&self.store.ids, id, stamp);
+        let old = values.put(&self.store.ids, id, stamp, &mut self.store.scratch);
         self.log.push(Write::Value { id, old, hash });
         Ok(())
     }

@@ -1,0 +1,149 @@
+//! The obvious store: sorted maps of stamps, hashes computed from scratch by the published formulas.
+
+use std::collections::BTreeMap;
+
+use mergeable_store::{
+    Cell, Changes, ContentHashes, Hlc, MergeableStore, Stamp, Text, hash_in_parent, hash_stamp,
+    hash_text,
+};
+
+/// What a store holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Model {
+    tables: BTreeMap<Text, Table>,
+    tables_hlc: Hlc,
+    values: Row,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Table {
+    rows: BTreeMap<Text, Row>,
+    hlc: Hlc,
+}
+
+/// Cells of a row, or all values.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Row {
+    stamps: BTreeMap<Text, Stamp>,
+    hlc: Hlc,
+}
+
+impl Row {
+    /// Returns how many stamps were replaced by others.
+    fn merge<'a>(
+        &mut self,
+        stamps: impl Iterator<Item = (&'a Text, &'a Stamp)>,
+        hlc: Hlc,
+    ) -> usize {
+        self.hlc = self.hlc.max(hlc);
+        let mut replaced = 0;
+        for (id, stamp) in stamps {
+            let there = self.stamps.get(id);
+            if there.is_none_or(|there| there.hlc.is_empty() || stamp.hlc > there.hlc) {
+                replaced += usize::from(there != Some(stamp));
+                self.stamps.insert(id.clone(), stamp.clone());
+            }
+        }
+        replaced
+    }
+
+    fn hash(&self) -> u32 {
+        let shares = self.stamps.iter().map(|(id, stamp)| {
+            let hash = hash_stamp(stamp.thing.as_ref(), stamp.hlc);
+            hash_in_parent(id, hash) ^ hash_in_parent(id, 0)
+        });
+        shares.fold(of_hlc(self.hlc), |all, share| all ^ share)
+    }
+
+    fn live(&self) -> BTreeMap<&Text, &Cell> {
+        self.stamps.iter().filter_map(|(id, stamp)| Some((id, stamp.thing.as_ref()?))).collect()
+    }
+}
+
+fn of_hlc(hlc: Hlc) -> u32 {
+    if hlc.is_empty() { 0 } else { hash_text(hlc.to_string()) }
+}
+
+impl Model {
+    /// What a store says that it holds.
+    pub(crate) fn of(store: &MergeableStore) -> Self {
+        let mut model = Self::default();
+        model.merge(&store.to_changes());
+        model
+    }
+
+    /// Returns how many stamps were replaced by others.
+    pub(crate) fn merge(&mut self, changes: &Changes) -> usize {
+        let mut replaced = self.values.merge(changes.values.iter(), changes.values_hlc);
+        self.tables_hlc = self.tables_hlc.max(changes.tables_hlc);
+        for (id, changes) in &changes.tables {
+            let table = self.tables.entry(id.clone()).or_default();
+            table.hlc = table.hlc.max(changes.hlc);
+            for (id, changes) in &changes.rows {
+                let row = table.rows.entry(id.clone()).or_default();
+                replaced += row.merge(changes.cells.iter(), changes.hlc);
+            }
+        }
+        replaced
+    }
+
+    pub(crate) fn hashes(&self) -> ContentHashes {
+        let tables = self.tables.iter().map(|(id, table)| {
+            let rows = table.rows.iter().map(|(id, row)| hash_in_parent(id, row.hash()));
+            hash_in_parent(id, rows.fold(of_hlc(table.hlc), |all, share| all ^ share))
+        });
+        let tables = tables.fold(of_hlc(self.tables_hlc), |all, share| all ^ share);
+        ContentHashes { tables, values: self.values.hash() }
+    }
+
+    /// How many stamps there are, tombstones included.
+    pub(crate) fn stamps(&self) -> usize {
+        let rows = self.tables.values().flat_map(|table| table.rows.values());
+        rows.chain([&self.values]).map(|row| row.stamps.len()).sum()
+    }
+
+    /// The store holds this, computed from scratch its hashes are these, and what it shows as live is what has content.
+    ///
+    /// `exact`: nothing without content has arrived; such rows toggle a kept hash, as in TinyBase.
+    pub(crate) fn check(&self, store: &MergeableStore, exact: bool) {
+        assert_eq!(&Self::of(store), self);
+        assert_eq!(store.computed_hashes(), self.hashes());
+        if exact {
+            assert_eq!(store.hashes(), self.hashes());
+        }
+        self.check_live(store);
+    }
+
+    fn check_live(&self, store: &MergeableStore) {
+        let mut live_tables = Vec::new();
+        for (table_id, table) in &self.tables {
+            let mut live_rows = Vec::new();
+            for (row_id, row) in &table.rows {
+                let live = row.live();
+                let cells: Vec<(Text, Cell)> = store.row(table_id, row_id).collect();
+                assert_eq!(
+                    cells.iter().map(|(id, cell)| (id, cell)).collect::<BTreeMap<_, _>>(),
+                    live
+                );
+                assert_eq!(cells.len(), live.len());
+                assert_eq!(store.has_row(table_id, row_id), !live.is_empty());
+                if !live.is_empty() {
+                    live_rows.push(row_id.clone());
+                }
+            }
+            let mut rows = store.row_ids(table_id);
+            rows.sort();
+            assert_eq!(rows, live_rows);
+            assert_eq!(store.row_count(table_id), live_rows.len());
+            if !live_rows.is_empty() {
+                live_tables.push(table_id.clone());
+            }
+        }
+        let mut tables = store.table_ids();
+        tables.sort();
+        assert_eq!(tables, live_tables);
+        let mut values = store.value_ids();
+        values.sort();
+        assert_eq!(values, self.values.live().into_keys().cloned().collect::<Vec<_>>());
+    }
+}

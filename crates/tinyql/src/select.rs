@@ -1,0 +1,220 @@
+//! The first stage of a query: rows of the source, joined, filtered, and reduced to what is selected.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use mergeable_store::{Cell, CellRef, Text};
+
+use crate::context::{FromContext, RowContext};
+use crate::definition::{Condition, On};
+use crate::js::{is_storable, to_text};
+use crate::links::Links;
+use crate::plan::{AllOf, One, Plan, Selection};
+use crate::reader::{Place, Reader};
+use crate::table::{Column, ResultTable};
+
+/// What the stage keeps: links, and the columns that it writes.
+#[derive(Default)]
+pub(crate) struct SelectStage {
+    links: Vec<Links>,
+    next_link: u64,
+    writes: Writes,
+    /// The query's result is empty whatever happens.
+    pub(crate) deaf: bool,
+}
+
+enum Writes {
+    /// Each select by itself, in order; the number of the selection.
+    Cells(Vec<(Column, usize)>),
+    /// Whole rows, for some select takes all cells; the columns of their ids, by selection.
+    Rows(Vec<HashMap<Text, Column>>),
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self::Cells(Vec::new())
+    }
+}
+
+impl SelectStage {
+    /// A stage that writes to `table`.
+    pub(crate) fn new(plan: &Plan, table: &mut ResultTable) -> Self {
+        let writes = if plan.selects_all() {
+            Writes::Rows(plan.selection.iter().map(|_| HashMap::new()).collect())
+        } else {
+            let mut cells = IndexMap::new();
+            for (at, one) in plan.selection.iter().enumerate() {
+                if let Selection::One { name, .. } = one {
+                    cells.insert(table.column(name), at);
+                }
+            }
+            Writes::Cells(cells.into_iter().collect())
+        };
+        let links = plan.joins.iter().map(|_| Links::default()).collect();
+        Self { links, next_link: 0, writes, deaf: false }
+    }
+
+    /// A row of the source came, changed or went.
+    pub(crate) fn root_changed(
+        &mut self,
+        plan: &Plan,
+        reader: Reader<'_>,
+        root: &Text,
+        table: &mut ResultTable,
+    ) {
+        if self.deaf {
+            return;
+        }
+        if reader.has_row(&plan.root, root) {
+            self.follow(plan, reader, root, (&plan.root, root), &plan.from_root, table);
+        } else {
+            table.del_row(root);
+            for links in &mut self.links {
+                links.stop_listening(root);
+                links.set(root, None);
+            }
+        }
+    }
+
+    /// A row that is read through these joins came, changed or went.
+    pub(crate) fn remote_changed(
+        &mut self,
+        plan: &Plan,
+        reader: Reader<'_>,
+        (joins, remote): (&[usize], &Text),
+        table: &mut ResultTable,
+    ) {
+        let mut since = 0;
+        loop {
+            let next = joins.iter().filter_map(|join| {
+                let (at, root) = self.links[*join].next(remote, since)?;
+                Some((at, root, *join))
+            });
+            let Some((at, root, join)) = next.min_by_key(|(at, ..)| *at) else { break };
+            let join = &plan.joins[join];
+            self.follow(plan, reader, &root, (&join.place, remote), &join.next, table);
+            since = at + 1;
+        }
+    }
+
+    /// Follows the joins that hang on a row, and writes what comes of it. As TinyBase, the row is also written each time
+    /// that a link has changed, while it still reads through the old one: a row that leaves by that and comes back
+    /// moves to the end.
+    fn follow(
+        &mut self,
+        plan: &Plan,
+        reader: Reader<'_>,
+        root: &Text,
+        (of, row): (&Place, &Text),
+        joins: &[usize],
+        table: &mut ResultTable,
+    ) {
+        for &at in joins {
+            let join = &plan.joins[at];
+            let context = FromContext { reader, of, row, root_row: root, params: &plan.params };
+            let on = match &join.on {
+                On::Cell(cell) => context.cell(cell).map(CellRef::to_cell),
+                On::Function(function) => function(&context),
+            };
+            let before = self.links[at].remote(root);
+            // A null is loosely equal to no link at all.
+            let now = on.filter(|on| before.is_some() || *on != Cell::Null).map(|on| to_text(&on));
+            if now.as_ref() == before {
+                continue;
+            }
+            self.links[at].stop_listening(root);
+            let link = now.map(|remote| (remote, self.next_link));
+            if let Some((remote, number)) = &link {
+                self.next_link += 1;
+                self.links[at].listen(root, remote, *number);
+                if table.has_row(root) || !join.next.is_empty() {
+                    let from = (&join.place, remote);
+                    self.follow(plan, reader, root, from, &join.next, table);
+                }
+            }
+            self.links[at].set(root, link);
+        }
+        self.write(plan, reader, root, table);
+    }
+
+    fn write(&mut self, plan: &Plan, reader: Reader<'_>, root: &Text, table: &mut ResultTable) {
+        let context = RowContext { reader, plan, links: &self.links, row: root };
+        if !plan.wheres.iter().all(|condition| holds(condition, &context)) {
+            table.del_row(root);
+            return;
+        }
+        match &mut self.writes {
+            Writes::Cells(cells) => {
+                for (column, at) in cells {
+                    match select_one(&plan.selection[*at], &context) {
+                        // TinyBase ignores what is no cell, and leaves what is there.
+                        Some(cell) if is_storable(&cell) => table.set_cell(root, *column, cell),
+                        Some(_) => {}
+                        None => table.del_cell(root, *column),
+                    }
+                }
+            }
+            Writes::Rows(columns) => {
+                let cells = select_row(plan, &context, columns, table);
+                if cells.is_empty() {
+                    table.del_row(root);
+                } else {
+                    let storable = cells.into_iter().filter(|(_, cell)| is_storable(cell));
+                    table.set_row(root, storable.collect());
+                }
+            }
+        }
+    }
+}
+
+fn holds(condition: &Condition, row: &RowContext<'_>) -> bool {
+    match condition {
+        Condition::Cell(cell, operand) => operand.is(row.read(cell), &row.plan.params),
+        Condition::Function(function) => function(row),
+    }
+}
+
+fn select_one(selection: &Selection, row: &RowContext<'_>) -> Option<Cell> {
+    match selection {
+        Selection::One { what: One::Cell(cell), .. } => row.read(cell).map(CellRef::to_cell),
+        Selection::One { what: One::Function(function), .. } => function(row),
+        Selection::All { .. } => None,
+    }
+}
+
+fn select_row(
+    plan: &Plan,
+    row: &RowContext<'_>,
+    columns: &mut [HashMap<Text, Column>],
+    table: &mut ResultTable,
+) -> IndexMap<Column, Cell> {
+    let mut cells = IndexMap::new();
+    for (selection, columns) in plan.selection.iter().zip(columns) {
+        match selection {
+            Selection::One { name, .. } => {
+                let column = table.column(name);
+                match select_one(selection, row) {
+                    Some(cell) => cells.insert(column, cell),
+                    None => cells.shift_remove(&column),
+                };
+            }
+            Selection::All { of, rename } => {
+                let source_row = match of {
+                    AllOf::Root => Some(row.row),
+                    AllOf::Join(join) => row.joined_row(*join),
+                };
+                let Some(source_row) = source_row else { continue };
+                let place = plan.place_of(*of);
+                for id in row.reader.cell_ids(place, source_row) {
+                    let Some(cell) = row.reader.cell(place, source_row, &id) else { continue };
+                    let column = *columns.entry(id).or_insert_with_key(|id| match rename {
+                        Some(rename) => table.column(&rename(id)),
+                        None => table.column(id),
+                    });
+                    cells.insert(column, cell.to_cell());
+                }
+            }
+        }
+    }
+    cells
+}
