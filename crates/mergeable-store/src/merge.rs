@@ -9,6 +9,7 @@ use crate::content::{ChildRule, Table};
 use crate::ids::{Id, Ids};
 use crate::map::Map;
 use crate::row::{Row, Rule, StampRef};
+use crate::transaction::{InvalidCell, InvalidValue};
 use crate::{Cell, CellRef, Changes, Container, Hlc, MergeableStore, Millis, Stamp, Text};
 
 /// A connection of a path, by its `Sec-WebSocket-Key` header; TinyBase's client id in frames.
@@ -104,6 +105,10 @@ pub struct Merged {
     pub values: Vec<ValueChange>,
     /// Containers changed in themselves.
     pub containers: Vec<ContainerChange>,
+    /// Cells that the store's own writes could not set, because its schema does not allow them.
+    pub invalid_cells: Vec<InvalidCell>,
+    /// Values that the store's own writes could not set.
+    pub invalid_values: Vec<InvalidValue>,
 }
 
 impl Merged {

@@ -211,16 +211,16 @@ impl Row {
         }
     }
 
-    /// Writes one stamp, whichever is newer; what was there.
+    /// Writes one stamp; what was there, if the stamp won.
     pub(crate) fn put(
         &mut self,
         ids: &Ids,
-        id: Id,
-        stamp: StampRef<'_>,
+        stamp: (Id, StampRef<'_>),
+        rule: Rule,
         scratch: &mut Vec<u8>,
     ) -> Option<Stamped> {
         let mut old = None;
-        self.write(ids, &[(id, stamp)], Rule::Replace, scratch, &mut |_, was, _| {
+        self.write(ids, &[stamp], rule, scratch, &mut |_, was, _| {
             old = was.map(StampRef::to_stamped);
         });
         old

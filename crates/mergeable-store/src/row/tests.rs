@@ -89,7 +89,7 @@ fn take(row: &mut Row, ids: &Ids, step: &Step) -> Told {
         }
         Step::PutAndUndo(id, stamped) => {
             let hash = row.hash();
-            let old = row.put(ids, *id, stamped.view(), &mut Vec::new());
+            let old = row.put(ids, (*id, stamped.view()), Rule::Replace, &mut Vec::new());
             row.undo(*id, old.as_ref().map(Stamped::view), hash);
             // As a rollback does, so that the order is right again.
             if old.as_ref().is_some_and(|old| old.thing.is_some()) && stamped.thing.is_none() {
@@ -175,7 +175,8 @@ fn a_row_that_grows_is_unpacked_once_and_for_all() {
     let ids = ids();
     let mut row = Row::default();
     let put = |row: &mut Row, id: Id, thing: Cell| {
-        row.put(&ids, id, StampRef::new(Some(thing.view()), Hlc::EMPTY), &mut Vec::new());
+        let stamp = StampRef::new(Some(thing.view()), Hlc::EMPTY);
+        row.put(&ids, (id, stamp), Rule::Replace, &mut Vec::new());
     };
     put(&mut row, 0, "x".repeat(MAX_BYTES - 20).into());
     assert!(matches!(row.cells, Cells::Packed(_)));
