@@ -11,7 +11,9 @@
 mod document;
 mod http;
 mod latency;
+pub mod peer;
 mod queries;
+mod recipe;
 mod stats;
 mod turns;
 

@@ -28,6 +28,12 @@ impl Samples {
         self.histogram.saturating_record(micros(duration).max(1));
     }
 
+    /// Takes in another's samples.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        // Both have the same bounds, so that nothing is out of range.
+        let _ = self.histogram.add(&other.histogram);
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.histogram.len()
     }
@@ -80,7 +86,7 @@ fn ratio(pairs: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
 }
 
 /// The median; of an even number of values the mean of the two in the middle.
-fn median(values: &mut [f64]) -> Option<f64> {
+pub(super) fn median(values: &mut [f64]) -> Option<f64> {
     if values.is_empty() {
         return None;
     }

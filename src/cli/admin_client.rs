@@ -12,23 +12,27 @@ pub(super) struct AdminClient {
     http: reqwest::Client,
     base: String,
     token: String,
+    /// How long an answer may take.
+    limit: Duration,
 }
 
 impl AdminClient {
     /// The client of the process that this configuration starts.
     pub(super) fn of(config: &Config) -> Result<Self, CliError> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(10))
-            .build()
-            .map_err(CliError::dependency)?;
+        let http = reqwest::Client::builder().no_proxy().build().map_err(CliError::dependency)?;
         let mut address = config.admin.listen;
         if address.ip().is_unspecified() {
             // "Any address" is where to listen, not whom to call.
             address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
         }
         let token = config.admin.token.resolve()?;
-        Ok(Self { http, base: format!("http://{address}"), token })
+        let (base, limit) = (format!("http://{address}"), Duration::from_secs(10));
+        Ok(Self { http, base, token, limit })
+    }
+
+    /// The same client, for an answer that may take longer.
+    pub(super) fn within(self, limit: Duration) -> Self {
+        Self { limit, ..self }
     }
 
     pub(super) async fn get(&self, path: &str) -> Result<Value, CliError> {
@@ -53,7 +57,12 @@ impl AdminClient {
             );
             CliError::dependency(text)
         };
-        let response = request.bearer_auth(&self.token).send().await.map_err(unreachable)?;
+        let response = request
+            .timeout(self.limit)
+            .bearer_auth(&self.token)
+            .send()
+            .await
+            .map_err(unreachable)?;
         let status = response.status();
         let body: Value = response.json().await.unwrap_or(Value::Null);
         if status.is_success() {

@@ -1,15 +1,20 @@
 //! `crossfade bench`.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::exit_code::ExitCode;
 use super::{CliError, Format, print};
+use crate::bench::peer::{self, PeerDocument, StoreOptions, SyncOptions, SyncSide};
 use crate::bench::{self, BenchError, BenchOptions};
 use crate::clock::{SystemClock, SystemEntropy};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Rows that the sample API is seeded with.
     #[arg(long, default_value_t = 1_000)]
     rows: usize,
@@ -24,8 +29,73 @@ pub(super) struct BenchArgs {
     format: Format,
 }
 
-/// Measures both paths side by side, on servers of its own.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// The sync server beside TinyBase's own Node server, under the same load.
+    Sync(SyncArgs),
+    /// The store beside TinyBase's own store in Node, at the same work.
+    Store(StoreArgs),
+    /// The store's share of `store`: jobs on standard input, answers on standard output.
+    #[command(hide = true)]
+    StoreWorker,
+}
+
+/// What both comparisons take.
+#[derive(Debug, clap::Args)]
+struct PeerArgs {
+    /// Beside TinyBase's own code in Node: the only comparison there is.
+    #[arg(long, required = true)]
+    peer: bool,
+    /// A little of everything: to see that it runs, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Where packages/peer-bench is, if not below the working directory.
+    #[arg(long, value_name = "FOLDER")]
+    package: Option<PathBuf>,
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+struct SyncArgs {
+    #[command(flatten)]
+    common: PeerArgs,
+    /// Servers that are measured; all without it. May be given several times.
+    #[arg(long, value_enum)]
+    side: Vec<SyncSide>,
+    /// Paths under load.
+    #[arg(long, default_value_t = 10)]
+    paths: usize,
+    /// Clients of each path.
+    #[arg(long, default_value_t = 50)]
+    clients: usize,
+    /// Edits a second, over all paths, at which processor time is compared.
+    #[arg(long, default_value_t = 100.0)]
+    rate: f64,
+    /// The crossfade that serves, if not this one: to compare builds.
+    #[arg(long, value_name = "FILE")]
+    crossfade: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct StoreArgs {
+    #[command(flatten)]
+    common: PeerArgs,
+}
+
+/// Measures side by side, on servers of its own.
 pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
+    match args.what {
+        None => {}
+        Some(What::Sync(args)) => return sync(args).await,
+        Some(What::Store(args)) => return store(args.common).await,
+        Some(What::StoreWorker) => {
+            let work = || peer::store_worker(std::io::stdin().lock(), std::io::stdout().lock());
+            let worked = tokio::task::spawn_blocking(work).await.map_err(CliError::failed)?;
+            return worked.map(|()| ExitCode::Done).map_err(error);
+        }
+    }
     let options = BenchOptions {
         rows: args.rows,
         requests: args.requests,
@@ -36,6 +106,39 @@ pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
     };
     let document = bench::run(&options).await.map_err(error)?;
     match args.format {
+        Format::Text => print(document.to_text().trim_end()),
+        Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn sync(args: SyncArgs) -> Result<ExitCode, CliError> {
+    let options = SyncOptions {
+        sides: args.side,
+        paths: args.paths,
+        clients: args.clients,
+        rate: args.rate,
+        quick: args.common.quick,
+        progress: std::io::stderr().is_terminal(),
+        package: args.common.package,
+        crossfade: args.crossfade,
+        clock: Arc::new(SystemClock),
+    };
+    show(&peer::sync(&options).await.map_err(error)?, args.common.format)
+}
+
+async fn store(args: PeerArgs) -> Result<ExitCode, CliError> {
+    let options = StoreOptions {
+        quick: args.quick,
+        progress: std::io::stderr().is_terminal(),
+        package: args.package,
+        clock: Arc::new(SystemClock),
+    };
+    show(&peer::store(&options).await.map_err(error)?, args.format)
+}
+
+fn show(document: &PeerDocument, format: Format) -> Result<ExitCode, CliError> {
+    match format {
         Format::Text => print(document.to_text().trim_end()),
         Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
     }

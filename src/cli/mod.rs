@@ -8,6 +8,7 @@ mod demo;
 mod demo_stage;
 pub mod exit_code;
 mod outbox;
+mod path;
 mod report;
 mod rollback;
 mod scenario;
@@ -42,6 +43,8 @@ enum Command {
     Stage(ConfigArgs),
     /// Shows what is owed to legacy.
     Outbox(outbox::OutboxArgs),
+    /// Shows what is stored of each path, and rebuilds one.
+    Path(path::PathArgs),
     /// Sends everybody back to legacy, or lifts that.
     Rollback(rollback::RollbackArgs),
     /// Makes a report of what was recorded: HTML, JSON and Markdown.
@@ -92,6 +95,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Backfill(args) => backfill::run(args).await,
             Command::Stage(args) => stage::run(&args).await,
             Command::Outbox(args) => outbox::run(args).await,
+            Command::Path(args) => path::run(args).await,
             Command::Rollback(args) => rollback::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Report(args) => report::run(args).await,

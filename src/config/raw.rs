@@ -82,6 +82,7 @@ raw! {
     }
     Sync {
         durability: super::Durability,
+        idle_unload_s: u64,
     }
     Compare {
         max_concurrent: u64,
@@ -137,6 +138,11 @@ raw! {
         filters: Vec<Filter>,
         sort: Sort,
         page: Page,
+        indexes: Vec<Index>,
+    }
+    Index {
+        eq: Vec<String>,
+        sort: String,
     }
     Filter {
         param: String,

@@ -164,6 +164,8 @@ pub struct Unleash {
 pub struct Sync {
     /// When an edit is shown to others.
     pub durability: Durability,
+    /// A path that nobody has used for so long is dropped from memory. Default 300 s.
+    pub idle_unload: Duration,
 }
 
 /// When an edit is shown to others.
@@ -171,10 +173,10 @@ pub struct Sync {
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// After its commit.
+    /// After its commit: what others were shown survives a kill.
     #[default]
     Committed,
-    /// Before its commit.
+    /// Before its commit, which follows at once: a kill may take back what others were shown.
     Relaxed,
 }
 

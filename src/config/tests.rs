@@ -441,6 +441,18 @@ fn each_mistake_has_its_message() {
         ),
         ("#default_limit = 20", "default_limit = 200", "is over max_limit (100)"),
         (
+            "{ eq = [\"role\"], sort = \"name\" }",
+            "{ eq = [\"name\"] }",
+            "no filter asks cells.name with the op eq or in",
+        ),
+        (
+            "{ eq = [\"role\"], sort = \"name\" }",
+            "{ eq = [\"role\"], sort = \"name,role\" }",
+            "cells.role is in `eq` too, and so the same in all rows",
+        ),
+        ("{ eq = [\"role\"], sort = \"name\" }", "{ sort = \"name\" }", "is there already"),
+        ("{ eq = [\"role\"], sort = \"name\" }", "{ sort = \"nam\" }", "there is no cell `nam`"),
+        (
             "[resource.query.page]\nlimit = \"limit\"\noffset = \"offset\"",
             "",
             "has no use without [resource.query.page]",

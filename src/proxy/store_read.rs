@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mergeable_store::MergeableStore;
 
 use crate::identity::Identity;
 use crate::migration::{Answer, Body, Observation, OperationKind, Origin, RowId};
 use crate::resource::{
     ClaimName, ListQuery, Resource, StoreRow, Unanswerable, parse_get_query, store_rows,
 };
-use crate::sync::{CaughtUp, PathRegistry};
+use crate::sync::{CaughtUp, PathRegistry, PathView};
 
 /// A question that a store may answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +140,7 @@ impl StoreReader {
         let reading = async {
             let unreadable = |e: &dyn std::fmt::Display| NoStoreAnswer::Path(e.to_string());
             let handle = self.registry.get(&path).await.map_err(|e| unreadable(&e))?;
-            let body = handle.read(move |store| body(store, &resource, &ask)).await;
+            let body = handle.view(move |path| body(path, &resource, &ask)).await;
             body.map_err(|e| unreadable(&e))
         };
         let body = tokio::time::timeout(self.deadline, reading)
@@ -167,10 +166,19 @@ pub fn claim_of(identity: &Identity, claim: ClaimName) -> Option<&str> {
     }
 }
 
-fn body(store: &MergeableStore, resource: &Resource, ask: &Ask) -> Option<Bytes> {
+fn body(path: PathView<'_>, resource: &Resource, ask: &Ask) -> Option<Bytes> {
+    let (store, table) = (path.store, resource.table.as_str());
     let value = match ask {
-        Ask::Get(row) => resource.answer_get(StoreRow::of(store, &resource.table, row.as_str())?),
-        Ask::List(query) => resource.answer_list(store_rows(store, &resource.table), query),
+        Ask::Get(row) => resource.answer_get(StoreRow::of(store, table, row.as_str())?),
+        Ask::List(query) => {
+            let indexes = path.indexes.of(&resource.name);
+            let indexed = indexes.and_then(|indexes| indexes.answer(resource, store, query));
+            let by = if indexed.is_some() { "index" } else { "scan" };
+            let resource_name = resource.name.to_string();
+            metrics::counter!("crossfade_store_lists_total", "resource" => resource_name, "by" => by)
+                .increment(1);
+            indexed.unwrap_or_else(|| resource.answer_list(store_rows(store, table), query))
+        }
     };
     Some(Bytes::from(value.to_string()))
 }

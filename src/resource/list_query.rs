@@ -8,7 +8,7 @@ use super::{Cell, CellId, CellRef, CellSpec, CellType, Collation, Nulls, Op, Row
 /// A question about a list that the store can answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ListQuery {
-    filters: Vec<Filter>,
+    pub(super) filters: Vec<Filter>,
     /// The keys of the sort, in order of weight; the last one is the tie-breaker.
     pub sort: Vec<SortKey>,
     collation: Collation,
@@ -74,13 +74,13 @@ impl Unanswerable {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Filter {
-    cell: CellId,
-    test: Test,
+pub(super) struct Filter {
+    pub(super) cell: CellId,
+    pub(super) test: Test,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Test {
+pub(super) enum Test {
     In(Vec<Cell>),
     Lt(Cell),
     Le(Cell),

@@ -5,6 +5,7 @@ mod answer;
 mod decode;
 mod dropped;
 mod envelope;
+mod index;
 mod list_query;
 mod order;
 mod path;
@@ -22,6 +23,7 @@ use crate::migration::{ResourceName, RowId};
 
 pub use dropped::DroppedFields;
 pub use envelope::{Envelope, Pointer, PointerProblem};
+pub use index::{IndexSpec, ListIndexes};
 pub use list_query::{ListQuery, Unanswerable, parse_get_query};
 pub use mergeable_store::{Cell, CellRef, Text};
 pub use order::{Collation, Nulls, compare, contains_nocase};

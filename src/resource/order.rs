@@ -64,14 +64,23 @@ impl Collation {
         match self {
             Self::Binary => a.cmp(b),
             Self::Nocase => {
-                let fold = u8::to_ascii_lowercase;
+                let fold = |byte: &u8| self.fold(*byte);
                 a.iter().map(fold).cmp(b.iter().map(fold))
             }
         }
     }
+
+    /// A byte of a text as it is compared.
+    pub(super) const fn fold(self, byte: u8) -> u8 {
+        match self {
+            Self::Binary => byte,
+            Self::Nocase => byte.to_ascii_lowercase(),
+        }
+    }
 }
 
-enum Rank<'a> {
+/// A cell as it is compared.
+pub(super) enum Rank<'a> {
     Null,
     Number(f64),
     /// UTF-8; WTF-8 if a browser sent half a surrogate pair, which no SQLite holds.
@@ -79,7 +88,7 @@ enum Rank<'a> {
 }
 
 impl<'a> Rank<'a> {
-    fn of(cell: Option<CellRef<'a>>) -> Self {
+    pub(super) fn of(cell: Option<CellRef<'a>>) -> Self {
         match cell {
             None | Some(CellRef::Null) => Self::Null,
             Some(CellRef::Number(number)) => Self::Number(number),

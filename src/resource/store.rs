@@ -1,15 +1,15 @@
 //! Rows of a store, seen as rows of a resource.
 
-use mergeable_store::{MergeableStore, Text};
+use mergeable_store::{AsText, MergeableStore, Text};
 
 use super::{CellRef, RowView};
 
 /// A live row of a store.
 #[derive(Debug, Clone)]
-pub struct StoreRow<'a> {
+pub struct StoreRow<'a, Id = Text> {
     store: &'a MergeableStore,
     table: &'a str,
-    row: Text,
+    row: Id,
 }
 
 impl<'a> StoreRow<'a> {
@@ -19,7 +19,14 @@ impl<'a> StoreRow<'a> {
     }
 }
 
-impl<'a> RowView<'a> for StoreRow<'a> {
+impl<'a, Id: AsText> StoreRow<'a, Id> {
+    /// A row that is known to have live cells.
+    pub(super) const fn new(store: &'a MergeableStore, table: &'a str, row: Id) -> Self {
+        Self { store, table, row }
+    }
+}
+
+impl<'a, Id: AsText> RowView<'a> for StoreRow<'a, Id> {
     fn cell(&self, id: &str) -> Option<CellRef<'a>> {
         self.store.get_cell(self.table, &self.row, id)
     }

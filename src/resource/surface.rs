@@ -1,6 +1,6 @@
 //! The query surface: the questions about a list that the store can answer.
 
-use super::{CellId, CellType, Collation, Nulls, Schema};
+use super::{CellId, CellType, Collation, IndexSpec, Nulls, Schema};
 
 /// What a filter asks of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -87,6 +87,15 @@ pub struct SortSpec {
     pub nulls: Nulls,
 }
 
+impl SortSpec {
+    /// How strings of a cell compare. The tie-breaker's always do by their bytes: under another collation they might not
+    /// tell two rows apart.
+    #[must_use]
+    pub fn collation_of(&self, cell: &str) -> Collation {
+        if *self.tie_breaker == *cell { Collation::Binary } else { self.collation }
+    }
+}
+
 /// How a list is paged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageSpec {
@@ -109,6 +118,8 @@ pub struct QuerySurface {
     pub sort: SortSpec,
     /// The paging; `None` if a list is always whole.
     pub page: Option<PageSpec>,
+    /// The indexes that answer lists without a pass over all rows.
+    pub indexes: Vec<IndexSpec>,
 }
 
 impl QuerySurface {

@@ -2,6 +2,8 @@
 //!
 //! On a listener of its own. Everything but health needs the admin token.
 
+mod sync;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -74,6 +76,8 @@ pub(super) fn router(parts: &Parts) -> Router {
     let guarded = Router::new()
         .route("/stages", get(stages))
         .route("/outbox", get(outbox))
+        .route("/sync", get(sync::sync))
+        .route("/sync/rebuild", post(sync::rebuild))
         .route("/comparisons", get(comparisons))
         .route("/rollback", post(rollback))
         .route("/rollback/lift", post(lift))

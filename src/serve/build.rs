@@ -85,7 +85,10 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         clock: clock.clone(),
         entropy: entropy.clone(),
         unique_id,
+        durability: config.sync.durability,
+        idle_unload: config.sync.idle_unload,
     });
+    registry.learn_generations().await?;
     let caught_up = CaughtUp::load(storage.clone()).await?;
     let traffic = RowTraffic::default();
     let rows = LegacyRows {

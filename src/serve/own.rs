@@ -80,11 +80,13 @@ async fn sync_token(State(parts): State<Parts>, request: Request<Body>) -> Respo
     }
     match parts.tokens.mint(&identity, &paths) {
         Ok(minted) => {
+            let name = |path| parts.registry.name_of(path).to_string();
+            let names: Vec<_> = paths.iter().map(name).collect();
             let body = serde_json::json!({
                 "token": minted.token.expose(),
                 "expires_at": minted.expires_at_ms,
                 "server_time": parts.clock.now_ms(),
-                "paths": paths,
+                "paths": names,
             });
             ([(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
         }

@@ -47,7 +47,12 @@ enum Job {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Location {
     File(PathBuf),
-    Remote { url: String, token: String },
+    /// A file that another process may have.
+    Beside(PathBuf),
+    Remote {
+        url: String,
+        token: String,
+    },
 }
 
 /// Storage in a libSQL database.
@@ -69,12 +74,13 @@ impl LibsqlStorage {
     }
 
     /// Opens a local file beside the process that has it, for a single control value. What that
-    /// process keeps in memory must not be written through this.
+    /// process keeps in memory must not be written through this. An older schema is left as it is, for an
+    /// older process may be using it; control values are the same in all.
     ///
     /// # Errors
     /// As [`LibsqlStorage::open_file`], but never [`StorageError::InUse`].
     pub async fn open_beside(path: &Path) -> Result<Self, StorageError> {
-        Self::open(Location::File(path.to_owned()), path.display().to_string(), None).await
+        Self::open(Location::Beside(path.to_owned()), path.display().to_string(), None).await
     }
 
     /// Opens Turso or sqld over the network (`libsql://`, `https://`, `http://`).
@@ -171,25 +177,28 @@ async fn connect(location: &Location, url: &str) -> Result<Database, StorageErro
     let failed =
         |e: libsql::Error| StorageError::Open { url: url.to_owned(), reason: e.to_string() };
     let database = match location {
-        Location::File(path) => Builder::new_local(path).build().await,
+        Location::File(path) | Location::Beside(path) => Builder::new_local(path).build().await,
         Location::Remote { url, token } => {
             Builder::new_remote(url.clone(), token.clone()).build().await
         }
     }
     .map_err(failed)?;
     let conn = database.connect().map_err(failed)?;
-    if matches!(location, Location::File(_)) {
+    let is_local = !matches!(location, Location::Remote { .. });
+    if is_local {
         conn.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     }
     let found = stored_version(&conn).await.map_err(failed)?;
     if found > schema::VERSION {
         return Err(StorageError::Newer { url: url.to_owned(), found, known: schema::VERSION });
     }
-    if matches!(location, Location::File(_)) {
+    if is_local {
         conn.execute_batch(PRAGMAS).await.map_err(failed)?;
     }
-    upgrade(&conn, found).await.map_err(failed)?;
-    Ok(Database::new(database, conn, matches!(location, Location::File(_))))
+    if found == 0 || !matches!(location, Location::Beside(_)) {
+        upgrade(&conn, found).await.map_err(failed)?;
+    }
+    Ok(Database::new(database, conn, is_local))
 }
 
 /// The version of the schema; 0 for an empty database. Reads only.
@@ -298,8 +307,11 @@ impl Storage for LibsqlStorage {
         }))
     }
 
-    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
-        Box::pin(self.read(|work| Box::pin(paths::generations(work))))
+    fn generations(
+        &self,
+        of: Option<PathId>,
+    ) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(paths::generations(work, of))))
     }
 
     fn count(

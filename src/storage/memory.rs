@@ -19,6 +19,8 @@ use crate::migration::{PathId, ResourceName, RowId};
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStorage {
     tables: Arc<Mutex<Tables>>,
+    commits: Arc<tokio::sync::Mutex<()>>,
+    loads: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -158,6 +160,16 @@ impl MemoryStorage {
         self.lock().left = count;
     }
 
+    /// Lets commits wait until the guard is dropped.
+    pub async fn hold_commits(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.commits.clone().lock_owned().await
+    }
+
+    /// Lets the loading of paths wait until the guard is dropped.
+    pub async fn hold_loads(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.loads.clone().lock_owned().await
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tables> {
         // The tables are changed in full or not at all, so a poisoned lock hides nothing.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
@@ -292,6 +304,7 @@ impl Tables {
 impl Storage for MemoryStorage {
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>> {
         Box::pin(async move {
+            drop(self.commits.lock().await);
             let mut tables = self.lock();
             if tables.fail_next > 0 {
                 tables.fail_next -= 1;
@@ -316,6 +329,7 @@ impl Storage for MemoryStorage {
         after: Option<PathCursor>,
     ) -> BoxFuture<'_, Result<PathChunk, StorageError>> {
         Box::pin(async move {
+            drop(self.loads.lock().await);
             let tables = self.lock();
             let stored = match generation {
                 None => tables.current(&path).map(|(_, stored)| stored),
@@ -325,10 +339,15 @@ impl Storage for MemoryStorage {
         })
     }
 
-    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
+    fn generations(
+        &self,
+        of: Option<PathId>,
+    ) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>> {
         Box::pin(async move {
             let tables = self.lock();
-            let all = tables.stores.iter().map(|((path, generation), stored)| StoredGeneration {
+            let wanted = |path: &PathId| of.as_ref().is_none_or(|of| of == path);
+            let stores = tables.stores.iter().filter(|((path, _), _)| wanted(path));
+            let all = stores.map(|((path, generation), stored)| StoredGeneration {
                 path: path.clone(),
                 generation: *generation,
                 standing: stored.standing,

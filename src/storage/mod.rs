@@ -102,8 +102,11 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         after: Option<PathCursor>,
     ) -> BoxFuture<'_, Result<PathChunk, StorageError>>;
 
-    /// All generations of all paths.
-    fn generations(&self) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>>;
+    /// The generations of a path, or of all (`None`), by path and number.
+    fn generations(
+        &self,
+        of: Option<PathId>,
+    ) -> BoxFuture<'_, Result<Vec<StoredGeneration>, StorageError>>;
 
     /// Counts what the path's current generation holds, some rows at a time: those behind `after`
     /// (`None`: from the beginning).

@@ -278,7 +278,7 @@ async fn has_generations(storage: &dyn Storage) {
     assert_eq!(rows(None).await, ["a", "b"]);
     assert_eq!(rows(Some(Generation::FIRST)).await, ["a", "gone"]);
     let standings = async || {
-        let all = storage.generations().await.unwrap();
+        let all = storage.generations(Some(path())).await.unwrap();
         all.iter().map(|g| (g.generation.number(), g.standing)).collect::<Vec<_>>()
     };
     assert_eq!(standings().await, [(1, Standing::Former), (2, Standing::Current)]);
@@ -338,6 +338,13 @@ async fn a_database_of_version_1_is_brought_up_to_date() {
     .await
     .unwrap();
     drop((conn, database));
+    // Whoever opens it beside an older process leaves it as it is.
+    let beside = LibsqlStorage::open_beside(&file).await.unwrap();
+    let put = Op::PutControl { key: "switch".to_owned(), value: "1".to_owned() };
+    beside.commit(vec![put]).await.unwrap();
+    let version = beside.control("schema_version".to_owned()).await.unwrap();
+    assert_eq!(version.as_deref(), Some("1"));
+    drop(beside);
     let storage = LibsqlStorage::open_file(&file).await.unwrap();
     let found = read_all(&storage, None).await;
     let lone = Text::from_utf16(&[0xd800]);

@@ -287,6 +287,8 @@ mod tests {
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),
             unique_id: "server".into(),
+            durability: crate::config::Durability::Committed,
+            idle_unload: Duration::from_secs(300),
         });
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let legacy = LegacyClient::new(LegacySettings {

@@ -11,25 +11,31 @@
 pub mod backfill;
 mod caught_up;
 pub mod client;
+mod late;
 mod legacy_rows;
 mod mapped;
 pub mod mirror;
+mod name;
 pub mod outbox;
 mod path;
 mod policy;
 mod random;
+mod rebuild;
 mod registry;
 mod row_traffic;
 pub mod server;
+pub mod vectors;
 
 pub use caught_up::{CaughtUp, OpenMirror};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
+pub use name::PathName;
 pub use path::{
-    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, Prepared, Settled, Source,
-    Wrote,
+    Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathIndexes, PathReport,
+    PathView, Prepared, Settled, Source, Wrote,
 };
 pub use policy::Writer;
 pub use random::StarRandom;
+pub use rebuild::{RebuildError, Rebuilt};
 pub use registry::{PathRegistry, RegistrySettings};
 pub use row_traffic::RowTraffic;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mergeable_store::{Cell, Edit, Hlc, Policy, Ruling, Target, Text};
 
 use super::mapped::MappedTables;
+use super::vectors::Vectors;
 use crate::migration::PathId;
 use crate::storage::Actor;
 
@@ -22,6 +23,8 @@ pub(super) struct Judge<'a> {
     pub(super) path: &'a PathId,
     pub(super) tables: &'a MappedTables,
     pub(super) writer: &'a Arc<Writer>,
+    /// Where conflicts are noted.
+    pub(super) vectors: &'a mut Vectors,
     /// Cells whose edit was refused, with the stamps that they had.
     pub(super) refused: Vec<RefusedCell>,
 }
@@ -51,6 +54,10 @@ impl Policy for Judge<'_> {
                 Ruling::Refuse(reason.into())
             }
         }
+    }
+
+    fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
+        self.vectors.lost(&edit.target, there, edit.hlc, edit.writer, edit.now);
     }
 }
 

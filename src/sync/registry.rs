@@ -1,15 +1,18 @@
 //! The paths in memory: loaded at first use, once for however many wait.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 
 use super::mapped::MappedTables;
+use super::name::PathName;
 use super::path::{self, CloseReason, PathContext, PathHandle};
 use crate::clock::{SharedClock, SharedEntropy};
+use crate::config::Durability;
 use crate::migration::PathId;
-use crate::storage::{SharedStorage, StorageError};
+use crate::storage::{Generation, SharedStorage, Standing, StorageError};
 
 /// What a registry is made of.
 #[derive(Debug, Clone)]
@@ -24,25 +27,181 @@ pub struct RegistrySettings {
     pub entropy: SharedEntropy,
     /// The unique id of this database's stores: their stamps carry it.
     pub unique_id: Arc<str>,
+    /// When a client is told of an edit: after its commit or before.
+    pub durability: Durability,
+    /// A path that nobody has used for so long is dropped from memory.
+    pub idle_unload: Duration,
 }
 
+/// Paths in memory above which those that nobody uses are dropped before their time. Paths in use are
+/// bounded by who uses them.
+const MAX_UNUSED: usize = 1024;
+/// How many of them are asked to go when one more is loaded: two, so that their number falls.
+const SUGGESTED: usize = 2;
+
 type Slot = Arc<OnceCell<PathHandle>>;
+
+/// The current generations of paths that were ever rebuilt; all others have their first.
+#[derive(Debug, Default)]
+pub(super) struct Generations(Mutex<HashMap<PathId, Generation>>);
+
+impl Generations {
+    fn of(&self, path: &PathId) -> Generation {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(path).copied().unwrap_or(Generation::FIRST)
+    }
+
+    pub(super) fn set(&self, path: &PathId, generation: Generation) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(path.clone(), generation);
+    }
+}
+
+/// The paths in memory, each with its only handle that is not in use.
+#[derive(Debug, Default)]
+pub(super) struct Paths(Mutex<HashMap<PathId, Slot>>);
+
+impl Paths {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathId, Slot>> {
+        // Every change is one step, so a poisoned lock hides nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a path out if nobody holds it; then nobody can reach it any more.
+    pub(super) fn remove_unheld(&self, path: &PathId) -> bool {
+        let mut paths = self.lock();
+        let unheld = paths.get(path).is_some_and(is_unheld);
+        if unheld {
+            paths.remove(path);
+        }
+        unheld
+    }
+
+    /// The path's place, made if there is none.
+    fn slot(&self, path: &PathId) -> Slot {
+        let mut paths = self.lock();
+        if let Some(slot) = paths.get_mut(path) {
+            if slot.get().is_some_and(PathHandle::is_gone) {
+                *slot = Slot::default();
+            }
+            return slot.clone();
+        }
+        if paths.len() >= MAX_UNUSED {
+            let unheld = paths.values().filter(|slot| is_unheld(slot));
+            unheld
+                .filter_map(|slot| slot.get())
+                .take(SUGGESTED)
+                .for_each(PathHandle::suggest_unload);
+        }
+        paths.entry(path.clone()).or_default().clone()
+    }
+}
+
+/// Whether nobody holds the place or its path: such a hold is taken only under the lock, or from another.
+fn is_unheld(slot: &Slot) -> bool {
+    Arc::strong_count(slot) == 1 && slot.get().is_some_and(PathHandle::is_unheld)
+}
 
 /// All paths that this process has in memory.
 #[derive(Debug, Clone)]
 pub struct PathRegistry {
     context: PathContext,
-    paths: Arc<Mutex<HashMap<PathId, Slot>>>,
+    paths: Arc<Paths>,
+    generations: Arc<Generations>,
 }
 
 impl PathRegistry {
     /// A registry with no path in memory.
     #[must_use]
     pub fn new(settings: RegistrySettings) -> Self {
-        let RegistrySettings { storage, tables, clock, entropy, unique_id } = settings;
-        let owed = Arc::new(Notify::new());
-        let context = PathContext { storage, tables, clock, entropy, unique_id, owed };
-        Self { context, paths: Arc::default() }
+        let RegistrySettings {
+            storage,
+            tables,
+            clock,
+            entropy,
+            unique_id,
+            durability,
+            idle_unload,
+        } = settings;
+        let (owed, shared) = (Arc::new(Notify::new()), Arc::<Paths>::default());
+        let paths = Arc::downgrade(&shared);
+        let context = PathContext {
+            storage,
+            tables,
+            clock,
+            entropy,
+            unique_id,
+            owed,
+            durability,
+            idle_unload,
+            paths,
+        };
+        Self { context, paths: shared, generations: Arc::default() }
+    }
+
+    /// Learns which paths were rebuilt, and how often. Needed once, before clients connect.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be read.
+    pub async fn learn_generations(&self) -> Result<(), StorageError> {
+        for one in self.context.storage.generations(None).await? {
+            if one.standing == Standing::Current && one.generation > Generation::FIRST {
+                self.generations.set(&one.path, one.generation);
+            }
+        }
+        Ok(())
+    }
+
+    /// What clients have to call the path by now.
+    #[must_use]
+    pub fn name_of(&self, path: &PathId) -> PathName {
+        PathName { path: path.clone(), generation: self.generations.of(path) }
+    }
+
+    pub(super) fn context(&self) -> &PathContext {
+        &self.context
+    }
+
+    pub(super) fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// Puts what `make` gives in the place of `former`. Whoever asks for the path meanwhile waits for it; if
+    /// it fails, the next one loads the path.
+    pub(super) async fn replace<F>(
+        &self,
+        path: &PathId,
+        former: &PathHandle,
+        make: impl FnOnce() -> F,
+    ) -> Result<(), StorageError>
+    where
+        F: Future<Output = Result<PathHandle, StorageError>>,
+    {
+        let slot = Slot::default();
+        let (publish, published) = tokio::sync::oneshot::channel::<()>();
+        let mut making = std::pin::pin!(slot.get_or_try_init(|| async {
+            // Refused: there is nothing to be replaced.
+            let Ok(()) = published.await else { return Ok(former.clone()) };
+            make().await
+        }));
+        // The place is taken before anybody can find it, so that nobody else fills it.
+        if futures_util::poll!(&mut making).is_pending() && self.put(path, former, &slot) {
+            // The receiver is in `making`, which is not over.
+            let _ = publish.send(());
+        } else {
+            drop(publish);
+        }
+        making.await.map(drop)
+    }
+
+    /// Puts a place in the place of that of `former`, if that is still there.
+    fn put(&self, path: &PathId, former: &PathHandle, slot: &Slot) -> bool {
+        let mut paths = self.paths.lock();
+        let there = paths.get_mut(path);
+        let there = there.filter(|there| there.get().is_some_and(|held| held.is_same(former)));
+        let Some(there) = there else { return false };
+        *there = slot.clone();
+        true
     }
 
     /// The tables that belong to resources.
@@ -62,7 +221,7 @@ impl PathRegistry {
     /// # Errors
     /// [`StorageError`] if it cannot be loaded; the next use tries again.
     pub async fn get(&self, path: &PathId) -> Result<PathHandle, StorageError> {
-        let slot = self.slot(path);
+        let slot = self.paths.slot(path);
         if let Some(handle) = slot.get() {
             return Ok(handle.clone());
         }
@@ -74,19 +233,10 @@ impl PathRegistry {
         load.await.map_err(|_| StorageError::Closed)?
     }
 
-    fn slot(&self, path: &PathId) -> Slot {
-        let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = paths.entry(path.clone()).or_default();
-        if slot.get().is_some_and(PathHandle::is_gone) {
-            *slot = Slot::default();
-        }
-        slot.clone()
-    }
-
     /// The paths in memory.
     #[must_use]
     pub fn loaded(&self) -> Vec<PathHandle> {
-        let paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let paths = self.paths.lock();
         paths.values().filter_map(|slot| slot.get().cloned()).collect()
     }
 

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
+use futures_util::SinkExt as _;
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
+use super::late::Late;
+use super::name::PathName;
 use super::path::{CloseReason, Outbound, PathHandle, client_channel};
 use super::policy::Writer;
 use super::registry::PathRegistry;
@@ -82,10 +85,11 @@ impl SyncServer {
         uri: &Uri,
         upgrade: WebSocketUpgrade,
     ) -> Response {
-        let path = match PathId::new(path) {
-            Ok(path) => path,
+        let name: PathName = match path.parse() {
+            Ok(name) => name,
             Err(e) => return refuse(StatusCode::BAD_REQUEST, "sync-path", &e.to_string()),
         };
+        let path = name.path.clone();
         let admitted = match self.admission.admit(headers, uri, &path) {
             Ok(admitted) => admitted,
             Err(e @ NotAdmitted::Unauthenticated(_)) => {
@@ -114,6 +118,23 @@ impl SyncServer {
             Some(protocol) => upgrade.protocols([protocol]),
             None => upgrade,
         };
+        // Looked at after the path was got, which waits for a rebuild: a client of another generation must
+        // not bring back what was deleted. Only a socket can tell it why.
+        let current = self.registry.name_of(&path);
+        if current != name {
+            metrics::counter!("crossfade_sync_other_generation_total").increment(1);
+            let context = self.registry.context().clone();
+            return upgrade.on_upgrade(move |mut socket| async move {
+                let reason = if name.generation.next() == current.generation {
+                    let (admitted, current) = (&admitted, &handle);
+                    let late = Late { context: &context, name: &name, client, admitted, current };
+                    late.take(&mut socket).await
+                } else {
+                    CloseReason::rebuilt()
+                };
+                close(&mut socket, reason).await;
+            });
+        }
         upgrade.on_upgrade(move |socket| async move {
             let expires_in = admitted
                 .expires_ms
@@ -163,13 +184,13 @@ async fn run(
             }
             received = socket.recv() => {
                 let text = match received {
-                    Some(Ok(Message::Text(text))) => text.to_string(),
+                    Some(Ok(Message::Text(text))) => text,
                     // TinyBase's own server reads binary frames as text.
-                    Some(Ok(Message::Binary(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
+                    Some(Ok(Message::Binary(bytes))) => String::from_utf8_lossy(&bytes).as_ref().into(),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => break,
                 };
-                if path.frame(client.clone(), text).await.is_err() {
+                if path.frame(client.clone(), &text).await.is_err() {
                     close(&mut socket, CloseReason::not_kept()).await;
                     break;
                 }
@@ -186,18 +207,22 @@ async fn run(
 }
 
 /// Sends what the path has for the client; `false` when the connection has ended.
-async fn send(socket: &mut WebSocket, outbound: Option<Outbound>) -> bool {
+async fn send(socket: &mut WebSocket, outbound: Outbound) -> bool {
     match outbound {
-        Some(Outbound::Frame(frame)) => socket.send(Message::Text(frame)).await.is_ok(),
-        Some(Outbound::Close(reason)) => {
+        Outbound::Frames(frames) => send_all(socket, frames).await.is_ok(),
+        Outbound::Close(reason) => {
             close(socket, reason).await;
             false
         }
-        None => {
-            close(socket, CloseReason::not_kept()).await;
-            false
-        }
     }
+}
+
+/// Sends frames in as few writes as the socket's buffer allows.
+async fn send_all(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), axum::Error> {
+    for frame in frames {
+        socket.feed(Message::Text(frame)).await?;
+    }
+    socket.flush().await
 }
 
 async fn close(socket: &mut WebSocket, reason: CloseReason) {

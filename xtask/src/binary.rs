@@ -40,8 +40,8 @@ pub(crate) enum BinaryError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// Cargo built something else.
-    #[error("cargo built `crossfade` and named no executable; is the [[bin]] still in Cargo.toml?")]
-    NotNamed,
+    #[error("cargo built `{0}` and named no executable; is that target still there?")]
+    NotNamed(&'static str),
 }
 
 /// Builds the binary and returns its path, as cargo reports it.
@@ -53,16 +53,35 @@ pub(crate) fn build(root: &Path, build: Build) -> Result<PathBuf, BinaryError> {
         Invocation::cargo(root).args(["build", "--bin", "crossfade"]).args(build.args().iter());
     say(&format!("$ {}", cargo.line()));
     let cargo = cargo.args(["--message-format", "json-render-diagnostics"]);
-    executable(&cargo.capture(BUILD_LIMIT)?, "crossfade").ok_or(BinaryError::NotNamed)
+    executable(&cargo.capture(BUILD_LIMIT)?, "bin", "crossfade")
+        .ok_or(BinaryError::NotNamed("crossfade"))
 }
 
-/// The executable of the binary target `name` in cargo's JSON messages, one a line.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+/// Builds the driver of the interoperability test, an example of the store, and returns its path.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_interop_driver(root: &Path, build: Build) -> Result<PathBuf, BinaryError> {
+    const NAME: &str = "interop_driver";
+    let cargo = Invocation::cargo(root).args(["build", "--example", NAME]);
+    let cargo = match build {
+        Build::BesideTests => cargo.args(build.args().iter()),
+        Build::Debug | Build::Release => {
+            cargo.args(["--package", "mergeable-store"]).args(build.args().iter())
+        }
+    };
+    say(&format!("$ {}", cargo.line()));
+    let cargo = cargo.args(["--message-format", "json-render-diagnostics"]);
+    executable(&cargo.capture(BUILD_LIMIT)?, "example", NAME).ok_or(BinaryError::NotNamed(NAME))
+}
+
+/// The executable of the target `name` of this kind in cargo's JSON messages, one a line.
+fn executable(messages: &str, kind: &str, name: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message.pointer("/target/name").and_then(Value::as_str) == Some(name))
-        .filter(|message| message.pointer("/target/kind/0").and_then(Value::as_str) == Some("bin"))
+        .filter(|message| message.pointer("/target/kind/0").and_then(Value::as_str) == Some(kind))
         .filter(|message| message.pointer("/profile/test") == Some(&Value::Bool(false)))
         .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
 }
@@ -82,7 +101,7 @@ mod tests {
             "\n",
             r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"crossfade"},"profile":{"test":false},"executable":"/t/crossfade"}"#,
         );
-        assert_eq!(executable(messages, "crossfade"), Some(PathBuf::from("/t/crossfade")));
-        assert_eq!(executable(messages, "other"), None);
+        assert_eq!(executable(messages, "bin", "crossfade"), Some(PathBuf::from("/t/crossfade")));
+        assert_eq!(executable(messages, "bin", "other"), None);
     }
 }

@@ -15,7 +15,6 @@ use crate::Outcome;
 use crate::binary::{self, Build};
 use crate::process::{complain, say};
 
-use bounds::BOUNDS;
 use verdict::{Judged, MIN_RUNS, Verdict};
 
 /// Runs of each command: the fewest that a verdict can be given for.
@@ -32,6 +31,9 @@ pub(crate) struct Options {
     /// Exit with 1 also if a bound was not measured or the runs disagree about it.
     #[arg(long)]
     strict: bool,
+    /// Also the comparisons with TinyBase in Node: each run of them takes many minutes.
+    #[arg(long)]
+    peer: bool,
 }
 
 /// Runs the chore.
@@ -44,9 +46,10 @@ pub(crate) fn chore(root: &Path, options: &Options) -> Outcome {
         }
     };
     let rounds = if options.long { LONG_ROUNDS } else { ROUNDS };
-    let measured = measure::all(BOUNDS, &binary, root, rounds);
+    let bounds = bounds::chosen(options.peer);
+    let measured = measure::all(&bounds, &binary, root, rounds);
     let judged: Vec<_> =
-        BOUNDS.iter().zip(measured).map(|(bound, samples)| Judged::new(*bound, samples)).collect();
+        bounds.iter().zip(measured).map(|(bound, samples)| Judged::new(*bound, samples)).collect();
     say(&format!("\n{}", table::render(&judged)));
     outcome(judged.iter().map(|one| one.verdict), options.strict)
 }

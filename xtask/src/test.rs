@@ -48,15 +48,17 @@ pub(crate) fn chore(root: &Path, options: Options) -> Outcome {
 
 fn node_steps(root: &Path, steps: &mut Steps, beside_rust: bool) {
     let packages = setup::packages_dir(root);
-    let binary = steps.step("crossfade binary", || {
-        binary::build(root, if beside_rust { Build::BesideTests } else { Build::Debug })
-    });
+    let build = if beside_rust { Build::BesideTests } else { Build::Debug };
+    let binary = steps.step("crossfade binary", || binary::build(root, build));
+    let driver = steps.step("interop driver", || binary::build_interop_driver(root, build));
     let npm = |args: &[&str]| {
-        let npm = Invocation::new("npm", &packages).args(args);
-        match &binary {
-            Some(path) => npm.env("CROSSFADE_BIN", path),
-            None => npm,
+        let mut npm = Invocation::new("npm", &packages).args(args);
+        for (name, path) in [("CROSSFADE_BIN", &binary), ("CROSSFADE_INTEROP_DRIVER", &driver)] {
+            if let Some(path) = path {
+                npm = npm.env(name, path);
+            }
         }
+        npm
     };
     steps.step("type checks", || npm(&["run", "check"]).run());
     steps.step("node tests", || npm(&["test"]).run());

@@ -12,17 +12,23 @@
 )]
 
 mod arrange;
+mod channels;
 mod frame;
+mod hostile;
 mod json;
 mod merge;
 mod model;
+mod relay;
 mod rng;
 mod saved;
 mod star;
+mod wire;
 
+pub use channels::channels;
 pub use frame::frame;
 pub use json::json;
 pub use merge::merge;
+pub use relay::relay;
 pub use saved::saved;
 pub use star::star;
 
@@ -30,5 +36,12 @@ pub use star::star;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, by the name of their binary in `fuzz/` and of their corpus folder.
-pub const TARGETS: &[Target] =
-    &[("frame", frame), ("json", json), ("merge", merge), ("saved", saved), ("star", star)];
+pub const TARGETS: &[Target] = &[
+    ("channels", channels),
+    ("frame", frame),
+    ("json", json),
+    ("merge", merge),
+    ("relay", relay),
+    ("saved", saved),
+    ("star", star),
+];

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use arbitrary::Unstructured;
 use mergeable_store::{
-    Cell, Close, ConnectionId, Edit, Effects, Json, Limits, MergeableStore, Policy, Ruling, Star,
+    Cell, Close, ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling, Star,
     Synchronizer, Target, Text,
 };
 
-use crate::arrange::{self, Contents, NOW, below};
+use crate::arrange::{self, NOW, below};
+use crate::hostile::{self, Heard};
 use crate::model::Model;
 use crate::rng::Rng;
 
@@ -74,8 +75,7 @@ struct Honest {
 #[derive(Default)]
 struct Hostile {
     connected: bool,
-    /// The request ids that the server used last, newest last.
-    asked: VecDeque<Text>,
+    heard: Heard,
 }
 
 struct Net {
@@ -239,7 +239,9 @@ impl Net {
         if !self.hostile[at].connected {
             self.hostile_comes_or_goes(at);
         }
-        let frame = self.hostile_frame(u, at);
+        let own = self.star.store().hashes();
+        let targets = ["", "S", "hostile1", "\u{FFFC}"];
+        let frame = hostile::frame(u, &targets, &self.hostile[at].heard, own);
         self.taken += frame.len();
         let before = self.star.store().hashes();
         match self.star.receive(self.now, &hostile_id(at), &frame, &mut Rules, &mut self.rng) {
@@ -250,55 +252,6 @@ impl Net {
                 self.hostile[at] = Hostile::default();
             }
         }
-    }
-
-    fn hostile_frame(&self, u: &mut Unstructured<'_>, at: usize) -> String {
-        let to = ["", "S", "hostile1", "\u{FFFC}"][below(u, 8) % 4];
-        if below(u, 16) == 0 {
-            return format!("{to}\n{}", String::from_utf8_lossy(arrange::bytes(u)));
-        }
-        let remainder = self.hostile_message(u, at);
-        if below(u, 8) > 0 {
-            return format!("{to}\n{remainder}");
-        }
-        let (index, total) = (below(u, 3), below(u, 3));
-        format!("{to}\n0123456789abcde{}\n{index}\n{total}\n{remainder}", below(u, 4))
-    }
-
-    /// A message of the right form: an answer to what the server asked, or anything unasked.
-    fn hostile_message(&self, u: &mut Unstructured<'_>, at: usize) -> String {
-        let asked = &self.hostile[at].asked;
-        let request = match below(u, 4) {
-            0 => "null".to_owned(),
-            1 => "\"abcdefghijk.abcd\"".to_owned(),
-            _ => match asked.get(asked.len().saturating_sub(1 + below(u, 2))) {
-                Some(request) => Json::String(request.clone()).stringify(),
-                None => "\"abcdefghijk\"".to_owned(),
-            },
-        };
-        let stamps = |u: &mut Unstructured<'_>| {
-            let changes = arrange::changes(u, Contents::Any).to_json();
-            Json::parse(&changes).expect("changes are JSON")
-        };
-        let part = |json: &Json, at: usize| match json {
-            Json::Array(parts) => parts[at].stringify(),
-            _ => String::new(),
-        };
-        let own = self.star.store().hashes();
-        let (number, body) = match below(u, 12) {
-            0 => (0, format!("[{},{}]", u.arbitrary::<u32>().unwrap_or(0), own.values)),
-            1 => (0, part(&stamps(u), 0)),
-            2 => (0, part(&stamps(u), 1)),
-            3 => (0, format!("[{},{}]", part(&stamps(u), 0), map(u, 1))),
-            4 => (0, format!("[{},{}]", part(&stamps(u), 0), map(u, 2))),
-            5 => (1, "\"\"".to_owned()),
-            6 => (2, format!("[{},{}]", own.tables, u.arbitrary::<u32>().unwrap_or(0))),
-            7 => (4 + below(u, 3), String::new()),
-            8 => (7, map(u, 1)),
-            _ => (3, stamps(u).stringify()),
-        };
-        let body = if body.is_empty() { map(u, number - 3) } else { body };
-        format!("[{request},{number},{body}]")
     }
 
     fn carry_out(&mut self, effects: Effects) {
@@ -321,7 +274,7 @@ impl Net {
             }
             for (at, hostile) in self.hostile.iter_mut().enumerate() {
                 if hostile.connected && outgoing.to.contains(&hostile_id(at)) {
-                    hostile.hear(&outgoing.frame);
+                    hostile.heard.hear(&outgoing.frame);
                 }
             }
         }
@@ -346,29 +299,6 @@ impl Net {
     }
 }
 
-impl Hostile {
-    fn hear(&mut self, frame: &str) {
-        let message = frame.split_once('\n').and_then(|(_, rest)| Json::parse(rest).ok());
-        if let Some(Json::Array(parts)) = message
-            && let Some(Json::String(request)) = parts.first()
-        {
-            self.asked.push_back(request.clone());
-            self.asked.truncate(64);
-        }
-    }
-}
-
 fn hostile_id(at: usize) -> ConnectionId {
     ConnectionId::from(["hostile0", "hostile1"][at])
-}
-
-/// Hashes under ids, `levels` deep.
-fn map(u: &mut Unstructured<'_>, levels: usize) -> String {
-    if levels == 0 {
-        return u.arbitrary::<u32>().unwrap_or(0).to_string();
-    }
-    let entries: Vec<String> = (0..below(u, 3))
-        .map(|_| format!("{}:{}", Json::String(arrange::id(u)).stringify(), map(u, levels - 1)))
-        .collect();
-    format!("{{{}}}", entries.join(","))
 }

@@ -202,7 +202,9 @@ impl Cell {
                 Some(json) => Self::Json(Text::from_wtf8(json)),
                 None => Self::String(text.clone()),
             },
-            Json::Array(_) | Json::Object(_) => Self::RawJson(value.stringify().into()),
+            Json::Array(_) | Json::Object(_) => {
+                Self::RawJson(without_undefined(value).stringify().into())
+            }
         }))
     }
 
@@ -258,6 +260,24 @@ pub(crate) fn stamp_hash(thing: Option<CellRef<'_>>, hlc: Hlc) -> u32 {
     fnv.push(b":");
     hlc.write(&mut fnv);
     fnv.get()
+}
+
+/// TinyBase reads U+FFFC as undefined however deep it stands, and writes an object's text without its undefined entries and
+/// with null for the undefined items of an array.
+fn without_undefined(value: &Json) -> Json {
+    let is_undefined =
+        |value: &Json| matches!(value, Json::String(text) if text.as_wtf8() == UNDEFINED);
+    match value {
+        Json::Array(items) => {
+            let null = |item| if is_undefined(item) { Json::Null } else { without_undefined(item) };
+            Json::Array(items.iter().map(null).collect())
+        }
+        Json::Object(entries) => {
+            let there = entries.iter().filter(|(_, entry)| !is_undefined(entry));
+            Json::Object(there.map(|(id, entry)| (id.clone(), without_undefined(entry))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn from_serde(value: &serde_json::Value) -> Json {
@@ -368,6 +388,17 @@ mod tests {
         assert_eq!(Cell::from_json(&json!("\u{FFFD}x")), Err(CellError::Reserved));
         assert!(Cell::from_json(&json!("x\u{FFFD}")).is_ok());
         assert_eq!(Cell::Number(f64::NAN).check(), Err(CellError::NotFinite));
+    }
+
+    #[test]
+    fn undefined_inside_an_object_that_is_not_encoded_is_left_out() {
+        let json = Json::parse("{\"a\":\"\u{FFFC}\",\"b\":[1,\"\u{FFFC}\",{\"c\":\"\u{FFFC}\"}]}")
+            .unwrap();
+        let cell = Cell::from_wire(&json).unwrap();
+        assert_eq!(cell, Some(Cell::RawJson("{\"b\":[1,null,{}]}".into())));
+        let encoded = Json::String("\u{FFFD}{\"a\":\"\u{FFFC}\"}".into());
+        let cell = Cell::from_wire(&encoded).unwrap();
+        assert_eq!(cell, Some(Cell::Json("{\"a\":\"\u{FFFC}\"}".into())));
     }
 
     #[test]

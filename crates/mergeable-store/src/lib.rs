@@ -116,7 +116,7 @@ pub use relay::Relay;
 pub use saved::LoadError;
 pub use schema::{Allowed, CellSchema, CellType, SchemaError, TablesSchema, ValuesSchema};
 pub use star::{
-    Edit, Effects, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
+    Edit, Effects, Inbound, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
 };
 pub use store::MergeableStore;
 pub use text::{AsText, Text, TextRef};

@@ -65,7 +65,7 @@ impl<V> Map<V> {
         self.list.iter().map(|(id, value)| (id, value))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Text, &mut V)> {
+    pub(crate) fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = (&Text, &mut V)> {
         self.list.iter_mut().map(|(id, value)| (&*id, value))
     }
 

@@ -263,6 +263,12 @@ fn schedule(seed: u64, steps: usize, limits: Limits) {
     for _ in 0..steps {
         net.now += rng.below(3) as u64;
         let at = rng.below(clients);
+        if rng.one_in(8) {
+            net.flush();
+        }
+        if rng.one_in(8) {
+            net.send_backlog();
+        }
         let (table, row, cell) = (IDS[rng.below(2)], IDS[rng.below(3)], IDS[rng.below(3)]);
         match rng.below(20) {
             0 if net.clients[at].connected => net.cut(at),
@@ -307,6 +313,21 @@ fn random_schedules_converge() {
 fn random_schedules_converge_in_fragments() {
     for seed in 1000..1050 {
         schedule(seed, 120, Limits { fragment_bytes: Some(60), ..Limits::default() });
+    }
+}
+
+#[test]
+fn random_schedules_converge_with_broadcasts_in_batches() {
+    for seed in 2000..2200 {
+        schedule(seed, 150, Limits { coalesce: true, ..Limits::default() });
+    }
+}
+
+#[test]
+fn random_schedules_converge_with_answers_that_have_no_room() {
+    for seed in 3000..3200 {
+        let answer_bytes = [1, 60, 200][seed as usize % 3];
+        schedule(seed, 150, Limits { answer_bytes, coalesce: seed % 2 == 0, ..Limits::default() });
     }
 }
 

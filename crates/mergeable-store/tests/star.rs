@@ -9,6 +9,9 @@
 
 mod support;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use mergeable_store::{
     Cell, Changes, ClientId, Close, ConnectionId, Effects, Hlc, Json, Limits, Outgoing, Recipients,
     Star, Target, Writer,
@@ -43,7 +46,7 @@ impl Raw {
 [\"{request}\",0,[0,0]]"
                     )
                 ),
-                Ok(Effects::default())
+                Ok(Effects { equal: vec![id.into()], ..Effects::default() })
             );
         }
         raw
@@ -61,7 +64,11 @@ impl Raw {
 /// What effects send: to whom, and the message.
 fn told(effects: &Effects) -> Vec<(String, Json)> {
     let one = |outgoing: &Outgoing| {
-        let to = outgoing.to.iter().map(ConnectionId::as_str).collect::<Vec<_>>().join(" ");
+        let to = match &outgoing.to {
+            Recipients::One(id) => id.to_string(),
+            Recipients::All { except: None } => "all".to_owned(),
+            Recipients::All { except: Some(id) } => format!("all but {id}"),
+        };
         (to, Json::parse(outgoing.frame.strip_prefix("S\n").unwrap()).unwrap())
     };
     effects.send.iter().map(one).collect()
@@ -69,6 +76,32 @@ fn told(effects: &Effects) -> Vec<(String, Json)> {
 
 fn hlc(ahead_ms: u64, client: &str) -> Hlc {
     Hlc::new(NOW + ahead_ms, 0, ClientId::from_unique_id(client))
+}
+
+/// What loses is told to the policy, whoever wins it; and hashes can be asked for.
+#[test]
+fn edits_that_lose_are_told_and_hashes_are_asked_for() {
+    let mut raw = Raw::new(Limits::default());
+    let lost = Rc::new(RefCell::new(Vec::new()));
+    let told_lost = lost.clone();
+    raw.rule.lost = Box::new(move |edit, there| {
+        told_lost.borrow_mut().push((edit.writer.clone(), edit.hlc, there));
+    });
+    let (early, late) = (hlc(1, "X"), hlc(2, "Y"));
+    raw.say("Y", &diff("c", 2.0, late));
+    raw.say("X", &diff("c", 1.0, early));
+    // The same once more changes nothing, and loses nothing.
+    raw.say("Y", &diff("c", 2.0, late));
+    assert_eq!(*lost.borrow(), [("X".into(), early, late)]);
+
+    let asked = raw.star.ask_hashes(NOW, &"X".into(), &mut raw.rng);
+    let request = told(&asked)[0].1.items()[0].str().to_owned();
+    let again = raw.star.ask_hashes(NOW, &"X".into(), &mut raw.rng);
+    assert_eq!(again, Effects::default(), "it is being asked");
+    let hashes = raw.star.store().hashes();
+    let answer = format!("S\n[\"{request}\",0,[{},{}]]", hashes.tables, hashes.values);
+    let equal = Effects { equal: vec!["X".into()], ..Effects::default() };
+    assert_eq!(raw.send("X", &answer), Ok(equal));
 }
 
 /// A ContentDiff of one cell of row r in table t.
@@ -181,7 +214,7 @@ fn what_a_client_writes_reaches_the_others_only_and_in_one_frame() {
     let _ = raw.star.connect(NOW, "Z".into(), &mut raw.rng);
     let effects = raw.send("X", &diff("c", 1.0, hlc(0, "x"))).unwrap();
     let [outgoing] = effects.send.as_slice() else { panic!("{effects:?}") };
-    assert_eq!(outgoing.to, Recipients::Many([ConnectionId::from("Y"), "Z".into()].into()));
+    assert_eq!(outgoing.to, Recipients::All { except: Some("X".into()) });
     let [change] = effects.changed.as_slice() else { panic!("{effects:?}") };
     assert_eq!((change.new.clone(), change.hlc), (Some(Cell::from(1)), hlc(0, "x")));
     assert_eq!(change.by, Writer::Connection("X".into()));
@@ -288,7 +321,7 @@ fn another_content_under_a_stamp_that_is_taken_is_refused() {
     let effects = raw.send("Y", &diff("c", 2.0, hlc(0, "x"))).unwrap();
     assert_eq!(effects.refused.len(), 1);
     let recipients: Vec<_> = told(&effects).into_iter().map(|(to, _)| to).collect();
-    assert_eq!(recipients, ["Y", "X"]);
+    assert_eq!(recipients, ["Y", "all but Y"]);
     let (kept, stamp) = raw.star.store().stamp("t", "r", "c").unwrap();
     assert_eq!(kept, Some(Cell::from(1)));
     assert!(stamp > hlc(0, "x"));
@@ -412,18 +445,122 @@ fn long_messages_go_in_fragments_when_so_configured() {
     assert!((40..=48).contains(&longest), "{longest} bytes");
 }
 
-#[test]
-fn more_than_a_frame_can_hold_closes_the_connection_that_would_need_it() {
-    let mut raw = Raw::new(Limits::default());
+/// A cell of 9 MiB in each of two rows.
+fn two_long_rows(raw: &mut Raw) {
     let half = "x".repeat(9 << 20);
     for row in ["a", "b"] {
-        // Each is sent on its own; only an answer with both is too large.
         let frame = diff("c", 0.0, hlc(0, "x"))
             .replace("\"r\"", &format!("\"{row}\""))
             .replace("[0,", &format!("[\"{half}\","));
         let _ = raw.send("X", &frame).unwrap();
     }
-    let effects = raw.send("Y", "S\n[null,4,{}]").unwrap();
-    assert_eq!((effects.send.len(), effects.close), (0, vec![("Y".into(), Close::TOO_LARGE)]));
-    assert_eq!(raw.star.connections().len(), 1);
+}
+
+#[test]
+fn what_an_answer_has_no_room_for_follows_in_diffs() {
+    let mut raw = Raw::new(Limits::default());
+    two_long_rows(&mut raw);
+    let _ = raw.send("X", &diff("c", 1.0, hlc(0, "x"))).unwrap();
+    let mut together = store("together");
+    let answer = raw.say("Y", "S\n[null,4,{}]");
+    assert_eq!(answer[0].1.stringify(), "[null,0,[[{}],{}]]", "the first row is too long for it");
+    assert_eq!(raw.star.backlogged().count(), 0, "Y may still be loading");
+    // The client has loaded, and tells so by its hashes.
+    assert!(raw.say("Y", "\n[\"abcdefghijk\",2,[0,0]]").is_empty(), "no use in asking it now");
+    let mut numbers = Vec::new();
+    while raw.star.backlogged().next().is_some() {
+        assert!(raw.star.send_backlog(raw.now, &mut raw.rng, |id| *id == "X".into()).is_empty());
+        for (to, message) in told(&raw.star.send_backlog(raw.now, &mut raw.rng, |_| true)) {
+            assert_eq!(to, "Y");
+            numbers.push(message.items()[1].uint());
+            if numbers.last() == Some(&3) {
+                let changes = Changes::from_json(&message.items()[2].stringify()).unwrap();
+                together.merge(NOW, &changes).unwrap();
+            }
+        }
+    }
+    // Then both look again.
+    assert_eq!(numbers, [3, 3, 3, 2, 1]);
+    assert_eq!(together.hashes(), raw.star.store().hashes());
+    // Nothing is left behind.
+    let effects = raw.star.send_backlog(raw.now, &mut raw.rng, |_| true);
+    assert!(effects.is_empty());
+}
+
+#[test]
+fn a_client_that_tells_no_hashes_is_sent_the_rest_all_the_same() {
+    let mut raw = Raw::new(Limits::default());
+    two_long_rows(&mut raw);
+    raw.say("Y", "S\n[null,4,{}]");
+    raw.now = raw.star.next_deadline().unwrap();
+    let _ = raw.star.tick(raw.now, &mut raw.rng);
+    assert_eq!(raw.star.backlogged().collect::<Vec<_>>(), [&ConnectionId::from("Y")]);
+    raw.star.disconnect(&"Y".into());
+    assert_eq!(raw.star.backlogged().count(), 0);
+}
+
+#[test]
+fn a_new_client_gets_a_large_store_in_bits() {
+    let mut net = Net::new(2, Limits { answer_bytes: 4096, ..Limits::default() }, 9);
+    for row in 0..400 {
+        net.write("t", &format!("row {row}"), "c", f64::from(row));
+    }
+    net.connect(0);
+    net.edit(0, "t", "offline", "c", Some(1.0));
+    net.settle();
+    net.assert_converged_with(0);
+    let longest = net.seen.send.iter().map(|outgoing| outgoing.frame.len()).max().unwrap();
+    assert!(longest < 300 << 10, "{longest} bytes");
+    let answers = net.seen.send.iter().filter(|outgoing| outgoing.frame.contains(",0,[[{"));
+    assert!(answers.clone().all(|answer| answer.frame.len() < 8192));
+    assert!(answers.count() > 0);
+}
+
+#[test]
+fn what_many_wrote_leaves_in_one_frame_when_it_is_flushed() {
+    let mut raw = Raw::new(Limits { coalesce: true, ..Limits::default() });
+    let _ = raw.star.connect(NOW, "Z".into(), &mut raw.rng);
+    for (at, writer) in ["X", "Y", "X"].into_iter().enumerate() {
+        let effects = raw.send(writer, &diff("c", at as f64, hlc(at as u64, writer))).unwrap();
+        assert_eq!((effects.send.len(), effects.changed.len()), (0, 1));
+    }
+    let flushed = told(&raw.star.flush(raw.now, &mut raw.rng));
+    let [(to, message)] = flushed.as_slice() else { panic!("{flushed:?}") };
+    assert_eq!(to, "all");
+    let mut newest = Changes::new();
+    newest.set_cell("t", "r", "c", Some(2.0.into()), hlc(2, "X"));
+    assert_eq!(Changes::from_json(&message.items()[2].stringify()), Ok(newest));
+    assert!(raw.star.flush(raw.now, &mut raw.rng).is_empty(), "once");
+    // What one alone wrote is not sent back to it.
+    let _ = raw.send("Y", &diff("d", 1.0, hlc(3, "Y"))).unwrap();
+    assert_eq!(told(&raw.star.flush(raw.now, &mut raw.rng))[0].0, "all but Y");
+}
+
+#[test]
+fn hashes_are_told_behind_the_content_that_they_speak_of() {
+    let mut raw = Raw::new(Limits { coalesce: true, ..Limits::default() });
+    let _ = raw.send("X", &diff("c", 1.0, hlc(0, "X"))).unwrap();
+    let told = raw.say("Y", "\n[null,1,\"\"]");
+    let [(first, diff), (second, hashes)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((first.as_str(), second.as_str()), ("all but X", "Y"));
+    assert_eq!((diff.items()[1].uint(), hashes.items()[1].uint()), (3, 0));
+    assert_eq!(hashes.items()[2].hashes(), raw.star.store().hashes());
+}
+
+#[test]
+fn a_long_broadcast_goes_in_several_frames() {
+    let mut raw = Raw::new(Limits { coalesce: true, ..Limits::default() });
+    let text = "x".repeat(300 << 10);
+    for (at, cell) in ["a", "b", "c", "d", "e", "f", "g"].into_iter().enumerate() {
+        let frame = diff(cell, 0.0, hlc(at as u64, "X")).replace("[0,", &format!("[\"{text}\","));
+        let _ = raw.send("X", &frame).unwrap();
+    }
+    let effects = raw.star.flush(raw.now, &mut raw.rng);
+    assert!(effects.send.iter().all(|outgoing| outgoing.frame.len() < 1 << 20));
+    let mut together = store("together");
+    for (_, message) in told(&effects) {
+        let changes = Changes::from_json(&message.items()[2].stringify()).unwrap();
+        together.merge(NOW, &changes).unwrap();
+    }
+    assert_eq!(together.hashes(), raw.star.store().hashes());
 }

@@ -10,17 +10,12 @@ export class Counts {
     return this.#counts.get(what) ?? 0;
   }
 
-  addAll(other: Counts): void {
-    for (const [what, count] of other.#counts) this.add(what, count);
-  }
-
   /** Those of `wanted` that never happened. */
   missing(wanted: readonly string[]): string[] {
     return wanted.filter((what) => this.get(what) === 0);
   }
 
-  lines(prefix: string): string[] {
-    const entries = [...this.#counts].filter(([what]) => what.startsWith(prefix)).sort(([a], [b]) => (a < b ? -1 : 1));
-    return entries.map(([what, count]) => `${String(count).padStart(9)}  ${what}`);
+  lines(): string[] {
+    return [...this.#counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([what, count]) => `${String(count).padStart(9)}  ${what}`);
   }
 }

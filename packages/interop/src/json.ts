@@ -26,11 +26,16 @@ export const withUndefined = (thing: unknown): unknown => {
 };
 
 /** The text of a schedule or command. */
-export const toText = (value: unknown, indent?: number): string =>
-  JSON.stringify(value, (_key, item: unknown) => (Object.is(item, -0) ? MINUS_ZERO : item), indent).replaceAll(
-    `"${MINUS_ZERO}"`,
-    '-0',
-  );
+export const toText = (value: unknown, indent?: number): string => {
+  if (!hasMinusZero(value)) return JSON.stringify(value, undefined, indent);
+  const marked = JSON.stringify(value, (_key, item: unknown) => (Object.is(item, -0) ? MINUS_ZERO : item), indent);
+  return marked.replaceAll(`"${MINUS_ZERO}"`, '-0');
+};
+
+const hasMinusZero = (value: unknown): boolean => {
+  if (typeof value !== 'object' || value === null) return Object.is(value, -0);
+  return (Array.isArray(value) ? value : Object.values(value)).some(hasMinusZero);
+};
 
 /** An object of these entries, in which `__proto__` is a key like others. */
 export const objectOf = <V>(entries: readonly (readonly [string, V])[]): { [key: string]: V } =>

@@ -4,11 +4,14 @@ import { isDeepStrictEqual } from 'node:util';
 
 import type { Counts } from './counts.js';
 import { type Driver, DriverError } from './driver.js';
+import { makeNetSchedule } from './net/generate.js';
+import { runNet } from './net/run.js';
+import type { NetSchedule } from './net/schedule.js';
 import { makeStoreSchedule } from './store/generate.js';
 import { runStores } from './store/run.js';
 import type { Outcome, StoreSchedule } from './store/schedule.js';
 
-export type Schedule = StoreSchedule;
+export type Schedule = StoreSchedule | NetSchedule;
 export type Kind = Schedule['kind'];
 
 /** Where TinyBase and this project part. */
@@ -19,7 +22,8 @@ export interface Disagreement {
   rust: unknown;
 }
 
-export const makeSchedule = (_kind: Kind, seed: number): Schedule => makeStoreSchedule(seed);
+export const makeSchedule = (kind: Kind, seed: number): Schedule =>
+  kind === 'store' ? makeStoreSchedule(seed) : makeNetSchedule(seed);
 
 /** Runs a schedule on both sides; the first step at which they disagree. */
 export const runSchedule = async (
@@ -27,15 +31,25 @@ export const runSchedule = async (
   schedule: Schedule,
   counts?: Counts,
 ): Promise<Disagreement | undefined> => {
-  const { stores, steps } = schedule;
-  const answer = driver.call({ store: { stores, steps } }).catch((error: unknown) => error);
-  const tinybase = runStores(schedule, counts);
-  const rust = await answer;
-  if (rust instanceof DriverError) {
-    return { step: steps.length - 1, what: 'the driver failed', tinybase: null, rust: rust.message };
+  try {
+    return await (schedule.kind === 'store' ? compareStores : runNet)(driver, schedule as never, counts);
+  } catch (error) {
+    if (!(error instanceof DriverError)) throw error;
+    return { step: schedule.steps.length - 1, what: DRIVER_FAILED, tinybase: null, rust: error.message };
   }
-  if (rust instanceof Error) throw rust;
-  return firstDifference(tinybase, rust as Outcome[]);
+};
+
+export const DRIVER_FAILED = 'the driver failed';
+
+const compareStores = async (
+  driver: Driver,
+  schedule: StoreSchedule,
+  counts?: Counts,
+): Promise<Disagreement | undefined> => {
+  const { stores, steps } = schedule;
+  const rust = driver.call({ store: { stores, steps } });
+  rust.catch(() => undefined);
+  return firstDifference(runStores(schedule, counts), (await rust) as Outcome[]);
 };
 
 const firstDifference = (tinybase: Outcome[], rust: Outcome[]): Disagreement | undefined => {

@@ -54,7 +54,7 @@ const simplify = async <S extends Steps>(best: () => S, attempt: Attempt<S>): Pr
 type Path = (string | number)[];
 
 /** Parts that a schedule needs as they are. */
-const FIXED = new Set(['kind', 'seed', 'mode', 'topology']);
+const FIXED = new Set(['kind', 'seed', 'server', 'clients']);
 
 const places = (value: Json, path: Path = []): Path[] => {
   const children = Array.isArray(value)
@@ -68,7 +68,7 @@ const places = (value: Json, path: Path = []): Path[] => {
 };
 
 /** Lists that may be shorter, and what holds entries that may be absent; all else keeps its form. */
-const LISTS = new Set<string | number>(['steps', 'ops']);
+const LISTS = new Set<string | number>(['steps', 'ops', 'move']);
 const OPEN = new Set<string | number>(['ops', 'body', 'content']);
 
 const isRemovable = (value: Json, path: Path): boolean => {
@@ -82,7 +82,8 @@ const variants = (value: Json, path: Path): Json[] => {
   if (there === undefined) return [];
   const plainer: Json[] = [];
   if (typeof there === 'number' && there !== 0) plainer.push(0, Math.trunc(there / 2));
-  if (typeof there === 'string' && there.length > 1) plainer.push('a');
+  const isWord = path.some((key) => OPEN.has(key) || key === 'uniqueId');
+  if (isWord && typeof there === 'string' && there.length > 1) plainer.push('a');
   if (there === true) plainer.push(false);
   const changed = plainer.filter((other) => other !== there).map((other) => replaced(value, path, other));
   return [...(isRemovable(value, path) ? [replaced(value, path, undefined)] : []), ...changed];

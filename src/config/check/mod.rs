@@ -1,5 +1,6 @@
 //! From raw to validated settings: every check, and all that it finds.
 
+mod indexes;
 mod queries;
 mod resources;
 mod rows;

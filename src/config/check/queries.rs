@@ -33,10 +33,15 @@ impl Checker<'_> {
         let sort =
             self.sort(&key.field("sort"), raw.sort.unwrap_or_default(), id, cells, &mut params);
         let page = raw.page.map(|page| self.page(&key.field("page"), page, &mut params));
+        let filters: Option<Vec<FilterSpec>> = filters.into_iter().collect();
+        let (filters, sort) = (filters?, sort?);
+        let indexes = raw.indexes.unwrap_or_default();
+        let indexes = self.indexes(&key.field("indexes"), indexes, (&filters, &sort), cells);
         Some(QuerySurface {
-            filters: filters.into_iter().collect::<Option<_>>()?,
-            sort: sort?,
+            filters,
+            sort,
             page: page.map_or(Some(None), |page| page.map(Some))?,
+            indexes: indexes?,
         })
     }
 
@@ -99,7 +104,7 @@ impl Checker<'_> {
         })
     }
 
-    fn sortable(&mut self, key: &Key, name: &str, cells: &Cells<'_>) -> Option<CellId> {
+    pub(super) fn sortable(&mut self, key: &Key, name: &str, cells: &Cells<'_>) -> Option<CellId> {
         let spec = self.known(key, name, cells)?;
         if spec.kind == CellType::Json {
             self.report(key, format!("cells.{name} is json, which has no order"));
@@ -137,7 +142,17 @@ impl Checker<'_> {
         cells: &Cells<'_>,
     ) -> Option<Option<Vec<SortKey>>> {
         let Some(text) = value else { return Some(None) };
-        let keys = parse_sort(&text, |name| !name.is_empty());
+        self.sort_keys(key, &text, cells).map(Some)
+    }
+
+    /// A sort as in `-createdAt,name`.
+    pub(super) fn sort_keys(
+        &mut self,
+        key: &Key,
+        text: &str,
+        cells: &Cells<'_>,
+    ) -> Option<Vec<SortKey>> {
+        let keys = parse_sort(text, |name| !name.is_empty());
         let keys = self.accept(
             key,
             keys.map_err(|part| {
@@ -149,7 +164,7 @@ impl Checker<'_> {
         for sort_key in &keys {
             self.sortable(key, &sort_key.cell, cells)?;
         }
-        Some(Some(keys))
+        Some(keys)
     }
 
     fn page(&mut self, key: &Key, raw: raw::Page, params: &mut Params) -> Option<PageSpec> {

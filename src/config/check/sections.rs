@@ -23,7 +23,7 @@ impl Checker<'_> {
         let storage = self.storage(raw.storage.unwrap_or_default());
         let identity = self.identity(raw.identity.unwrap_or_default(), server.as_ref());
         let flags = self.flags(raw.flags.unwrap_or_default());
-        let sync = Sync { durability: raw.sync.unwrap_or_default().durability.unwrap_or_default() };
+        let sync = self.sync(raw.sync.unwrap_or_default());
         let compare = self.compare(raw.compare.unwrap_or_default());
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
         let resources = self.resources(raw.resource.unwrap_or_default(), server.as_ref());
@@ -39,6 +39,18 @@ impl Checker<'_> {
             outbox,
             resources: resources?,
         })
+    }
+
+    /// Relaxed durability is for paths whose clients all have the same right to write (design §5). No key
+    /// gives one role less than another: whoever may connect to a path may write its mapped cells. So
+    /// there is nothing to refuse here yet; a key that tells roles apart has to be checked against it.
+    fn sync(&mut self, raw: raw::Sync) -> Sync {
+        let key = Key::of("sync").field("idle_unload_s");
+        let idle_unload_s = self.number(&key, raw.idle_unload_s, 300, (1, 24 * 60 * 60));
+        Sync {
+            durability: raw.durability.unwrap_or_default(),
+            idle_unload: Duration::from_secs(idle_unload_s),
+        }
     }
 
     fn server(&mut self, raw: raw::Server) -> Option<Server> {

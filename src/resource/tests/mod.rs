@@ -1,5 +1,6 @@
 //! The whole of a resource, as the example configuration describes it.
 
+mod indexes;
 mod lists;
 mod routing;
 mod rows;

@@ -178,12 +178,23 @@ async fn containers(
     Ok(chunk)
 }
 
-/// All generations that have records.
+/// The generations of a path, or of all.
 pub(super) async fn generations(
     work: &mut Work<'_>,
+    of: Option<PathId>,
 ) -> Result<Vec<StoredGeneration>, StorageError> {
-    let sql = "SELECT path, generation, standing FROM crossfade_paths ORDER BY path, generation";
-    work.query(sql, Vec::new(), |row| {
+    let (sql, params) = match of {
+        None => (
+            "SELECT path, generation, standing FROM crossfade_paths ORDER BY path, generation",
+            Vec::new(),
+        ),
+        Some(path) => (
+            "SELECT path, generation, standing FROM crossfade_paths WHERE path = ?1
+             ORDER BY generation",
+            vec![path.as_str().into()],
+        ),
+    };
+    work.query(sql, params, |row| {
         let generation = u32::try_from(row.get::<i64>(1)?).ok().and_then(Generation::new);
         let damaged = || StorageError::Damaged {
             what: "generation",

@@ -10,14 +10,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::clock::{SystemClock, SystemEntropy};
+use crate::clock::{Clock, SharedClock, SystemClock, SystemEntropy};
 use crate::identity::Secret;
 use crate::migration::{PathId, ResourceName};
 use crate::resource::{
     CellSpec, CellType, Collation, CompareRules, CreateMode, Envelope, Nulls, PathTemplate,
     QuerySurface, Resource, Route, Routes, Schema, SortSpec,
 };
-use crate::storage::{Actor, MemoryStorage};
+use crate::storage::{Actor, MemoryStorage, Op, Storage};
 use crate::sync::server::{Admission, Admitted, NotAdmitted, SyncServer};
 use crate::sync::{CloseReason, MappedTables, PathRegistry, RegistrySettings, Writer};
 
@@ -65,6 +65,7 @@ fn users() -> Resource {
                 nulls: Nulls::default(),
             },
             page: None,
+            indexes: Vec::new(),
         },
         compare: CompareRules::default(),
     }
@@ -98,6 +99,7 @@ impl Admission for Door {
 
 struct TestServer {
     url: Uri,
+    storage: MemoryStorage,
     registry: PathRegistry,
     door: Arc<Door>,
     task: JoinHandle<()>,
@@ -105,12 +107,19 @@ struct TestServer {
 
 impl TestServer {
     async fn start() -> Self {
+        Self::with_clock(Arc::new(SystemClock)).await
+    }
+
+    async fn with_clock(clock: SharedClock) -> Self {
+        let storage = MemoryStorage::default();
         let registry = PathRegistry::new(RegistrySettings {
-            storage: Arc::new(MemoryStorage::default()),
+            storage: Arc::new(storage.clone()),
             tables: Arc::new(MappedTables::new(&[Arc::new(users())])),
-            clock: Arc::new(SystemClock),
+            clock,
             entropy: Arc::new(SystemEntropy),
             unique_id: "server".into(),
+            durability: crate::config::Durability::Committed,
+            idle_unload: Duration::from_secs(300),
         });
         let door = Arc::new(Door::default());
         let sync = SyncServer::new(registry.clone(), door.clone(), Arc::new(SystemClock));
@@ -127,7 +136,7 @@ impl TestServer {
             .route("/sync/{*path}", axum::routing::get(upgrade))
             .with_state(sync);
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, registry, door, task }
+        Self { url, storage, registry, door, task }
     }
 
     fn settings(&self, id: &str) -> ClientSettings {
@@ -374,4 +383,72 @@ async fn an_address_where_nobody_listens_is_told() {
     guard("told", waiting).await;
     assert!(told.starts_with("the sync server cannot be reached"), "{told}");
     assert!(!told.contains("secret"));
+}
+
+/// A clock that is ahead of the clients', so that what they delete is old at once.
+#[derive(Debug)]
+struct Ahead(u64);
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms() + self.0
+    }
+}
+
+#[tokio::test]
+async fn a_late_client_brings_what_it_made_and_nothing_that_was_deleted() {
+    let server = TestServer::with_clock(Arc::new(Ahead(3_600_000))).await;
+    let (alice, bob) = (server.client("alice"), server.client("bob"));
+    set(&alice, "gone", "name", "Gone");
+    set(&alice, "r1", "name", "Ada");
+    converged(&[&alice, &bob]).await;
+    alice.go_offline().await;
+    bob.edit(|tx| tx.del_row("users", "gone")).unwrap();
+    guard("the deletion", bob.wait_acknowledged()).await;
+    bob.go_offline().await;
+    // Legacy has heard of all of it: what is owed would keep its tombstone.
+    let owed = server.storage.outbox_summary(100).await.unwrap().entries;
+    let settled = owed.iter().map(|entry| Op::Settle(entry.seq)).collect();
+    server.storage.commit(settled).await.unwrap();
+    let rebuilt = guard("rebuilt", server.registry.rebuild(&PathId::new("team").unwrap())).await;
+    assert_eq!(rebuilt.unwrap().tombstones_dropped, 1);
+
+    // She still has the row whose tombstone is gone, and two edits that nobody knows.
+    assert!(alice.read(|s| s.has_row("users", "gone")));
+    set(&alice, "r1", "age", 36);
+    set(&alice, "r2", "name", "Late");
+    alice.go_online();
+    let rebuilt = CloseReason::rebuilt();
+    let closed = |status: &Status| matches!(status, Status::Waiting(Lost::Closed { code, .. }) if *code == rebuilt.code);
+    guard("closed with 4005", alice.wait_status(closed)).await;
+
+    let mut settings = server.settings("carol");
+    settings.url = format!("{}@2", server.url).parse().unwrap();
+    let carol = SyncClient::connect(settings);
+    guard("the late row", carol.wait_until(|s| s.has_row("users", "r2"))).await;
+    converged(&[&carol]).await;
+    carol.read(|s| {
+        assert_eq!(s.get_cell("users", "r1", "age"), Some(CellRef::Number(36.0)));
+        assert!(!s.has_row("users", "gone"), "what was deleted came back");
+        assert!(s.stamp("users", "gone", "name").is_none());
+    });
+}
+
+#[tokio::test]
+async fn a_client_of_a_generation_before_is_closed_with_a_code_of_its_own() {
+    let server = TestServer::start().await;
+    let alice = server.client("alice");
+    set(&alice, "r1", "name", "Ada");
+    converged(&[&alice]).await;
+    let team = PathId::new("team").unwrap();
+    guard("rebuilt", server.registry.rebuild(&team)).await.unwrap();
+    let code = |wanted: u16| move |status: &Status| matches!(status, Status::Waiting(Lost::Closed { code, .. }) if *code == wanted);
+    guard("closed with 4005", alice.wait_status(code(4005))).await;
+
+    // By the name that the path has now, an empty client finds what was there.
+    let mut settings = server.settings("alice anew");
+    settings.url = format!("{}@2", server.url).parse().unwrap();
+    let anew = SyncClient::connect(settings);
+    guard("the row", anew.wait_until(|s| s.has_row("users", "r1"))).await;
+    converged(&[&anew]).await;
 }

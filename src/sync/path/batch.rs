@@ -23,7 +23,7 @@ pub(super) struct Batch {
     after: Vec<AfterCommit>,
     /// Bases that this batch changes: storage does not have them yet.
     bases: HashMap<RowKey, Option<RowCells>>,
-    pub(super) owes: bool,
+    owes: bool,
 }
 
 impl Batch {
@@ -72,10 +72,28 @@ impl Batch {
         self.after.push(Box::new(after));
     }
 
-    /// Splits the batch into what is kept first and what leaves afterwards.
-    pub(super) fn split(self) -> (Transaction, Departures) {
-        let Self { ops, sends, closes, after, .. } = self;
-        (ops, Departures { sends, closes, after })
+    /// Changes to keep.
+    pub(super) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether there is nothing to keep, to send or to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+            && self.sends.is_empty()
+            && self.closes.is_empty()
+            && self.after.is_empty()
+    }
+
+    /// The frames, to be sent before what they tell is durable.
+    pub(super) fn take_sends(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.sends)
+    }
+
+    /// Splits the batch into what is kept first, what leaves afterwards, and the bases that it changes.
+    pub(super) fn split(self) -> (Transaction, Departures, HashMap<RowKey, Option<RowCells>>) {
+        let Self { ops, sends, closes, after, bases, owes } = self;
+        (ops, Departures { sends, closes, after, owes }, bases)
     }
 }
 
@@ -84,4 +102,6 @@ pub(super) struct Departures {
     pub(super) sends: Vec<Outgoing>,
     pub(super) closes: Vec<(ConnectionId, CloseReason)>,
     pub(super) after: Vec<AfterCommit>,
+    /// Whether it owes something to legacy.
+    pub(super) owes: bool,
 }

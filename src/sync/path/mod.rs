@@ -1,13 +1,16 @@
 //! One path: a store, its connections, and the task that owns both.
 //!
-//! Everything that happens to a path goes through its task, one command after the other, in batches:
-//! what a batch changed is committed first, and only then do frames, answers and hashes leave. So
-//! nothing that a client was told can be lost by a kill.
+//! Everything that happens to a path goes through its task, one command after the other, in batches: what
+//! has come while the last batch was committed is the next one. What a batch changed is committed first,
+//! and only then do frames, answers and hashes leave, one frame with all of its changes for everybody. So
+//! nothing that a client was told can be lost by a kill (relaxed durability gives that up: frames leave
+//! first, the commit follows at once).
 
 mod answer;
 mod batch;
 mod delivery;
 mod gone;
+mod indexes;
 mod owed;
 mod records;
 mod sink;
@@ -15,21 +18,26 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub use delivery::{Outcome, Prepared, Settled};
+pub use indexes::{PathIndexes, PathView};
+pub(super) use records::load;
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, Outbound, client_channel};
-pub(super) use task::{PathContext, spawn};
+pub(super) use task::{MAX_AHEAD_MS, PathContext, spawn};
 
 use std::sync::Arc;
 
-use mergeable_store::{ConnectionId, ContentHashes, MergeableStore};
-use tokio::sync::{mpsc, oneshot};
+use mergeable_store::{ClientId, ConnectionId, ContentHashes, Inbound, MergeableStore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::policy::Writer;
+use super::vectors::{Conflict, Folded, Lag, SeenWriter};
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::Seq;
 
 /// Commands that may wait for a path; the next sender waits for a place (back-pressure on sockets).
-const QUEUE: usize = 256;
+const QUEUE: usize = 1024;
+/// Bytes of frames that may wait for a path; the next frame waits for a place.
+const QUEUE_BYTES: u32 = 32 << 20;
 
 /// Why a path did not do what it was told.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,9 +56,8 @@ pub enum PathError {
     UnknownResource(ResourceName),
 }
 
-/// A reader of the store, run by the path's task; what it gives back hands over the answer.
-type Reader = Box<dyn FnOnce(&MergeableStore) -> HandOver + Send>;
-type HandOver = Box<dyn FnOnce() + Send>;
+/// A reader of the store, run by the path's task; it hands over its answer itself.
+type Reader = Box<dyn FnOnce(PathView<'_>) + Send>;
 
 enum Command {
     Connect {
@@ -60,8 +67,21 @@ enum Command {
         drain: bool,
     },
     Disconnect(ConnectionId),
-    Frame(ConnectionId, String),
+    Frame {
+        from: ConnectionId,
+        frame: Inbound,
+        /// Its bytes' place in the queue.
+        place: OwnedSemaphorePermit,
+    },
     Drain,
+    Retire(oneshot::Sender<Result<bool, PathError>>),
+    AskHashes,
+    Report {
+        writers: usize,
+        reply: oneshot::Sender<Result<PathReport, PathError>>,
+    },
+    Settled(oneshot::Sender<Result<(), PathError>>),
+    Unload,
     Read(Reader),
     Apply {
         resource: ResourceName,
@@ -85,26 +105,76 @@ enum Command {
     Close(CloseReason),
 }
 
-/// A path that is in memory.
+/// What is told of a path that is in memory (see [`Vectors`](super::vectors::Vectors)).
 #[derive(Debug, Clone)]
-pub struct PathHandle {
+pub struct PathReport {
+    /// The store's hashes.
+    pub hashes: ContentHashes,
+    /// Its writers, latest first.
+    pub writers: Vec<(ClientId, SeenWriter)>,
+    /// How many there are that are told apart.
+    pub writer_count: usize,
+    /// Those that are not.
+    pub folded: Folded,
+    /// What each connection is known to have, the one that lacks most first.
+    pub connections: Vec<Lag>,
+    /// The latest conflicts, earliest first.
+    pub conflicts: Vec<Conflict>,
+    /// How many there were since the path was loaded.
+    pub conflicts_ever: u64,
+}
+
+impl Command {
+    /// Bytes of the frame that it brings.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Frame { place, .. } => place.num_permits(),
+            _ => 0,
+        }
+    }
+}
+
+/// A path that is in memory, and stays there while somebody holds this.
+#[derive(Debug, Clone)]
+pub struct PathHandle(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     path: PathId,
     commands: mpsc::Sender<Command>,
+    /// Room for the bytes of frames that wait.
+    room: Arc<Semaphore>,
 }
 
 impl PathHandle {
+    fn new(path: PathId, commands: mpsc::Sender<Command>) -> Self {
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
+        Self(Arc::new(Inner { path, commands, room }))
+    }
+
     /// Which path it is.
     #[must_use]
     pub fn path(&self) -> &PathId {
-        &self.path
+        &self.0.path
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.commands.is_closed()
+        self.0.commands.is_closed()
+    }
+
+    /// Whether this is the only handle.
+    pub(super) fn is_unheld(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// Asks the path to leave memory if nothing needs it; not heard while it is busy.
+    pub(super) fn suggest_unload(&self) {
+        // A path with a full queue is in use.
+        let _ = self.0.commands.try_send(Command::Unload);
     }
 
     async fn tell(&self, command: Command) -> Result<(), PathError> {
-        self.commands.send(command).await.map_err(|_| PathError::Gone)
+        self.0.commands.send(command).await.map_err(|_| PathError::Gone)
     }
 
     async fn ask<T>(
@@ -138,12 +208,25 @@ impl PathHandle {
         self.tell(Command::Disconnect(client)).await
     }
 
-    /// A frame from a connection.
+    /// A frame from a connection. It is read here, by the connection's own task, so that the path's task
+    /// only has to merge; and it waits while too much is waiting already.
     ///
     /// # Errors
     /// [`PathError::Gone`] if the path was just dropped.
-    pub async fn frame(&self, client: ConnectionId, text: String) -> Result<(), PathError> {
-        self.tell(Command::Frame(client, text)).await
+    pub async fn frame(&self, from: ConnectionId, text: &str) -> Result<(), PathError> {
+        let bytes = u32::try_from(text.len()).unwrap_or(u32::MAX).clamp(1, QUEUE_BYTES);
+        let room = self.0.room.clone().acquire_many_owned(bytes);
+        let place = room.await.map_err(|_| PathError::Gone)?;
+        let frame = Inbound::read(text);
+        self.tell(Command::Frame { from, frame, place }).await
+    }
+
+    /// Waits until all that was sent before is merged and durable.
+    ///
+    /// # Errors
+    /// [`PathError`] if it could not be kept.
+    pub async fn settled(&self) -> Result<(), PathError> {
+        self.ask(Command::Settled).await
     }
 
     /// Drains all connections: takes what they still have, then closes each (design rule 7).
@@ -154,6 +237,36 @@ impl PathHandle {
         self.tell(Command::Drain).await
     }
 
+    /// Ends the path's task if it has no connection, and gives `true`: then nothing writes the path any
+    /// more. Otherwise its connections are being drained: ask again.
+    ///
+    /// # Errors
+    /// [`PathError`] if the task has ended by itself.
+    pub(super) async fn retire(&self) -> Result<bool, PathError> {
+        self.ask(Command::Retire).await
+    }
+
+    /// Asks connections for their hashes of which it is not known that they have everything.
+    ///
+    /// # Errors
+    /// [`PathError::Gone`] if the path was just dropped.
+    pub async fn ask_hashes(&self) -> Result<(), PathError> {
+        self.tell(Command::AskHashes).await
+    }
+
+    /// What is told of the path, with at most so many of its writers.
+    ///
+    /// # Errors
+    /// [`PathError::Gone`] if the path was just dropped.
+    pub async fn report(&self, writers: usize) -> Result<PathReport, PathError> {
+        self.ask(|reply| Command::Report { writers, reply }).await
+    }
+
+    /// Whether both are handles of one task.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Closes all connections.
     ///
     /// # Errors
@@ -162,7 +275,8 @@ impl PathHandle {
         self.tell(Command::Close(reason)).await
     }
 
-    /// Reads the store, as it is committed.
+    /// Reads the store, as it is committed; with relaxed durability, as it is merged. It does not wait for
+    /// what was sent before it and is not yet merged.
     ///
     /// # Errors
     /// [`PathError::Gone`] if the path was dropped before it was read.
@@ -170,13 +284,23 @@ impl PathHandle {
         &self,
         reader: impl FnOnce(&MergeableStore) -> T + Send + 'static,
     ) -> Result<T, PathError> {
+        self.view(|path| reader(path.store)).await
+    }
+
+    /// Reads the store and its indexes, as they are committed.
+    ///
+    /// # Errors
+    /// As [`PathHandle::read`].
+    pub async fn view<T: Send + 'static>(
+        &self,
+        reader: impl FnOnce(PathView<'_>) -> T + Send + 'static,
+    ) -> Result<T, PathError> {
         self.ask(|reply| {
-            Command::Read(Box::new(move |store| {
-                let answer = reader(store);
-                Box::new(move || {
-                    // A reader that went away does not want the answer any more.
-                    let _ = reply.send(Ok(answer));
-                })
+            Command::Read(Box::new(move |path| {
+                // A reader that went away does not want the answer any more.
+                if !reply.is_closed() {
+                    let _ = reply.send(Ok(reader(path)));
+                }
             }))
         })
         .await

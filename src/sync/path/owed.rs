@@ -46,14 +46,20 @@ impl Owed {
         self.rows.entry(key).or_default().push(entry);
     }
 
-    /// Numbers what was accepted since the last commit, in the order of acceptance.
+    /// Numbers what a commit has kept, in the order of acceptance; later commits keep the rest.
     pub(super) fn number(&mut self, seqs: &[Seq]) {
-        for (key, seq) in std::mem::take(&mut self.fresh).into_iter().zip(seqs) {
+        let kept = seqs.len().min(self.fresh.len());
+        for (key, seq) in self.fresh.drain(..kept).zip(seqs) {
             let entries = self.rows.get_mut(&key).into_iter().flatten();
             if let Some(entry) = entries.into_iter().find(|entry| entry.seq.is_none()) {
                 entry.seq = Some(*seq);
             }
         }
+    }
+
+    /// Whether nothing waits to be delivered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// An entry by its number.
@@ -115,7 +121,10 @@ mod tests {
         owed.accept(key("a"), vec![("name".to_owned(), hlc(2))], actor());
         owed.accept(key("b"), vec![("name".to_owned(), hlc(3))], actor());
         assert!(owed.owes(&key("a"), "name", hlc(2)));
-        owed.number(&[Seq(2), Seq(3)]);
+        // One commit kept the first, the next one the second.
+        owed.number(&[Seq(2)]);
+        assert!(owed.get(&key("b"), Seq(3)).is_none());
+        owed.number(&[Seq(3)]);
         assert!(owed.remove(&key("a"), Seq(1)).is_some());
         assert!(!owed.owes(&key("a"), "name", hlc(1)));
         assert!(owed.owes(&key("a"), "name", hlc(2)));

@@ -27,7 +27,7 @@ pub(super) fn container_record(container: &Container, hlc: Hlc) -> ContainerReco
 
 /// Rebuilds a path's store from what was kept, chunk by chunk: while one is taken in, the next is read,
 /// so that at most two are in memory. Each stamp is shown to `seen`.
-pub(super) async fn load(
+pub(in crate::sync) async fn load(
     storage: &dyn Storage,
     path: &PathId,
     generation: Option<Generation>,

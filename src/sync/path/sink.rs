@@ -1,15 +1,17 @@
 //! The way out to one connection, with its bounds.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::Notify;
 
 /// Frames that may wait for one connection.
 const MAX_FRAMES: usize = 4096;
 /// Bytes that may wait for one connection: TinyBase's own limit (10.0.1, 16 MiB).
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that a connection takes at a time, unless one frame is longer.
+const TAKE_BYTES: usize = 256 * 1024;
 
 /// Why a connection is closed, as the peer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,13 @@ impl CloseReason {
         Self::new(4002, "crossfade:token-expired")
     }
 
+    /// The path has a new generation. What the client has of the one that it named must not come back: get a
+    /// sync token, whose answer has the path's name by now, and begin with an empty store under that.
+    #[must_use]
+    pub fn rebuilt() -> Self {
+        Self::new(4005, "crossfade:rebuilt")
+    }
+
     /// The client's clock is more than a minute ahead; correct it (the sync token's answer has the
     /// server's time) and come back.
     #[must_use]
@@ -83,27 +92,42 @@ impl CloseReason {
     }
 }
 
+/// What the path and the connection share. One allocation for each connection: an idle one holds no
+/// buffer for frames.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: VecDeque<Utf8Bytes>,
+    bytes: usize,
+    /// The first reason given.
+    close: Option<CloseReason>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Every change is one step, so a poisoned lock hides nothing half done.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The sending half, held by the path's task.
 #[derive(Debug, Clone)]
-pub(in crate::sync) struct ClientSink {
-    frames: mpsc::Sender<Utf8Bytes>,
-    waiting_bytes: Arc<AtomicUsize>,
-    close: watch::Sender<Option<CloseReason>>,
-}
+pub(in crate::sync) struct ClientSink(Arc<Shared>);
 
 /// The receiving half, held by the connection.
 #[derive(Debug)]
-pub(in crate::sync) struct ClientSource {
-    frames: mpsc::Receiver<Utf8Bytes>,
-    waiting_bytes: Arc<AtomicUsize>,
-    close: watch::Receiver<Option<CloseReason>>,
-}
+pub(in crate::sync) struct ClientSource(Arc<Shared>);
 
 /// What the connection has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sync) enum Outbound {
-    /// Send this frame.
-    Frame(Utf8Bytes),
+    /// Send these frames, in order, in as few writes as the socket takes; never none.
+    Frames(Vec<Utf8Bytes>),
     /// Close.
     Close(CloseReason),
 }
@@ -111,61 +135,73 @@ pub(in crate::sync) enum Outbound {
 /// A way out for one connection.
 #[must_use]
 pub(in crate::sync) fn client_channel() -> (ClientSink, ClientSource) {
-    let (frames, frames_out) = mpsc::channel(MAX_FRAMES);
-    let (close, close_out) = watch::channel(None);
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    let sink = ClientSink { frames, waiting_bytes: waiting_bytes.clone(), close };
-    (sink, ClientSource { frames: frames_out, waiting_bytes, close: close_out })
+    let shared = Arc::new(Shared::default());
+    (ClientSink(shared.clone()), ClientSource(shared))
 }
 
 impl ClientSink {
     /// Queues a frame. At the bound the connection is closed as too slow, and counted: its client
     /// comes back and catches up from the hashes.
     pub(in crate::sync) fn send(&self, frame: Utf8Bytes) {
-        let bytes = frame.len();
-        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if waiting > MAX_BYTES || self.frames.try_send(frame).is_err() {
-            metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
-            self.close(CloseReason::too_slow());
+        let mut waiting = self.0.lock();
+        if waiting.close.is_some() {
+            return;
         }
+        waiting.bytes += frame.len();
+        if waiting.bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
+            metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
+            // A queue with a hole is worth nothing.
+            *waiting = Waiting { close: Some(CloseReason::too_slow()), ..Waiting::default() };
+        } else {
+            waiting.frames.push_back(frame);
+        }
+        drop(waiting);
+        self.0.wake.notify_one();
+    }
+
+    /// Bytes that wait for the connection to take them.
+    pub(in crate::sync) fn waiting_bytes(&self) -> usize {
+        self.0.lock().bytes
     }
 
     /// Closes the connection after what is queued; the first reason given is the one told.
     pub(in crate::sync) fn close(&self, reason: CloseReason) {
-        self.close.send_if_modified(|told| {
-            let first = told.is_none();
-            if first {
-                *told = Some(reason);
-            }
-            first
-        });
+        self.0.lock().close.get_or_insert(reason);
+        self.0.wake.notify_one();
     }
 }
 
 impl ClientSource {
-    /// The next thing to do; `None` when the path's task is gone.
-    pub(in crate::sync) async fn next(&mut self) -> Option<Outbound> {
-        let frame = tokio::select! {
-            biased;
-            frame = self.frames.recv() => frame,
-            Ok(reason) = self.close.wait_for(Option::is_some) => {
-                return reason.clone().map(Outbound::Close);
+    /// The next thing to do. Frames are taken in lots of about [`TAKE_BYTES`], so that what one write
+    /// can carry goes in one write.
+    pub(in crate::sync) async fn next(&mut self) -> Outbound {
+        loop {
+            if let Some(outbound) = self.take() {
+                return outbound;
             }
-        };
-        // Without a frame the path has let go of the connection; it may have said why.
-        let Some(frame) = frame else {
-            return self.close.borrow().clone().map(Outbound::Close);
-        };
-        self.waiting_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
-        if self.overflowed() {
-            return self.close.borrow().clone().map(Outbound::Close);
+            self.0.wake.notified().await;
         }
-        Some(Outbound::Frame(frame))
     }
 
-    /// After an overflow the queue has a hole: nothing behind it may be sent.
-    fn overflowed(&self) -> bool {
-        self.close.borrow().as_ref() == Some(&CloseReason::too_slow())
+    fn take(&self) -> Option<Outbound> {
+        let mut waiting = self.0.lock();
+        if waiting.frames.is_empty() {
+            return waiting.close.clone().map(Outbound::Close);
+        }
+        let mut bytes = 0;
+        let fits = |frame: &&Utf8Bytes| {
+            let fits = bytes == 0 || bytes + frame.len() <= TAKE_BYTES;
+            bytes += frame.len();
+            fits
+        };
+        let count = waiting.frames.iter().take_while(fits).count();
+        let frames: Vec<_> = waiting.frames.drain(..count).collect();
+        waiting.bytes -= frames.iter().map(|frame| frame.len()).sum::<usize>();
+        if waiting.frames.is_empty() {
+            // An idle connection keeps no buffer.
+            waiting.frames = VecDeque::new();
+        }
+        Some(Outbound::Frames(frames))
     }
 }
 
@@ -173,14 +209,20 @@ impl ClientSource {
 mod tests {
     use super::*;
 
+    fn frames(frames: &[&str]) -> Outbound {
+        Outbound::Frames(frames.iter().map(|&frame| frame.into()).collect())
+    }
+
     #[tokio::test]
     async fn what_is_queued_goes_before_the_close() {
         let (sink, mut source) = client_channel();
         sink.send("a".into());
+        sink.send("b".into());
         sink.close(CloseReason::drained());
         sink.close(CloseReason::going_away());
-        assert_eq!(source.next().await, Some(Outbound::Frame("a".into())));
-        assert_eq!(source.next().await, Some(Outbound::Close(CloseReason::drained())));
+        sink.send("behind the close".into());
+        assert_eq!(source.next().await, frames(&["a", "b"]));
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::drained()));
     }
 
     #[tokio::test]
@@ -189,18 +231,31 @@ mod tests {
         for _ in 0..=MAX_FRAMES {
             sink.send("a".into());
         }
-        assert_eq!(source.next().await, Some(Outbound::Close(CloseReason::too_slow())));
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
+        assert_eq!(sink.waiting_bytes(), 0, "what will not be sent is not kept");
     }
 
     #[tokio::test]
-    async fn the_reason_is_told_after_the_path_has_let_go() {
+    async fn a_waiting_connection_is_woken_by_a_frame_and_by_a_close() {
         let (sink, mut source) = client_channel();
-        sink.close(CloseReason::drained());
-        drop(sink);
-        assert_eq!(source.next().await, Some(Outbound::Close(CloseReason::drained())));
+        let (first, ()) = tokio::join!(source.next(), async { sink.send("a".into()) });
+        assert_eq!(first, frames(&["a"]));
+        let (last, ()) = tokio::join!(source.next(), async { sink.close(CloseReason::drained()) });
+        assert_eq!(last, Outbound::Close(CloseReason::drained()));
+    }
+
+    #[tokio::test]
+    async fn frames_are_taken_in_lots() {
         let (sink, mut source) = client_channel();
-        drop(sink);
-        assert_eq!(source.next().await, None);
+        let half = "x".repeat(TAKE_BYTES / 2);
+        for _ in 0..3 {
+            sink.send(half.as_str().into());
+        }
+        sink.send("y".repeat(TAKE_BYTES + 1).into());
+        assert_eq!(source.next().await, frames(&[&half, &half]));
+        assert_eq!(source.next().await, frames(&[&half]));
+        assert_eq!(source.next().await, frames(&[&"y".repeat(TAKE_BYTES + 1)]));
+        assert_eq!(sink.waiting_bytes(), 0);
     }
 
     #[tokio::test]
@@ -209,6 +264,11 @@ mod tests {
         let half = "x".repeat(MAX_BYTES / 2 + 1);
         sink.send(half.as_str().into());
         sink.send(half.as_str().into());
-        assert_eq!(source.next().await, Some(Outbound::Close(CloseReason::too_slow())));
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
+    }
+
+    #[test]
+    fn a_connection_costs_little_while_it_is_idle() {
+        assert!(size_of::<Shared>() <= 192, "{}", size_of::<Shared>());
     }
 }

@@ -1,35 +1,45 @@
 //! The task that owns a path.
 
+mod backlog;
+mod commit;
+mod idle;
+mod inspect;
+mod owing;
 mod rows;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
-use mergeable_store::{
-    CellChange, ClientId, ConnectionId, Effects, Limits, Outgoing, Star, Writer as By,
-};
+use mergeable_store::{ClientId, ConnectionId, Inbound, Limits, Star};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::gone::Gone;
+use super::indexes::{PathIndexes, PathView};
 use super::owed::Owed;
 use super::sink::{ClientSink, CloseReason};
 use super::{Command, PathError, PathHandle, QUEUE, records};
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::migration::{PathId, RowId};
-use crate::resource::Resource;
-use crate::storage::{NewEntry, Op, SharedStorage, StorageError};
+use crate::config::Durability;
+use crate::migration::PathId;
+use crate::storage::{Seq, SharedStorage, StorageError};
 use crate::sync::mapped::MappedTables;
-use crate::sync::policy::{Judge, RefusedCell, Writer};
+use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
+use crate::sync::registry::Paths;
+use crate::sync::vectors::Vectors;
+use commit::InFlight;
 
 /// A stamp further ahead of the server's clock than this closes its writer's connection, unmerged: merged,
 /// it would win over everybody's edits until the clocks have caught up.
-const MAX_AHEAD_MS: u64 = 60_000;
-/// Commands that become one commit at most.
-const BATCH: usize = 64;
+pub(in crate::sync) const MAX_AHEAD_MS: u64 = 60_000;
+/// Commands that become one commit at most: as many as can wait. A batch is what has come while the
+/// last one was committed, so it grows with the load, and an idle path's first edit waits for nothing.
+const BATCH: usize = QUEUE;
+/// Bytes of frames that become one commit at most, unless one frame is longer.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// How long a drain may take, in milliseconds. A client that never stops writing, or never answers,
 /// has equal hashes at no time that anybody could see; it is closed then, and keeps what it has.
@@ -46,79 +56,194 @@ pub(crate) struct PathContext {
     pub(crate) unique_id: Arc<str>,
     /// Woken when something new is owed.
     pub(crate) owed: Arc<Notify>,
+    /// When a client is told of an edit: after its commit or before.
+    pub(crate) durability: Durability,
+    /// A path that nobody has used for so long is dropped from memory.
+    pub(crate) idle_unload: Duration,
+    /// Where the path is found while it is in memory.
+    pub(crate) paths: Weak<Paths>,
 }
 
 struct Client {
     sink: ClientSink,
     writer: Arc<Writer>,
-    /// While draining: when it is closed even if it is not drained, in epoch milliseconds.
-    drained_by: Option<u64>,
+}
+
+impl Drop for Client {
+    /// However the path lets go of a connection, even by a panic, the connection ends; a reason given before is
+    /// the one told.
+    fn drop(&mut self) {
+        self.sink.close(CloseReason::not_kept());
+    }
 }
 
 struct PathTask {
     path: PathId,
     context: PathContext,
     star: Star,
+    indexes: PathIndexes,
     owed: Owed,
     gone: Gone,
+    vectors: Vectors,
     clients: HashMap<ConnectionId, Client>,
+    /// Those under a drain: when they are closed even if they are not drained, in epoch milliseconds.
+    draining: HashMap<ConnectionId, u64>,
+    /// What is merged and not yet handed to storage.
+    pending: Batch,
+    in_flight: Option<InFlight>,
+    last_used: Instant,
+    /// Nobody may use the path any more: its task ends once all is kept.
+    retired: bool,
+}
+
+/// What a path's task has to do next.
+enum Event {
+    Committed(Result<Vec<Seq>, StorageError>),
+    Command(Command),
+    Deadline,
+    /// Nothing else to do: a client can be sent more of what it lacks.
+    Backlog,
+    /// All handles are gone: nobody can reach this path any more.
+    Unreachable,
 }
 
 /// Loads a path and starts its task.
 pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHandle, StorageError> {
     let client = ClientId::from_unique_id(&context.unique_id);
-    let store = records::load(&*context.storage, &path, None, client, |_| {}).await?;
+    let mut vectors = Vectors::default();
+    let seen = |hlc| vectors.loaded(hlc);
+    let store = records::load(&*context.storage, &path, None, client, seen).await?;
     let owed = records::owed(&*context.storage, &path).await?;
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
         max_ahead_ms: MAX_AHEAD_MS,
         ahead_close: Some(CloseReason::clock_skew().into()),
+        coalesce: true,
         ..Limits::default()
     };
+    let indexes = PathIndexes::build(&context.tables, &store);
     let star = Star::new(store, limits);
     let task = PathTask {
         path: path.clone(),
         context,
         star,
+        indexes,
         owed,
         gone: Gone::default(),
+        vectors,
         clients: HashMap::new(),
+        draining: HashMap::new(),
+        pending: Batch::default(),
+        in_flight: None,
+        last_used: Instant::now(),
+        retired: false,
     };
     tokio::spawn(task.run(queue));
     metrics::gauge!("crossfade_sync_paths").increment(1);
-    Ok(PathHandle { path, commands })
+    Ok(PathHandle::new(path, commands))
 }
 
 impl PathTask {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
-        loop {
-            let first = match self.next_deadline() {
-                None => queue.recv().await.map(Some),
-                Some(wait) => match tokio::time::timeout(wait, queue.recv()).await {
-                    Ok(command) => command.map(Some),
-                    Err(_) => Some(None),
-                },
-            };
-            // All handles are gone: nobody can reach this path any more.
-            let Some(first) = first else { break };
-            let mut batch = Batch::default();
-            match first {
-                Some(command) => self.handle(command, &mut batch).await,
-                None => self.tick(&mut batch),
-            }
-            for _ in 1..BATCH {
-                let Ok(command) = queue.try_recv() else { break };
-                self.handle(command, &mut batch).await;
-            }
-            self.end_drains(&mut batch);
-            if let Err(error) = self.finish(batch).await {
-                tracing::error!(path = %self.path, %error, "path dropped: its change was not kept");
-                self.close_all(&CloseReason::not_kept());
-                break;
-            }
+        if let Err(error) = self.serve(&mut queue).await {
+            tracing::error!(path = %self.path, %error, "path dropped: its change was not kept");
+            self.close_all(&CloseReason::not_kept());
         }
         metrics::gauge!("crossfade_sync_paths").decrement(1);
         metrics::gauge!("crossfade_sync_clients").decrement(self.clients.len() as f64);
+    }
+
+    async fn serve(&mut self, queue: &mut mpsc::Receiver<Command>) -> Result<(), StorageError> {
+        loop {
+            // Whoever made it retire reads what is kept, and must find all of it.
+            if self.retired && self.is_kept() {
+                return Ok(());
+            }
+            match self.next_event(queue).await {
+                Event::Committed(outcome) => self.committed(outcome)?,
+                Event::Command(first) => self.take_commands(first, queue).await,
+                Event::Deadline => self.tick(),
+                Event::Backlog => self.end_batch(Batch::default()),
+                Event::Unreachable => return self.finish().await,
+            }
+            self.start_commit();
+        }
+    }
+
+    async fn next_event(&mut self, queue: &mut mpsc::Receiver<Command>) -> Event {
+        let may_merge = self.may_merge() && !self.retired;
+        let backlog = may_merge && self.is_kept() && self.has_ready_backlog();
+        let wait = self.next_deadline();
+        let commit = async {
+            match &mut self.in_flight {
+                Some(in_flight) => (&mut in_flight.outcome).await,
+                None => std::future::pending().await,
+            }
+        };
+        let deadline = async {
+            match wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = commit => Event::Committed(outcome),
+            () = deadline, if may_merge => Event::Deadline,
+            command = queue.recv(), if may_merge => {
+                command.map_or(Event::Unreachable, Event::Command)
+            }
+            () = std::future::ready(()), if backlog => Event::Backlog,
+        }
+    }
+
+    /// Takes what has come: reads first, then the rest in its order.
+    async fn take_commands(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) {
+        self.last_used = Instant::now();
+        let mut next = Some(first);
+        let (mut commands, mut bytes) = (Vec::new(), 0);
+        while let Some(command) = next {
+            match command {
+                // Nothing is merged yet that is not durable (unless durability is relaxed), so an answer
+                // shows nothing that a kill could take back, and needs not wait.
+                Command::Read(reader) => reader(self.view()),
+                command => {
+                    bytes += command.bytes();
+                    commands.push(command);
+                }
+            }
+            let full = commands.len() >= BATCH || bytes >= BATCH_BYTES;
+            next = if full { None } else { queue.try_recv().ok() };
+        }
+        let mut batch = std::mem::take(&mut self.pending);
+        for command in commands {
+            self.handle(command, &mut batch).await;
+        }
+        self.end_batch(batch);
+    }
+
+    fn view(&self) -> PathView<'_> {
+        PathView { store: self.star.store(), indexes: &self.indexes }
+    }
+
+    fn tick(&mut self) {
+        let (now, mut random) = (self.now(), self.random());
+        let mut batch = std::mem::take(&mut self.pending);
+        let mut effects = self.star.tick(now, &mut random);
+        self.take(&mut effects, &mut batch);
+        self.end_batch(batch);
+        self.unload_if_unused();
+    }
+
+    /// What was merged is broadcast once, to all; and whoever lacks much gets a bit of it, so that one
+    /// who loads a large store holds up nobody, and is not held up for ever.
+    fn end_batch(&mut self, mut batch: Batch) {
+        let (now, mut random) = (self.now(), self.random());
+        let mut effects = self.star.flush(now, &mut random);
+        self.take(&mut effects, &mut batch);
+        self.send_backlog(&mut batch);
+        self.end_drains(&mut batch);
+        self.pending = batch;
     }
 
     fn now(&self) -> u64 {
@@ -130,22 +255,19 @@ impl PathTask {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let drains = self.clients.values().filter_map(|client| client.drained_by);
-        let deadline = self.star.next_deadline().into_iter().chain(drains).min()?;
-        Some(Duration::from_millis(deadline.saturating_sub(self.now())))
-    }
-
-    fn tick(&mut self, batch: &mut Batch) {
-        let (now, mut random) = (self.now(), self.random());
-        let mut effects = self.star.tick(now, &mut random);
-        self.take(&mut effects, batch);
+        let star = self.star.next_deadline();
+        let deadline = star.into_iter().chain(self.draining.values().copied()).min();
+        let wait = deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now())));
+        wait.into_iter().chain(self.idle_wait()).chain(self.backlog_wait()).min()
     }
 
     /// Closes connections whose drain has taken too long.
     fn end_drains(&self, batch: &mut Batch) {
+        if self.draining.is_empty() {
+            return;
+        }
         let now = self.now();
-        let overdue = |client: &Client| client.drained_by.is_some_and(|by| by <= now);
-        for (id, _) in self.clients.iter().filter(|(_, client)| overdue(client)) {
+        for (id, _) in self.draining.iter().filter(|(_, by)| **by <= now) {
             metrics::counter!("crossfade_sync_not_drained_total").increment(1);
             tracing::warn!(path = %self.path, "a client is not drained in time; it keeps what it has");
             batch.closes.push((id.clone(), CloseReason::not_drained()));
@@ -155,26 +277,24 @@ impl PathTask {
     async fn handle(&mut self, command: Command, batch: &mut Batch) {
         match command {
             Command::Connect { client, writer, sink, drain } => {
-                self.connect(client, Client { sink, writer, drained_by: None }, drain, batch);
+                self.connect(client, Client { sink, writer }, drain, batch);
             }
             Command::Disconnect(client) => self.disconnect(&client),
-            Command::Frame(client, text) => self.frame(&client, &text, batch),
-            Command::Drain => {
-                for client in self.clients.keys().cloned().collect::<Vec<_>>() {
-                    self.drain(&client, batch);
-                }
+            Command::Frame { from, frame, .. } => self.frame(&from, frame, batch),
+            Command::Drain => self.drain_all(batch),
+            Command::Retire(reply) => {
+                let retired = self.retire(batch);
+                reply_after(batch, reply, Ok(retired));
+            }
+            Command::AskHashes => self.ask_hashes(batch),
+            Command::Report { writers, reply } => {
+                // A caller that went away does not want the answer any more.
+                let _ = reply.send(Ok(self.report(writers)));
             }
             Command::Close(reason) => self.close_all(&reason),
-            Command::Read(reader) => {
-                // The reader sees edits of this batch: it gets its answer when they are durable, so
-                // that nothing is shown that a kill could take back.
-                let hand_over = reader(self.star.store());
-                batch.afterwards(move |kept| {
-                    if kept.is_ok() {
-                        hand_over();
-                    }
-                });
-            }
+            Command::Read(reader) => reader(self.view()),
+            Command::Settled(reply) => reply_after(batch, reply, Ok(())),
+            Command::Unload => self.unload(),
             Command::Apply { resource, rows, source, reply } => {
                 let outcome = self.apply(&resource, &rows, &source, batch).await;
                 reply_after(batch, reply, outcome);
@@ -192,12 +312,14 @@ impl PathTask {
 
     fn connect(&mut self, id: ConnectionId, client: Client, drain: bool, batch: &mut Batch) {
         let (now, mut random) = (self.now(), self.random());
+        let writer = client.writer.clone();
         if let Some(former) = self.clients.insert(id.clone(), client) {
             // Two sockets with one key cannot be told apart: the newer one is the client's own.
             former.sink.close(CloseReason::new(1008, "crossfade:same-key"));
         } else {
             metrics::gauge!("crossfade_sync_clients").increment(1);
         }
+        self.vectors.connected(id.clone(), writer, now);
         let mut effects = self.star.connect(now, id.clone(), &mut random);
         self.take(&mut effects, batch);
         if drain {
@@ -207,6 +329,8 @@ impl PathTask {
 
     fn disconnect(&mut self, client: &ConnectionId) {
         self.star.disconnect(client);
+        self.vectors.disconnected(client);
+        self.draining.remove(client);
         if self.clients.remove(client).is_some() {
             metrics::gauge!("crossfade_sync_clients").decrement(1);
         }
@@ -214,20 +338,22 @@ impl PathTask {
 
     fn drain(&mut self, client: &ConnectionId, batch: &mut Batch) {
         let (now, mut random) = (self.now(), self.random());
-        if let Some(client) = self.clients.get_mut(client) {
-            client.drained_by.get_or_insert(now.saturating_add(DRAIN_LIMIT_MS));
+        if self.clients.contains_key(client) {
+            let limit = now.saturating_add(DRAIN_LIMIT_MS);
+            self.draining.entry(client.clone()).or_insert(limit);
         }
         let mut effects = self.star.drain(now, client, &mut random);
         self.take(&mut effects, batch);
     }
 
-    fn frame(&mut self, from: &ConnectionId, text: &str, batch: &mut Batch) {
+    fn frame(&mut self, from: &ConnectionId, frame: Inbound, batch: &mut Batch) {
         let Some(client) = self.clients.get(from) else { return };
         let writer = client.writer.clone();
         let (now, mut random) = (self.now(), self.random());
         let (path, tables) = (&self.path, &self.context.tables);
-        let mut judge = Judge { path, tables, writer: &writer, refused: Vec::new() };
-        let received = self.star.receive(now, from, text, &mut judge, &mut random);
+        let vectors = &mut self.vectors;
+        let mut judge = Judge { path, tables, writer: &writer, vectors, refused: Vec::new() };
+        let received = self.star.receive_read(now, from, frame, &mut judge, &mut random);
         let refused = judge.refused;
         match received {
             Ok(mut effects) => {
@@ -238,158 +364,6 @@ impl PathTask {
                 metrics::counter!("crossfade_sync_bad_frames_total").increment(1);
                 batch.closes.push((from.clone(), close.into()));
             }
-        }
-    }
-
-    /// Keeps and sends what the star did, owes what connections wrote, and completes deletions.
-    fn take(&mut self, effects: &mut Effects, batch: &mut Batch) {
-        batch.take(&self.path, effects);
-        for refusal in &effects.refused {
-            tracing::info!(path = %self.path, reason = %refusal.reason, "edit refused");
-        }
-        let incomplete = self.owe(&effects.changed, batch);
-        if !incomplete.is_empty() {
-            self.delete_incomplete(&incomplete, batch);
-        }
-    }
-
-    /// Owes the cells that connections wrote, one entry a row. Gives the rows that lost a required cell.
-    fn owe(&mut self, changed: &[CellChange], batch: &mut Batch) -> Vec<(Arc<Resource>, RowId)> {
-        let mut rows: Vec<(Arc<Resource>, RowId, Vec<&CellChange>)> = Vec::new();
-        for change in changed {
-            let By::Connection(_) = &change.by else { continue };
-            let Some(resource) = self.context.tables.resource(&change.table) else { continue };
-            let Some(row) = change.row.as_str() else { continue };
-            let same = |known: &&mut (Arc<Resource>, RowId, Vec<&CellChange>)| {
-                Arc::ptr_eq(&known.0, resource) && known.1.as_str() == row
-            };
-            match rows.iter_mut().find(same) {
-                Some((.., changes)) => changes.push(change),
-                None => rows.push((resource.clone(), RowId::new(row), vec![change])),
-            }
-        }
-        let mut incomplete = Vec::new();
-        for (resource, row, changes) in rows {
-            if self.is_incomplete(&resource, &row) {
-                incomplete.push((resource.clone(), row.clone()));
-            }
-            self.owe_row(&resource, &row, &changes, batch);
-        }
-        incomplete
-    }
-
-    fn owe_row(
-        &mut self,
-        resource: &Arc<Resource>,
-        row: &RowId,
-        changes: &[&CellChange],
-        batch: &mut Batch,
-    ) {
-        let writer = changes.iter().find_map(|change| match &change.by {
-            By::Connection(client) => self.clients.get(client).map(|c| c.writer.clone()),
-            By::Store => None,
-        });
-        let Some(writer) = writer else { return };
-        let cells: Vec<_> = changes
-            .iter()
-            .filter_map(|change| Some((change.cell.as_str()?.to_owned(), change.hlc)))
-            .collect();
-        batch.keep(Op::Owe(NewEntry {
-            path: self.path.clone(),
-            resource: resource.name.clone(),
-            row: row.clone(),
-            cells: cells.iter().map(|(id, hlc)| (id.clone(), hlc.to_string())).collect(),
-            actor: writer.actor.clone(),
-            accepted_ms: self.now(),
-        }));
-        self.owed.accept((resource.name.clone(), row.clone()), cells, writer.actor.clone());
-    }
-
-    /// A refused edit restamped these cells: what was owed by the stamps that they had is owed by the new
-    /// ones, for the same people.
-    fn owe_again(&mut self, refused: &[RefusedCell], batch: &mut Batch) {
-        for one in refused {
-            let Some(resource) = self.context.tables.resource(&one.table).cloned() else {
-                continue;
-            };
-            let (Some(row), Some(cell)) = (one.row.as_str(), one.cell.as_str()) else { continue };
-            let key = (resource.name.clone(), RowId::new(row));
-            let Some(actor) = self.owed.actor(&key, cell, one.stamp).cloned() else { continue };
-            let stamp = self.star.store().stamp(&one.table, &one.row, &one.cell);
-            let Some((_, hlc)) = stamp.filter(|(_, hlc)| *hlc != one.stamp) else { continue };
-            batch.keep(Op::Owe(NewEntry {
-                path: self.path.clone(),
-                resource: resource.name.clone(),
-                row: key.1.clone(),
-                cells: vec![(cell.to_owned(), hlc.to_string())],
-                actor: actor.clone(),
-                accepted_ms: self.now(),
-            }));
-            self.owed.accept(key, vec![(cell.to_owned(), hlc)], actor);
-        }
-    }
-
-    /// Whether a row is there of which a required cell was deleted: before or after the other edit.
-    fn is_incomplete(&self, resource: &Resource, row: &RowId) -> bool {
-        let (store, table) = (self.star.store(), resource.table.as_str());
-        let mut required = resource.schema.cells().iter().filter(|spec| spec.required);
-        store.has_row(table, row.as_str())
-            && required.any(|spec| {
-                let stamp = store.stamp(table, row.as_str(), &*spec.id);
-                stamp.is_some_and(|(thing, _)| thing.is_none())
-            })
-    }
-
-    /// Delete wins: what is left of a row without its required cells becomes tombstones.
-    fn delete_incomplete(&mut self, rows: &[(Arc<Resource>, RowId)], batch: &mut Batch) {
-        metrics::counter!("crossfade_sync_delete_wins_total").increment(rows.len() as u64);
-        let (now, mut random) = (self.now(), self.random());
-        let written = self.star.write(now, &mut random, |tx| {
-            rows.iter().try_for_each(|(resource, row)| tx.del_row(&resource.table, row.as_str()))
-        });
-        match written {
-            Ok(((), mut effects)) => batch.take(&self.path, &mut effects),
-            Err(error) => tracing::error!(path = %self.path, %error, "incomplete row not deleted"),
-        }
-    }
-
-    async fn finish(&mut self, batch: Batch) -> Result<(), StorageError> {
-        let owes = batch.owes;
-        let (ops, departures) = batch.split();
-        let committed =
-            if ops.is_empty() { Ok(Vec::new()) } else { self.context.storage.commit(ops).await };
-        let outcome = committed.as_ref().map(drop).map_err(Clone::clone);
-        for after in departures.after {
-            after(outcome.clone());
-        }
-        self.owed.number(&committed?);
-        if owes {
-            self.context.owed.notify_one();
-        }
-        for outgoing in departures.sends {
-            self.send(&outgoing);
-        }
-        for (client, reason) in departures.closes {
-            if let Some(client) = self.clients.get(&client) {
-                client.sink.close(reason);
-            }
-            self.disconnect(&client);
-        }
-        Ok(())
-    }
-
-    fn send(&self, outgoing: &Outgoing) {
-        let frame = Utf8Bytes::from(&*outgoing.frame);
-        for to in outgoing.to.iter() {
-            if let Some(client) = self.clients.get(to) {
-                client.sink.send(frame.clone());
-            }
-        }
-    }
-
-    fn close_all(&mut self, reason: &CloseReason) {
-        for client in self.clients.values() {
-            client.sink.close(reason.clone());
         }
     }
 }

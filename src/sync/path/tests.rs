@@ -1,186 +1,24 @@
 //! A path with real TinyBase clients (the engine's own) and storage in memory.
 
+mod indexed;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mergeable_store::{Cell, CellRef, ClientId, ConnectionId, MergeableStore, Synchronizer};
 
 use super::sink::{ClientSource, client_channel};
 use super::*;
 use crate::clock::{SharedClock, SystemClock, SystemEntropy};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::resource::{Resource, RowCells};
 use crate::storage::{Actor, MemoryStorage, Storage};
 use crate::sync::mapped::MappedTables;
 use crate::sync::random::StarRandom;
 use crate::sync::registry::{PathRegistry, RegistrySettings};
-
-fn resource() -> Arc<Resource> {
-    let example = include_str!("../../../docs/crossfade.example.toml");
-    let config = Config::parse(example, Path::new("."), "example").unwrap();
-    config.resources[0].clone()
-}
-
-struct World {
-    storage: MemoryStorage,
-    registry: PathRegistry,
-    users: Arc<Resource>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::on(MemoryStorage::default())
-    }
-
-    /// A process that starts on what another one has committed.
-    fn on(storage: MemoryStorage) -> Self {
-        Self::with(storage, Arc::new(SystemClock))
-    }
-
-    fn with(storage: MemoryStorage, clock: SharedClock) -> Self {
-        let users = resource();
-        let registry = PathRegistry::new(RegistrySettings {
-            storage: Arc::new(storage.clone()),
-            tables: Arc::new(MappedTables::new(std::slice::from_ref(&users))),
-            clock,
-            entropy: Arc::new(SystemEntropy),
-            unique_id: "server".into(),
-        });
-        Self { storage, registry, users }
-    }
-
-    async fn path(&self) -> PathHandle {
-        self.registry.get(&PathId::new("org/org_1").unwrap()).await.unwrap()
-    }
-
-    async fn client(&self, name: &str) -> Client {
-        let path = self.path().await;
-        let (sink, source) = client_channel();
-        let id = ConnectionId::from(name);
-        let actor = Actor { user: name.to_owned(), org_id: Some("org_1".into()), org_role: None };
-        let writer = Arc::new(Writer { actor, may_write: true });
-        path.connect(id.clone(), writer, sink, false).await.unwrap();
-        let store = MergeableStore::new(ClientId::from_unique_id(name));
-        let mut client = Client { engine: Synchronizer::new(store), path, id, source };
-        let frames = client.engine.connected(now(), &mut random());
-        client.send(frames).await;
-        client.until(|engine| engine.is_live()).await;
-        client
-    }
-
-    async fn apply(&self, cells: Option<RowCells>, source: Source) -> Applied {
-        let row = LegacyRow { row: RowId::new("u1"), now: cells };
-        let name = self.users.name.clone();
-        self.path().await.apply(name, vec![row], source).await.unwrap()[0]
-    }
-
-    async fn prepare(&self, seq: Seq) -> Prepared {
-        let name = self.users.name.clone();
-        self.path().await.prepare(name, RowId::new("u1"), seq).await.unwrap()
-    }
-
-    async fn settle(&self, seq: Seq, outcome: Outcome) -> Settled {
-        let name = self.users.name.clone();
-        self.path().await.settle(name, RowId::new("u1"), seq, outcome).await.unwrap()
-    }
-
-    async fn pending(&self) -> Vec<Seq> {
-        let summary = self.storage.outbox_summary(100).await.unwrap();
-        summary.entries.iter().map(|entry| entry.seq).collect()
-    }
-
-    async fn cell(&self, cell: &'static str) -> Option<Cell> {
-        let read =
-            move |store: &MergeableStore| store.get_cell("users", "u1", cell).map(CellRef::to_cell);
-        self.path().await.read(read).await.unwrap()
-    }
-}
-
-struct Client {
-    engine: Synchronizer,
-    path: PathHandle,
-    id: ConnectionId,
-    source: ClientSource,
-}
-
-impl Client {
-    async fn send(&self, frames: Vec<String>) {
-        for frame in frames {
-            self.path.frame(self.id.clone(), frame).await.unwrap();
-        }
-    }
-
-    /// Takes part in the exchange until `done`.
-    async fn until(&mut self, done: impl Fn(&Synchronizer) -> bool) {
-        while !done(&self.engine) {
-            let frame = match self.source.next().await {
-                Some(Outbound::Frame(frame)) => frame,
-                other => panic!("closed instead: {other:?}"),
-            };
-            let effects = self.engine.receive(now(), &frame, &mut random()).unwrap();
-            self.send(effects.send).await;
-        }
-    }
-
-    async fn sees(&mut self, cell: &str, value: Option<&str>) {
-        let value = value.map(Cell::from);
-        self.until(|engine| {
-            engine.store().get_cell("users", "u1", cell) == value.as_ref().map(Cell::view)
-        })
-        .await;
-    }
-
-    async fn set(&mut self, cell: &str, value: &str) {
-        let edit = self
-            .engine
-            .edit(now(), &mut random(), |tx| tx.set_cell("users", "u1", cell, value))
-            .unwrap();
-        self.send(edit.1).await;
-    }
-
-    async fn closed(&mut self) -> CloseReason {
-        loop {
-            if let Some(Outbound::Close(reason)) = self.source.next().await {
-                return reason;
-            }
-        }
-    }
-}
-
-fn now() -> u64 {
-    use crate::clock::Clock;
-    SystemClock.now_ms()
-}
-
-fn random() -> StarRandom {
-    StarRandom(Arc::new(SystemEntropy))
-}
-
-fn user(name: &str, version: f64) -> RowCells {
-    let cells: [(&str, Cell); 10] = [
-        ("id", "u1".into()),
-        ("orgId", "org_1".into()),
-        ("email", "u1@example.test".into()),
-        ("name", name.into()),
-        ("role", "member".into()),
-        ("age", Cell::Null),
-        ("active", true.into()),
-        ("createdAt", "2026-01-01T00:00:00.000Z".into()),
-        ("updatedAt", "2026-01-01T00:00:00.000Z".into()),
-        ("version", version.into()),
-    ];
-    cells.into_iter().collect()
-}
-
-fn read() -> Source {
-    Source::Read { asked_ms: now() + 60_000 }
-}
-
-fn request(cells: &[&str]) -> Source {
-    let wrote = cells.iter().map(|&cell| cell.to_owned()).collect::<BTreeSet<_>>();
-    Source::Request { wrote: Wrote::Cells(wrote), sent_ms: now() + 60_000 }
-}
+use world::*;
 
 #[tokio::test]
 async fn a_legacy_row_reaches_clients_live_and_is_not_owed_back() {
@@ -228,7 +66,7 @@ async fn an_owed_cell_keeps_its_value_until_a_request_writes_that_very_cell() {
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let mut a = world.client("a").await;
     a.set("name", "Grace").await;
-    world.path().await.hashes().await.unwrap();
+    world.path().await.settled().await.unwrap();
     // Somebody changed another cell over REST: the answer still has the old name.
     world.apply(Some(with(user("Ada", 2.0), "role", "admin")), request(&["role"])).await;
     assert_eq!(world.cell("name").await, Some("Grace".into()));
@@ -272,7 +110,7 @@ async fn a_page_read_before_a_deletion_was_delivered_does_not_bring_the_row_back
     let mut a = world.client("a").await;
     let edit = a.engine.edit(now(), &mut random(), |tx| tx.del_row("users", "u1")).unwrap();
     a.send(edit.1).await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     // The page is asked for after the edit's stamp, and before legacy knows of it.
     let asked_ms = (1..).map(|_| now()).find(|now| *now > edit_time(&a)).unwrap();
     let seq = world.pending().await[0];
@@ -311,7 +149,7 @@ async fn a_delivered_edit_takes_legacys_canonical_values() {
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let mut a = world.client("a").await;
     a.set("name", " Grace ").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     world.settle(seq, Outcome::Delivered(Some(user("Grace", 2.0)))).await;
     a.sees("name", Some("Grace")).await;
@@ -324,7 +162,7 @@ async fn a_refused_edit_goes_back_to_what_legacy_has() {
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let mut a = world.client("a").await;
     a.set("name", "Grace").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     world.settle(seq, Outcome::Refused(Some(user("Ada", 1.0)))).await;
     a.sees("name", Some("Ada")).await;
@@ -336,7 +174,7 @@ async fn a_refused_create_leaves_tombstones() {
     let world = World::new();
     let mut a = world.client("a").await;
     a.set("name", "Nobody").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     assert!(matches!(world.prepare(seq).await, Prepared::Create(_)));
     world.settle(seq, Outcome::Refused(None)).await;
@@ -351,7 +189,7 @@ async fn two_edits_of_a_row_are_delivered_in_order_and_the_older_one_drops_what_
     a.set("name", "first").await;
     a.set("role", "admin").await;
     a.set("name", "second").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let pending = world.pending().await;
     assert_eq!(pending.len(), 3);
     let update = |body| Prepared::Update(body);
@@ -409,13 +247,8 @@ async fn a_drained_client_hands_over_what_it_has_and_is_closed() {
         a.engine.edit(now(), &mut random(), |tx| tx.set_cell("users", "u1", "name", "late"));
     world.path().await.drain().await.unwrap();
     let reason = loop {
-        match a.source.next().await {
-            Some(Outbound::Frame(frame)) => {
-                let effects = a.engine.receive(now(), &frame, &mut random()).unwrap();
-                a.send(effects.send).await;
-            }
-            Some(Outbound::Close(reason)) => break reason,
-            None => panic!("the path is gone"),
+        if let Some(reason) = a.next().await {
+            break reason;
         }
     };
     assert_eq!(reason, CloseReason::drained());
@@ -449,9 +282,8 @@ async fn a_client_that_never_comes_to_rest_is_closed_all_the_same() {
     let mut frames = 0;
     let reason = loop {
         match source.next().await {
-            Some(Outbound::Frame(_)) => frames += 1,
-            Some(Outbound::Close(reason)) => break reason,
-            None => panic!("the path is gone"),
+            Outbound::Frames(lot) => frames += lot.len(),
+            Outbound::Close(reason) => break reason,
         }
     };
     assert_eq!(reason, CloseReason::not_drained());
@@ -464,7 +296,7 @@ async fn a_row_of_another_organisation_never_gets_in_whoever_names_its_id() {
     let world = World::new();
     let mut a = world.client("a").await;
     a.set("id", "u1").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     assert!(matches!(world.prepare(seq).await, Prepared::Create(_)));
     // Legacy has the row, in another organisation, and shows it to crossfade's own credential.
@@ -482,12 +314,12 @@ async fn after_a_lost_answer_legacy_is_asked_before_an_entry_counts_as_supersede
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let mut a = world.client("a").await;
     a.set("name", "Grace").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let first = world.pending().await[0];
     // Sent, taken by legacy, and the answer lost; meanwhile the user changes it back.
     assert!(matches!(world.prepare(first).await, Prepared::Update(_)));
     a.set("name", "Ada").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     assert_eq!(world.prepare(first).await, Prepared::Reread);
     world.settle(first, Outcome::Delivered(Some(user("Grace", 2.0)))).await;
     let second = world.pending().await[0];
@@ -521,7 +353,7 @@ async fn an_answer_that_was_overtaken_leaves_what_still_differs_owed() {
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let mut a = world.client("a").await;
     a.set("name", "edit").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     assert!(matches!(world.prepare(seq).await, Prepared::Update(_)));
     // Legacy took the edit as version 2 and then a REST write as version 3, whose mirror comes first.
@@ -541,14 +373,14 @@ async fn what_a_request_wrote_is_taken_even_where_legacy_had_it_before() {
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let mut a = world.client("a").await;
     a.set("name", "Grace").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     // A later REST write sets what legacy still has: it is acknowledged, and newer than the edit.
     world.apply(Some(user("Ada", 2.0)), request(&["name"])).await;
     assert_eq!(world.cell("name").await, Some("Ada".into()));
     // Legacy's own spelling of a delivered value, equal to what it had before.
     a.sees("name", Some("Ada")).await;
     a.set("name", "ADA").await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = *world.pending().await.last().unwrap();
     world.settle(seq, Outcome::Delivered(Some(user("Ada", 3.0)))).await;
     assert_eq!(world.cell("name").await, Some("Ada".into()));
@@ -564,7 +396,7 @@ async fn delete_wins_over_an_edit_that_arrives_after_it() {
         b.engine.edit(now() + 1, &mut random(), |tx| tx.set_cell("users", "u1", "name", "B"));
     let gone = a.engine.edit(now(), &mut random(), |tx| tx.del_row("users", "u1"));
     a.send(gone.unwrap().1).await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     b.send(edit.unwrap().1).await;
     b.sees("name", None).await;
     assert_eq!(world.cell("name").await, None);
@@ -582,7 +414,7 @@ async fn a_newer_version_is_taken_even_from_a_client_clock_that_is_ahead() {
     let edit =
         a.engine.edit(ahead, &mut random(), |tx| tx.set_cell("users", "u1", "role", "admin"));
     a.send(edit.unwrap().1).await;
-    a.path.hashes().await.unwrap();
+    a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     let taken = with(user("Ada", 2.0), "role", "admin");
     world.settle(seq, Outcome::Delivered(Some(taken))).await;
@@ -605,9 +437,7 @@ async fn a_clock_that_is_far_ahead_is_told_and_changes_nothing() {
     assert_eq!(world.pending().await, []);
 }
 
-#[tokio::test]
-async fn many_who_want_a_path_load_it_once() {
-    let world = World::new();
-    let paths = futures_util::future::join_all((0..50).map(|_| world.path())).await;
-    assert!(paths.iter().all(|path| path.commands.same_channel(&paths[0].commands)));
-}
+mod memory;
+mod rebuild;
+mod turns;
+mod world;

@@ -17,10 +17,14 @@ pub(super) struct Target {
 
 impl Target {
     fn new(name: &str) -> Self {
-        // Text is as long as a message; where bytes are choices, some hundred make a long story, and a shorter one runs
-        // faster.
-        let text = matches!(name, "frame" | "json" | "saved");
-        Self { name: name.to_owned(), max_len: if text { 1024 } else { 320 }, text }
+        let (max_len, text) = match name {
+            // Long enough to hold one fragmented message, or channel, more than a socket may have.
+            "channels" | "frame" => (4096, true),
+            "json" | "saved" => (1024, true),
+            // Where bytes are choices, some hundred make a long story, and a shorter one runs faster.
+            _ => (320, false),
+        };
+        Self { name: name.to_owned(), max_len, text }
     }
 }
 

@@ -150,6 +150,40 @@ const fn p50_sync_over_legacy(
     )
 }
 
+const SYNC_PEER: Measurement =
+    Measurement { args: &["bench", "sync", "--peer", "--format", "json"], version: 1 };
+const STORE_PEER: Measurement =
+    Measurement { args: &["bench", "store", "--peer", "--format", "json"], version: 1 };
+const BENCHMARKS: &str = "docs/benchmarks.md";
+
+/// A ratio of a comparison with the peer, at most `limit`.
+const fn peer_ratio(
+    name: &'static str,
+    measurement: Measurement,
+    fields: &'static [(&'static str, &'static str)],
+    limit: f64,
+) -> Bound {
+    Bound {
+        name,
+        promised_in: BENCHMARKS,
+        direction: Direction::AtMost,
+        limit,
+        measurement,
+        reading: Reading::Number(Selector { list: "/ratios", fields, value: "/value" }),
+    }
+}
+
+/// crossfade's processor time for one edit in so many rows.
+const fn edit_time(fields: &'static [(&'static str, &'static str)]) -> Selector {
+    Selector { list: "/figures", fields, value: "/value" }
+}
+
+/// The bounds to be measured: those of the comparisons with the peer on request only.
+pub(crate) fn chosen(peer: bool) -> Vec<Bound> {
+    let compares = |bound: &&Bound| [SYNC_PEER, STORE_PEER].contains(&bound.measurement);
+    BOUNDS.iter().filter(|bound| peer || !compares(bound)).copied().collect()
+}
+
 /// Every bound.
 pub(crate) const BOUNDS: &[Bound] = &[
     Bound {
@@ -197,6 +231,66 @@ pub(crate) const BOUNDS: &[Bound] = &[
             &[("metric", "sync_latency"), ("case", "refetch at once"), ("path", "legacy")],
         ),
     },
+    peer_ratio(
+        "sync_cpu_per_relay",
+        SYNC_PEER,
+        &[
+            ("name", "cpu_per_relay"),
+            ("case", "at node_relay's highest rate"),
+            ("side", "crossfade_committed"),
+            ("peer", "node_relay"),
+        ],
+        0.1,
+    ),
+    peer_ratio(
+        "sync_p99",
+        SYNC_PEER,
+        &[("name", "p99"), ("side", "crossfade_committed"), ("peer", "node_relay")],
+        0.2,
+    ),
+    peer_ratio(
+        "sync_memory_per_connection",
+        SYNC_PEER,
+        &[
+            ("name", "memory_per_connection"),
+            ("side", "crossfade_committed"),
+            ("peer", "node_relay"),
+        ],
+        0.2,
+    ),
+    peer_ratio(
+        "store_merge_text",
+        STORE_PEER,
+        &[("name", "merge"), ("case", "merge of 600000 cells, from text")],
+        0.1,
+    ),
+    peer_ratio(
+        "store_merge_parsed",
+        STORE_PEER,
+        &[("name", "merge"), ("case", "merge of 600000 cells, parsed before")],
+        0.1,
+    ),
+    peer_ratio("store_edit", STORE_PEER, &[("case", "one edit in 100000 rows")], 0.1),
+    peer_ratio("store_bytes_per_row", STORE_PEER, &[("name", "bytes_per_row")], 0.2),
+    Bound {
+        name: "store_edit_growth",
+        promised_in: BENCHMARKS,
+        direction: Direction::AtMost,
+        limit: 4.0,
+        measurement: STORE_PEER,
+        reading: Reading::Quotient(
+            edit_time(&[
+                ("case", "one edit in 1000000 rows"),
+                ("name", "cpu time"),
+                ("side", "crossfade"),
+            ]),
+            edit_time(&[
+                ("case", "one edit in 1000 rows"),
+                ("name", "cpu time"),
+                ("side", "crossfade"),
+            ]),
+        ),
+    },
 ];
 
 #[cfg(test)]
@@ -222,6 +316,14 @@ mod tests {
     }
 
     #[test]
+    fn comparisons_with_the_peer_are_measured_on_request() {
+        let (few, all) = (chosen(false), chosen(true));
+        assert_eq!(all, BOUNDS);
+        assert!(few.iter().all(|bound| bound.measurement == BENCH));
+        assert!(!few.is_empty() && few.len() < all.len());
+    }
+
+    #[test]
     fn numbers_and_quotients_are_read() {
         let document = json!({"version": 1,
             "metrics": [
@@ -241,6 +343,28 @@ mod tests {
             bound("sync_latency_p50").read(&document),
             Err(ReadingError::NoNumber(_))
         ));
+    }
+
+    #[test]
+    fn ratios_to_the_peer_are_told_apart_by_case_and_sides() {
+        let ratio = |case: &str, side: &str, peer: &str, value: f64| {
+            json!({"name": "cpu_per_relay", "case": case, "side": side, "peer": peer,
+                "value": value, "goal": 0.1, "met": true})
+        };
+        let highest = "at node_relay's highest rate";
+        let document = json!({"version": 1, "ratios": [
+            ratio("100 edits/s", "crossfade_committed", "node_relay", 0.9),
+            ratio(highest, "crossfade_relaxed", "node_relay", 0.8),
+            ratio(highest, "crossfade_committed", "node_file", 0.7),
+            ratio(highest, "crossfade_committed", "node_relay", 0.05)]});
+        assert_eq!(bound("sync_cpu_per_relay").read(&document), Ok(0.05));
+        assert!(bound("sync_p99").read(&document).is_err());
+        let time = |rows: u32, value: f64| {
+            json!({"case": format!("one edit in {rows} rows"), "name": "cpu time",
+                "side": "crossfade", "unit": "us", "value": value})
+        };
+        let document = json!({"version": 1, "figures": [time(1000, 2.0), time(1_000_000, 3.0)]});
+        assert_eq!(bound("store_edit_growth").read(&document), Ok(1.5));
     }
 
     #[test]

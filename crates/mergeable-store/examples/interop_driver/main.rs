@@ -1,11 +1,12 @@
 //! Carries out schedules of the interoperability test (`packages/interop`), one JSON line in, one out, so that the same
 //! schedule can be run here and in the `tinybase` package and the outcomes compared.
 //!
-//! A line is a command, an object with one key; its answer is `{"ok": ...}` or `{"error": text}`. See [`store`] for the
-//! commands. Lines are trusted: the test writes them.
+//! A line is a command, an object with one key; its answer is `{"ok": ...}` or `{"error": text}`. See [`store`] and [`net`]
+//! for the commands. Lines are trusted: the test writes them.
 
 mod command;
 mod edit;
+mod net;
 mod store;
 
 use std::io::{self, BufRead, Write};
@@ -15,8 +16,9 @@ use mergeable_store::Json;
 
 fn main() -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let mut net = None;
     for line in io::stdin().lock().lines() {
-        let answer = match answer(&line?) {
+        let answer = match answer(&mut net, &line?) {
             Ok(result) => object([("ok", result)]),
             Err(error) => object([("error", text(error.to_string()))]),
         };
@@ -26,11 +28,12 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn answer(line: &str) -> Result<Json, DriverError> {
+fn answer(net: &mut Option<net::Net>, line: &str) -> Result<Json, DriverError> {
     let command = Json::parse(line)?;
-    match command.field("store") {
-        Ok(schedule) => store::run(schedule),
-        Err(_) => Err(DriverError::Unknown(line.chars().take(80).collect())),
+    match (command.field("store"), command.field("net")) {
+        (Ok(schedule), _) => store::run(schedule),
+        (_, Ok(command)) => net::run(net, command),
+        _ => Err(DriverError::Unknown(line.chars().take(80).collect())),
     }
 }
 

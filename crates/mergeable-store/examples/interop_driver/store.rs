@@ -178,8 +178,13 @@ impl World {
     }
 }
 
+/// All that a store holds: `[saved content, live content]`.
+pub(crate) fn state_of(store: &MergeableStore) -> Json {
+    Json::Array(vec![text(store.content()), live(store)])
+}
+
 /// What is live, with its order: `[[table, [[row, [[cell, encoded]]]]], [[value, encoded]]]`.
-pub(crate) fn live(store: &MergeableStore) -> Json {
+fn live(store: &MergeableStore) -> Json {
     let pair = |id: &Text, value: Json| Json::Array(vec![Json::String(id.clone()), value]);
     let tables = store.table_ids().into_iter().map(|table| {
         let rows = store.row_ids(&table).into_iter().map(|row| {

@@ -8,7 +8,6 @@
 //! server does; unlike it, it answers that client at once, where TinyBase's keeps it waiting until its own request has timed out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::client::ClientEffects;
 use crate::fragment::Reassembly;
@@ -249,9 +248,9 @@ impl Relay {
     /// Who gets what is addressed like this; `None` for nobody.
     fn recipients(&self, to: &str, from: Option<&ConnectionId>) -> Option<Recipients> {
         if to.is_empty() {
-            let others = self.peers.keys().filter(|id| Some(*id) != from).cloned();
-            let others: Arc<[ConnectionId]> = others.collect();
-            return (!others.is_empty()).then_some(Recipients::Many(others));
+            let mut others = self.peers.keys().filter(|id| Some(*id) != from);
+            let all = Recipients::All { except: from.cloned() };
+            return others.next().map(|_| all);
         }
         let to = ConnectionId::from(to);
         self.peers.contains_key(&to).then_some(Recipients::One(to))
@@ -263,9 +262,10 @@ impl Relay {
             effects.send.push(Outgoing { to, frame: frame.into() });
             return;
         }
-        for id in to.iter() {
-            self.disconnect(id);
-            effects.close.push((id.clone(), Close::TOO_LARGE));
+        let to: Vec<_> = self.peers.keys().filter(|id| to.contains(id)).cloned().collect();
+        for id in to {
+            self.disconnect(&id);
+            effects.close.push((id, Close::TOO_LARGE));
         }
     }
 }

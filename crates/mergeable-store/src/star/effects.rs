@@ -23,6 +23,12 @@ pub struct Limits {
     pub ahead_close: Option<Close>,
     /// While draining: how long to wait, in milliseconds, before asking a client again for its hashes.
     pub drain_pause_ms: Millis,
+    /// About how many bytes of rows an answer to a pull may have; the rest follows in ContentDiffs, by
+    /// [`Star::send_backlog`](super::Star::send_backlog). A TinyBase client takes no more than 16 MiB and waits a second.
+    pub answer_bytes: usize,
+    /// Whether broadcasts wait for [`Star::flush`](super::Star::flush), so that what many calls merged leaves in one frame.
+    /// Otherwise each call broadcasts what it merged.
+    pub coalesce: bool,
 }
 
 impl Default for Limits {
@@ -34,6 +40,8 @@ impl Default for Limits {
             max_ahead_ms: MAX_AHEAD_MS,
             ahead_close: None,
             drain_pause_ms: 100,
+            answer_bytes: 1 << 20,
+            coalesce: false,
         }
     }
 }
@@ -43,23 +51,21 @@ impl Default for Limits {
 pub enum Recipients {
     /// One connection.
     One(ConnectionId),
-    /// Several connections, at least one.
-    Many(Arc<[ConnectionId]>),
+    /// All connections, but for the one whose own edits these are.
+    All {
+        /// The one left out, if there is one.
+        except: Option<ConnectionId>,
+    },
 }
 
 impl Recipients {
-    /// All recipients.
-    pub fn iter(&self) -> impl Iterator<Item = &ConnectionId> {
-        match self {
-            Self::One(id) => std::slice::from_ref(id).iter(),
-            Self::Many(ids) => ids.iter(),
-        }
-    }
-
     /// Whether this connection is among them.
     #[must_use]
     pub fn contains(&self, id: &ConnectionId) -> bool {
-        self.iter().any(|recipient| recipient == id)
+        match self {
+            Self::One(one) => one == id,
+            Self::All { except } => except.as_ref() != Some(id),
+        }
     }
 }
 
@@ -88,6 +94,8 @@ pub struct Effects {
     pub refused: Vec<Refusal>,
     /// Connections under [`Star::drain`](super::Star::drain) whose hashes now equal the store's, these changes included.
     pub drained: Vec<ConnectionId>,
+    /// Connections whose hashes, just told, equal the store's, these changes included: they have everything.
+    pub equal: Vec<ConnectionId>,
     /// Connections that did not answer in time; they are not closed for it.
     pub timed_out: Vec<ConnectionId>,
     /// Connections to close, already forgotten here: what they would have to be sent is larger than a frame may be.

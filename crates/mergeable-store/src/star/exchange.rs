@@ -1,6 +1,7 @@
 //! The exchange of hashes with one client: asking for them, pulling what differs, draining.
 
-use super::{Call, MAX_UNANSWERED, Peer, Policy, Star};
+use super::peer::{Peer, PeerState};
+use super::{Call, MAX_UNANSWERED, Policy, Star};
 use crate::hash::ContentHashes;
 use crate::json::Json;
 use crate::message::{self, Say};
@@ -17,7 +18,7 @@ impl Star {
         body: &Json,
         policy: &mut dyn Policy,
     ) -> Result<(), Close> {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.peers.get_mut(from).map(Peer::state) else {
             return Ok(());
         };
         if let Some((asked, _)) = &peer.asked
@@ -56,7 +57,7 @@ impl Star {
         hashes: ContentHashes,
         request: Option<&Text>,
     ) {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.peers.get_mut(from).map(Peer::state) else {
             return;
         };
         if hashes == self.store.hashes() {
@@ -66,7 +67,8 @@ impl Star {
             }
             return;
         }
-        if peer.pull.is_some() {
+        // While the client is being sent what it lacks, hashes differ for that reason.
+        if peer.pull.is_some() || peer.behind {
             peer.again = Some(hashes);
             return;
         }
@@ -82,24 +84,31 @@ impl Star {
 
     /// A pull is over, with or without success.
     pub(super) fn pulled(&mut self, call: &mut Call<'_>, from: &ConnectionId) {
-        let Some(peer) = self.peers.get_mut(from) else {
+        let Some(peer) = self.peers.get_mut(from).map(Peer::state) else {
             return;
         };
         let announced = peer.pull.take().map(|pull| pull.announced);
-        if let Some(hashes) = peer.again.take() {
+        if !peer.behind
+            && let Some(hashes) = peer.again.take()
+        {
             return self.heard(call, from, hashes, None);
         }
         let own = self.store.hashes();
         if announced == Some(own) {
             return Self::settled(call, from, peer);
         }
+        if peer.behind {
+            return;
+        }
         // The client lacks something, perhaps because it arrived while it was still loading: let it look.
         peer.ask_at = peer.draining.then_some(call.now + self.limits.drain_pause_ms);
+        self.send_unsent(call);
         let transaction = pull::transaction_id(call.rng);
         self.send(call, from, Say::ContentHashes(own).remainder(Some(&transaction)));
     }
 
-    pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut Peer) {
+    pub(super) fn settled(call: &mut Call<'_>, id: &ConnectionId, peer: &mut PeerState) {
+        call.effects.equal.push(id.clone());
         if std::mem::take(&mut peer.draining) {
             peer.ask_at = None;
             call.effects.drained.push(id.clone());
@@ -107,7 +116,7 @@ impl Star {
     }
 
     pub(super) fn ask(&mut self, call: &mut Call<'_>, id: &ConnectionId) {
-        let Some(peer) = self.peers.get_mut(id) else {
+        let Some(peer) = self.peers.get_mut(id).map(Peer::state) else {
             return;
         };
         let request = pull::request_id(&pull::transaction_id(call.rng), call.rng);
@@ -118,7 +127,7 @@ impl Star {
     }
 
     pub(super) fn expire(&mut self, call: &mut Call<'_>, id: &ConnectionId) {
-        let Some(peer) = self.peers.get_mut(id) else {
+        let Some(peer) = self.peers.get_mut(id).map(Peer::state) else {
             return;
         };
         peer.fragments.expire(call.now);
@@ -133,8 +142,13 @@ impl Star {
             }
         }
         let due = peer.ask_at.is_some_and(|at| at <= call.now);
-        if let Some(hashes) = peer.again.take_if(|_| pull) {
+        let push = peer.push_at.take_if(|at| *at <= call.now).is_some();
+        let behind = peer.behind;
+        if let Some(hashes) = peer.again.take_if(|_| pull && !behind) {
             self.heard(call, id, hashes, None);
+        }
+        if push {
+            self.release(id);
         }
         if due {
             self.ask(call, id);

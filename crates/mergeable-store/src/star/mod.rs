@@ -4,51 +4,31 @@
 //! from the client that was asked. What clients send is judged, merged and committed by the caller before others see it.
 //! Nothing here depends on earlier frames having been delivered: whoever missed some finds out by comparing hashes.
 
+mod answer;
 mod apply;
+mod backlog;
 mod effects;
 mod exchange;
+mod inbound;
+mod peer;
 mod policy;
+mod unsent;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use effects::{Effects, Limits, Outgoing, Recipients};
+pub use inbound::Inbound;
 pub use policy::{Edit, Policy, Refusal, Ruling, Target};
 
-use crate::fragment::Reassembly;
-use crate::hash::ContentHashes;
 use crate::message::{Body, Say};
-use crate::pull::{self, Pull};
-use crate::{
-    Close, ConnectionId, Frame, MergeableStore, Message, Millis, Payload, Random, Text, Transaction,
-};
+use crate::pull;
+use crate::{Close, ConnectionId, MergeableStore, Message, Millis, Random, Transaction};
+use inbound::Content;
+use peer::Peer;
+use unsent::Unsent;
 
 /// How many requests in a row may stay unanswered before `S` no longer asks anew of its own accord.
 const MAX_UNANSWERED: u8 = 3;
-
-/// What `S` knows of a connection.
-#[derive(Debug, Default)]
-struct Peer {
-    fragments: Reassembly,
-    /// A request for the client's hashes under way: its id and when it is overdue.
-    asked: Option<(Text, Millis)>,
-    /// The one pull under way.
-    pull: Option<Pull>,
-    /// Hashes heard while pulling, to be looked at afterwards; the latest replace earlier ones.
-    again: Option<ContentHashes>,
-    draining: bool,
-    /// When to ask for hashes again: while draining, and after a pull that was not answered in time.
-    ask_at: Option<Millis>,
-    /// Requests in a row that were not answered in time.
-    unanswered: u8,
-}
-
-impl Peer {
-    fn next_deadline(&self) -> Option<Millis> {
-        let asked = self.asked.as_ref().map(|(_, deadline)| *deadline);
-        let pull = self.pull.as_ref().map(|pull| pull.deadline);
-        [asked, pull, self.ask_at, self.fragments.next_deadline()].into_iter().flatten().min()
-    }
-}
 
 /// The store of a path and its connections.
 #[derive(Debug)]
@@ -56,8 +36,13 @@ pub struct Star {
     store: MergeableStore,
     limits: Limits,
     peers: BTreeMap<ConnectionId, Peer>,
-    /// Connections with a deadline, so that an idle thousand costs nothing.
-    timed: BTreeSet<ConnectionId>,
+    /// Connections with a deadline, by it, so that an idle thousand costs nothing.
+    timed: BTreeSet<(Millis, ConnectionId)>,
+    unsent: Unsent,
+    /// Connections that are being sent what they lack, the next first.
+    backlogged: VecDeque<ConnectionId>,
+    /// Rows that all backlogs name.
+    backlog_rows: usize,
 }
 
 /// A call under way: what every step needs.
@@ -71,7 +56,9 @@ impl Star {
     /// A path around a store, without connections.
     #[must_use]
     pub fn new(store: MergeableStore, limits: Limits) -> Self {
-        Self { store, limits, peers: BTreeMap::new(), timed: BTreeSet::new() }
+        let (peers, timed, unsent) = (BTreeMap::new(), BTreeSet::new(), Unsent::default());
+        let (backlogged, backlog_rows) = (VecDeque::new(), 0);
+        Self { store, limits, peers, timed, unsent, backlogged, backlog_rows }
     }
 
     /// The store.
@@ -88,16 +75,11 @@ impl Star {
     /// A client has connected. `S` asks for its hashes at once, as TinyBase's server does, so that what it made offline comes
     /// without waiting for the client to have loaded. An earlier connection of the same id is forgotten.
     pub fn connect(&mut self, now: Millis, id: ConnectionId, rng: &mut dyn Random) -> Effects {
+        self.disconnect(&id);
         self.peers.insert(id.clone(), Peer::default());
         let mut call = Call { now, rng, effects: Effects::default() };
         self.ask(&mut call, &id);
         self.finish(call, &id)
-    }
-
-    /// A connection is gone.
-    pub fn disconnect(&mut self, id: &ConnectionId) {
-        self.peers.remove(id);
-        self.timed.remove(id);
     }
 
     /// A frame has arrived. Frames of connections that are not known, or were closed, are ignored.
@@ -109,6 +91,21 @@ impl Star {
         now: Millis,
         from: &ConnectionId,
         frame: &str,
+        policy: &mut dyn Policy,
+        rng: &mut dyn Random,
+    ) -> Result<Effects, Close> {
+        self.receive_read(now, from, Inbound::read(frame), policy, rng)
+    }
+
+    /// A frame has arrived that was read elsewhere, as [`Star::receive`].
+    ///
+    /// # Errors
+    /// As [`Star::receive`].
+    pub fn receive_read(
+        &mut self,
+        now: Millis,
+        from: &ConnectionId,
+        frame: Inbound,
         policy: &mut dyn Policy,
         rng: &mut dyn Random,
     ) -> Result<Effects, Close> {
@@ -125,16 +122,11 @@ impl Star {
     /// Time has passed: gives up what is overdue, asks again where a drain waits.
     pub fn tick(&mut self, now: Millis, rng: &mut dyn Random) -> Effects {
         let mut call = Call { now, rng, effects: Effects::default() };
-        let due = |id: &&ConnectionId| {
-            self.peers
-                .get(*id)
-                .and_then(Peer::next_deadline)
-                .is_some_and(|deadline| deadline <= now)
-        };
-        let due: Vec<ConnectionId> = self.timed.iter().filter(due).cloned().collect();
+        let due = self.timed.iter().take_while(|(deadline, _)| *deadline <= now);
+        let due: Vec<ConnectionId> = due.map(|(_, id)| id.clone()).collect();
         for id in &due {
             self.expire(&mut call, id);
-            self.note_deadline(id);
+            self.note(id);
         }
         call.effects
     }
@@ -142,7 +134,7 @@ impl Star {
     /// When [`Star::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        self.timed.iter().filter_map(|id| self.peers.get(id)?.next_deadline()).min()
+        self.timed.first().map(|(deadline, _)| *deadline)
     }
 
     /// The server itself writes, and tells all clients.
@@ -157,9 +149,18 @@ impl Star {
     ) -> Result<(T, Effects), E> {
         let (result, merged) = self.store.edit(now, edit)?;
         let mut call = Call { now, rng, effects: Effects::default() };
-        self.broadcast(&mut call, &merged.to_changes(), None);
+        self.unsent.add(merged.to_changes(), None);
+        self.broadcast(&mut call);
         call.effects.record(merged);
         Ok((result, call.effects))
+    }
+
+    /// Sends what was merged and waits to be broadcast, under [`Limits::coalesce`]: all of it in one frame for everybody. What
+    /// tells a client the own hashes is sent behind it, so that hashes never speak of content that is still to come.
+    pub fn flush(&mut self, now: Millis, rng: &mut dyn Random) -> Effects {
+        let mut call = Call { now, rng, effects: Effects::default() };
+        self.send_unsent(&mut call);
+        call.effects
     }
 
     /// Begins to drain a client: asks for its hashes, pulls what it still has, and lets it pull what it lacks, until the
@@ -167,50 +168,48 @@ impl Star {
     pub fn drain(&mut self, now: Millis, id: &ConnectionId, rng: &mut dyn Random) -> Effects {
         let mut call = Call { now, rng, effects: Effects::default() };
         if let Some(peer) = self.peers.get_mut(id) {
-            peer.draining = true;
+            peer.state().draining = true;
             self.ask(&mut call, id);
         }
         self.finish(call, id)
     }
 
-    fn finish(&mut self, call: Call<'_>, id: &ConnectionId) -> Effects {
-        self.note_deadline(id);
-        call.effects
-    }
-
-    fn note_deadline(&mut self, id: &ConnectionId) {
-        if self.peers.get(id).and_then(Peer::next_deadline).is_some() {
-            self.timed.insert(id.clone());
-        } else {
-            self.timed.remove(id);
+    /// Asks a client for its hashes, unless it is being asked already: if it has everything, the
+    /// [`Effects::equal`] of some later call says so.
+    pub fn ask_hashes(&mut self, now: Millis, id: &ConnectionId, rng: &mut dyn Random) -> Effects {
+        let mut call = Call { now, rng, effects: Effects::default() };
+        if self.peers.get_mut(id).is_some_and(|peer| peer.state().asked.is_none()) {
+            self.ask(&mut call, id);
         }
+        self.finish(call, id)
     }
 
     fn take(
         &mut self,
         call: &mut Call<'_>,
         from: &ConnectionId,
-        frame: &str,
+        frame: Inbound,
         policy: &mut dyn Policy,
     ) -> Result<(), Close> {
         let Some(peer) = self.peers.get_mut(from) else {
             return Ok(());
         };
-        let frame = Frame::parse(frame)?;
-        let message = match frame.payload {
-            Payload::Message(message) => message,
-            Payload::Fragment(fragment) => {
+        let message = match frame.0? {
+            Content::Message(message) => *message,
+            Content::Fragment(piece) => {
                 let timeout = self.limits.fragment_timeout_ms;
-                match peer.fragments.take(call.now, timeout, frame.client, &fragment)? {
+                let (client, fragment) = (&*piece.client, piece.fragment()?);
+                match peer.state().fragments.take(call.now, timeout, client, &fragment)? {
+                    Some(whole) if !inbound::is_for_server(client) => {
+                        return Message::parse(&whole.text).map(drop).ok_or(Close::INVALID);
+                    }
                     Some(whole) => Message::parse(&whole.text).ok_or(Close::INVALID)?,
                     None => return Ok(()),
                 }
             }
+            // Validated all the same; but clients never hear each other directly.
+            Content::ForAnother => return Ok(()),
         };
-        // Validated all the same; but clients never hear each other directly.
-        if !matches!(frame.client, "" | "S") {
-            return Ok(());
-        }
         self.handle(call, from, &message, policy)
     }
 
@@ -225,12 +224,17 @@ impl Star {
         match &message.body {
             Body::Response(body) => self.answered(call, from, request, body, policy)?,
             Body::GetContentHashes => {
+                self.send_unsent(call);
                 let remainder = Say::AnswerHashes(self.store.hashes()).remainder(request);
                 self.send(call, from, remainder);
             }
-            Body::ContentHashes(hashes) => self.heard(call, from, *hashes, request),
+            Body::ContentHashes(hashes) => {
+                self.release(from);
+                self.heard(call, from, *hashes, request);
+            }
             Body::ContentDiff(Some(changes)) => self.apply(call, from, changes, policy)?,
             Body::ContentDiff(None) => {}
+            body if self.answer(call, from, request, body) => {}
             body => {
                 if let Some(remainder) = pull::answer_diff(&self.store, request, body) {
                     self.send(call, from, remainder);

@@ -57,6 +57,12 @@ pub enum Ruling {
 pub trait Policy {
     /// Whether an edit is merged.
     fn judge(&mut self, edit: &Edit<'_>) -> Ruling;
+
+    /// An edit that loses the merge, because its cell or value has a newer stamp, `there`. Most often it is
+    /// nothing new: a client that comes back brings what it had. For the record; nothing depends on it.
+    fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
+        let _ = (edit, there);
+    }
 }
 
 /// An edit that was not merged.
@@ -162,7 +168,14 @@ impl Judge<'_> {
         if there.is_empty() || hlc > there {
             return self.accepts(target, old.as_ref(), new, hlc);
         }
-        if hlc == there && old.as_ref() != new {
+        if hlc < there {
+            let Self { store, now, writer, changes, .. } = *self;
+            let old = old.as_ref();
+            let edit = Edit { writer, target, old, new, hlc, now, store, changes };
+            self.policy.lost(&edit, there);
+            return false;
+        }
+        if old.as_ref() != new {
             self.refuse(target, old.as_ref(), new, hlc, EQUAL_HLC.to_owned());
         }
         false

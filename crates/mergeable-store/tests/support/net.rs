@@ -4,33 +4,44 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use mergeable_store::{
-    ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling, Star, Synchronizer,
+    ConnectionId, Edit, Effects, Hlc, Limits, MergeableStore, Policy, Ruling, Star, Synchronizer,
 };
 
 use super::{Rng, store};
 
-/// A rule for edits, as a closure.
-pub(crate) struct Rule(pub(crate) Box<dyn FnMut(&Edit<'_>) -> Ruling>);
+/// A rule for edits, as a closure, and who hears of those that lose.
+pub(crate) struct Rule {
+    judge: Box<dyn FnMut(&Edit<'_>) -> Ruling>,
+    pub(crate) lost: Box<dyn FnMut(&Edit<'_>, Hlc)>,
+}
 
 impl Rule {
     pub(crate) fn allow_all() -> Self {
-        Self(Box::new(|_| Ruling::Accept))
+        Self::new(|_| Ruling::Accept)
     }
 
     /// Refuses writes to cells of this id.
     pub(crate) fn forbid_cell(id: &'static str) -> Self {
-        Self(Box::new(move |edit| match &edit.target {
+        Self::new(move |edit| match &edit.target {
             mergeable_store::Target::Cell { cell, .. } if *cell == id => {
                 Ruling::Refuse(format!("{id} is not yours"))
             }
             _ => Ruling::Accept,
-        }))
+        })
+    }
+
+    pub(crate) fn new(judge: impl FnMut(&Edit<'_>) -> Ruling + 'static) -> Self {
+        Self { judge: Box::new(judge), lost: Box::new(|_, _| {}) }
     }
 }
 
 impl Policy for Rule {
     fn judge(&mut self, edit: &Edit<'_>) -> Ruling {
-        (self.0)(edit)
+        (self.judge)(edit)
+    }
+
+    fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
+        (self.lost)(edit, there);
     }
 }
 
@@ -123,6 +134,22 @@ impl Net {
         self.carry_out(write.unwrap().1);
     }
 
+    /// Ends a batch; false if there was nothing to broadcast.
+    pub(crate) fn flush(&mut self) -> bool {
+        let effects = self.star.flush(self.now, &mut self.rng);
+        let sent = !effects.send.is_empty();
+        self.carry_out(effects);
+        sent
+    }
+
+    /// Sends a bit of what a client lacks; false if there is none.
+    pub(crate) fn send_backlog(&mut self) -> bool {
+        let effects = self.star.send_backlog(self.now, &mut self.rng, |_| true);
+        let sent = !effects.send.is_empty();
+        self.carry_out(effects);
+        sent
+    }
+
     pub(crate) fn drain(&mut self, at: usize) {
         let effects = self.star.drain(self.now, &self.clients[at].id, &mut self.rng);
         self.carry_out(effects);
@@ -155,7 +182,10 @@ impl Net {
     /// Delivers everything until nobody has anything to say, without time passing.
     pub(crate) fn settle(&mut self) {
         let mut frames = 0;
-        while (0..self.clients.len()).any(|at| self.step_up(at) || self.step_down(at)) {
+        while (0..self.clients.len()).any(|at| self.step_up(at) || self.step_down(at))
+            || self.flush()
+            || self.send_backlog()
+        {
             frames += 1;
             assert!(frames < 100_000, "the talk does not end");
         }
@@ -179,15 +209,19 @@ impl Net {
         true
     }
 
+    /// A client holds what the star holds.
+    pub(crate) fn assert_converged_with(&self, at: usize) {
+        let (client, star) = (&self.clients[at], self.star.store());
+        let store = client.sync.store();
+        assert_eq!(store.hashes(), star.hashes(), "{}", client.id);
+        assert_eq!(store.to_changes(), star.to_changes(), "{}", client.id);
+        assert_eq!(store.computed_hashes(), store.hashes());
+    }
+
     /// Every client holds what the star holds, and what was committed is the same.
     pub(crate) fn assert_converged(&self) {
         let star = self.star.store();
-        for client in &self.clients {
-            let store = client.sync.store();
-            assert_eq!(store.hashes(), star.hashes(), "{}", client.id);
-            assert_eq!(store.to_changes(), star.to_changes(), "{}", client.id);
-            assert_eq!(store.computed_hashes(), store.hashes());
-        }
+        (0..self.clients.len()).for_each(|at| self.assert_converged_with(at));
         assert_eq!(self.committed.hashes(), star.hashes());
         assert_eq!(self.committed.to_changes(), star.to_changes());
     }

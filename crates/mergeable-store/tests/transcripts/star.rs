@@ -116,7 +116,7 @@ impl Player {
 
     fn note(&mut self, effects: &Effects) {
         for outgoing in &effects.send {
-            for id in outgoing.to.iter() {
+            for id in self.star.connections().filter(|id| outgoing.to.contains(id)) {
                 let reader = self.own_reader.entry(id.to_string()).or_default();
                 let Some(told) = reader.read(&outgoing.frame) else {
                     continue;

@@ -4,6 +4,7 @@ import { createMergeableStore, type MergeableStore } from 'tinybase/mergeable-st
 
 import { Counts } from '../counts.js';
 import { fromWire, type Json, objectOf, toWire, withUndefined } from '../json.js';
+import { editStore } from './edit.js';
 import type { Edit, Outcome, Step, StoreSchedule } from './schedule.js';
 
 /**
@@ -139,24 +140,14 @@ class World {
   }
 
   #edit(host: Host, { id, ops, rollBack }: Edit): Outcome {
-    const methods = host.store as unknown as Record<string, (...args: Json[]) => unknown>;
     host.diff = undefined;
-    try {
-      host.store.transaction(
-        () => ops.forEach(([method, ...args]) => methods[method]?.(...args)),
-        () => rollBack,
-      );
-    } catch (error) {
-      if (String(error) !== 'Error: tinybase:13') throw error;
-      this.counts.add('store: write overtaken');
-      return ['tinybase:13', null];
-    }
-    if (rollBack) {
-      this.counts.add('store: transaction rolled back');
-      return ['rolled back', null];
+    const ended = editStore(host.store, ops, rollBack);
+    if (ended !== 'done') {
+      this.counts.add(rollBack ? 'store: transaction rolled back' : 'store: write overtaken');
+      return [ended, null];
     }
     if (host.diff !== undefined) this.#diffs.set(id, host.diff);
-    return ['done', host.diff === undefined ? null : (JSON.parse(host.diff) as Json)];
+    return [ended, host.diff === undefined ? null : (JSON.parse(host.diff) as Json)];
   }
 
   #countApply(at: number, diffOf: number): void {
@@ -171,8 +162,8 @@ class World {
   #pull(host: Host, { store: from }: Host): Outcome {
     this.counts.add('store: pulled by hashes');
     const { store } = host;
-    const said: unknown[] = [];
-    const apply = (changes: [unknown, unknown, 1]): void => {
+    const said: Changes[] = [];
+    const apply = (changes: Changes): void => {
       said.push(changes);
       host.apply(changes);
     };
@@ -206,10 +197,16 @@ const withEmpty = <V extends object>(differing: object, own: object, asked: Reco
   );
 
 /** Answers give cells without HLC as `[thing, ""]` or as `[thing]`, which mean the same. */
-const withoutEmptyHlcs = (changes: unknown): unknown =>
-  JSON.parse(toWire(changes), (_key, value: unknown) =>
-    Array.isArray(value) && value.length === 2 && value[1] === '' ? [value[0]] : value,
-  );
+const withoutEmptyHlcs = ([tables, values]: Changes): Changes => [stamped(tables, 3), stamped(values, 1), 1];
+
+type Changes = [tables: unknown, values: unknown, 1];
+
+const stamped = (stamp: unknown, depth: number): unknown => {
+  const [thing, hlc] = stamp as [unknown, string?];
+  const inside =
+    depth === 0 ? thing : objectOf(Object.entries(thing as object).map(([id, child]) => [id, stamped(child, depth - 1)]));
+  return hlc ? [inside, hlc] : [inside];
+};
 
 /** What is live, with its order, as the driver's `live`. */
 export const live = (store: MergeableStore): Json => {

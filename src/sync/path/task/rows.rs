@@ -45,7 +45,7 @@ impl PathTask {
                 .star
                 .write(now, &mut random, |tx| application.write(tx))
                 .map_err(|e| PathError::Refused(e.to_string()))?;
-            batch.take(&self.path, &mut effects);
+            self.keep(&mut effects, batch);
             self.keep_base(resource, row, batch);
             match &row.now {
                 Some(now) => bases.insert(row.row.clone(), now.clone()),
@@ -73,9 +73,9 @@ impl PathTask {
         });
     }
 
-    /// Legacy's last known copies, from this batch or from storage.
+    /// Legacy's last known copies, from what is not yet kept or from storage.
     async fn bases(
-        &self,
+        &mut self,
         resource: &Arc<Resource>,
         rows: Vec<RowId>,
         batch: &mut Batch,
@@ -83,11 +83,14 @@ impl PathTask {
         let mut found = HashMap::new();
         let mut missing = Vec::new();
         for row in rows {
-            match batch.base(&(resource.name.clone(), row.clone())) {
-                Some(Some(base)) => drop(found.insert(row, base.clone())),
+            match self.unkept_base(batch, &(resource.name.clone(), row.clone())) {
+                Some(Some(base)) => drop(found.insert(row, base)),
                 Some(None) => {}
                 None => missing.push(row),
             }
+        }
+        if missing.is_empty() {
+            return Ok(found);
         }
         let (path, name) = (self.path.clone(), resource.name.clone());
         for (row, base) in self.context.storage.bases(path, name, missing).await? {
@@ -225,7 +228,7 @@ impl PathTask {
             Ok::<(), EditError>(())
         });
         let ((), mut effects) = written.map_err(|e| PathError::Refused(e.to_string()))?;
-        batch.take(&self.path, &mut effects);
+        self.keep(&mut effects, batch);
         Ok(())
     }
 }

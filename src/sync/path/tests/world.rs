@@ -1,0 +1,189 @@
+//! A registry on storage in memory, and clients of its paths.
+
+use super::*;
+
+pub(super) fn resource() -> Arc<Resource> {
+    let example = include_str!("../../../../docs/crossfade.example.toml");
+    let config = Config::parse(example, Path::new("."), "example").unwrap();
+    config.resources[0].clone()
+}
+
+pub(super) struct World {
+    pub(super) storage: MemoryStorage,
+    pub(super) registry: PathRegistry,
+    pub(super) users: Arc<Resource>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::on(MemoryStorage::default())
+    }
+
+    /// A process that starts on what another one has committed.
+    pub(super) fn on(storage: MemoryStorage) -> Self {
+        Self::with(storage, Arc::new(SystemClock))
+    }
+
+    pub(super) fn with(storage: MemoryStorage, clock: SharedClock) -> Self {
+        Self::made(storage, clock, Durability::Committed)
+    }
+
+    pub(super) fn made(storage: MemoryStorage, clock: SharedClock, durability: Durability) -> Self {
+        let users = resource();
+        let registry = PathRegistry::new(RegistrySettings {
+            storage: Arc::new(storage.clone()),
+            tables: Arc::new(MappedTables::new(std::slice::from_ref(&users))),
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            unique_id: "server".into(),
+            durability,
+            idle_unload: Duration::from_secs(300),
+        });
+        Self { storage, registry, users }
+    }
+
+    pub(super) async fn path(&self) -> PathHandle {
+        self.registry.get(&PathId::new("org/org_1").unwrap()).await.unwrap()
+    }
+
+    pub(super) async fn client(&self, name: &str) -> Client {
+        let path = self.path().await;
+        let (sink, source) = client_channel();
+        let id = ConnectionId::from(name);
+        let actor = Actor { user: name.to_owned(), org_id: Some("org_1".into()), org_role: None };
+        let writer = Arc::new(Writer { actor, may_write: true });
+        path.connect(id.clone(), writer, sink, false).await.unwrap();
+        let store = MergeableStore::new(ClientId::from_unique_id(name));
+        let mut client = Client { engine: Synchronizer::new(store), path, id, source, frames: 0 };
+        let frames = client.engine.connected(now(), &mut random());
+        client.send(frames).await;
+        client.until(|engine| engine.is_live()).await;
+        client
+    }
+
+    pub(super) async fn apply(&self, cells: Option<RowCells>, source: Source) -> Applied {
+        let row = LegacyRow { row: RowId::new("u1"), now: cells };
+        let name = self.users.name.clone();
+        self.path().await.apply(name, vec![row], source).await.unwrap()[0]
+    }
+
+    pub(super) async fn prepare(&self, seq: Seq) -> Prepared {
+        let name = self.users.name.clone();
+        self.path().await.prepare(name, RowId::new("u1"), seq).await.unwrap()
+    }
+
+    pub(super) async fn settle(&self, seq: Seq, outcome: Outcome) -> Settled {
+        let name = self.users.name.clone();
+        self.path().await.settle(name, RowId::new("u1"), seq, outcome).await.unwrap()
+    }
+
+    pub(super) async fn pending(&self) -> Vec<Seq> {
+        let summary = self.storage.outbox_summary(100).await.unwrap();
+        summary.entries.iter().map(|entry| entry.seq).collect()
+    }
+
+    pub(super) async fn cell(&self, cell: &'static str) -> Option<Cell> {
+        let read =
+            move |store: &MergeableStore| store.get_cell("users", "u1", cell).map(CellRef::to_cell);
+        self.path().await.read(read).await.unwrap()
+    }
+}
+
+pub(super) struct Client {
+    pub(super) engine: Synchronizer,
+    pub(super) path: PathHandle,
+    pub(super) id: ConnectionId,
+    pub(super) source: ClientSource,
+    /// How many came.
+    pub(super) frames: usize,
+}
+
+impl Client {
+    pub(super) async fn send(&self, frames: Vec<String>) {
+        for frame in frames {
+            self.path.frame(self.id.clone(), &frame).await.unwrap();
+        }
+    }
+
+    /// Takes part in the exchange until `done`.
+    pub(super) async fn until(&mut self, done: impl Fn(&Synchronizer) -> bool) {
+        while !done(&self.engine) {
+            if let Some(reason) = self.next().await {
+                panic!("closed instead: {reason:?}");
+            }
+        }
+    }
+
+    /// Takes what comes next; the reason if it is the end.
+    pub(super) async fn next(&mut self) -> Option<CloseReason> {
+        match self.source.next().await {
+            Outbound::Close(reason) => return Some(reason),
+            Outbound::Frames(frames) => {
+                for frame in frames {
+                    self.frames += 1;
+                    let effects = self.engine.receive(now(), &frame, &mut random()).unwrap();
+                    self.send(effects.send).await;
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) async fn sees(&mut self, cell: &str, value: Option<&str>) {
+        let value = value.map(Cell::from);
+        self.until(|engine| {
+            engine.store().get_cell("users", "u1", cell) == value.as_ref().map(Cell::view)
+        })
+        .await;
+    }
+
+    pub(super) async fn set(&mut self, cell: &str, value: &str) {
+        let edit = self
+            .engine
+            .edit(now(), &mut random(), |tx| tx.set_cell("users", "u1", cell, value))
+            .unwrap();
+        self.send(edit.1).await;
+    }
+
+    pub(super) async fn closed(&mut self) -> CloseReason {
+        loop {
+            if let Outbound::Close(reason) = self.source.next().await {
+                return reason;
+            }
+        }
+    }
+}
+
+pub(super) fn now() -> u64 {
+    use crate::clock::Clock;
+    SystemClock.now_ms()
+}
+
+pub(super) fn random() -> StarRandom {
+    StarRandom(Arc::new(SystemEntropy))
+}
+
+pub(super) fn user(name: &str, version: f64) -> RowCells {
+    let cells: [(&str, Cell); 10] = [
+        ("id", "u1".into()),
+        ("orgId", "org_1".into()),
+        ("email", "u1@example.test".into()),
+        ("name", name.into()),
+        ("role", "member".into()),
+        ("age", Cell::Null),
+        ("active", true.into()),
+        ("createdAt", "2026-01-01T00:00:00.000Z".into()),
+        ("updatedAt", "2026-01-01T00:00:00.000Z".into()),
+        ("version", version.into()),
+    ];
+    cells.into_iter().collect()
+}
+
+pub(super) fn read() -> Source {
+    Source::Read { asked_ms: now() + 60_000 }
+}
+
+pub(super) fn request(cells: &[&str]) -> Source {
+    let wrote = cells.iter().map(|&cell| cell.to_owned()).collect::<BTreeSet<_>>();
+    Source::Request { wrote: Wrote::Cells(wrote), sent_ms: now() + 60_000 }
+}

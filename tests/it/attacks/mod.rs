@@ -1,0 +1,8 @@
+//! Hostile clients, each beside two honest ones that must not notice: what one of them writes is acknowledged, and seen
+//! by the other, while the attack lasts and after it.
+
+mod fragments;
+mod frames;
+mod stamps;
+mod volume;
+mod world;

@@ -1,0 +1,74 @@
+//! Too much of what is allowed.
+
+use super::world::{TOO_MUCH, World, limited};
+
+#[tokio::test]
+async fn a_slow_reader_is_closed_and_keeps_nobody_waiting() {
+    let world = World::start().await;
+    let mut attacker = world.attacker().await;
+    world
+        .during(async {
+            // It reads nothing, while what it would have to read grows beyond all that sockets and queues hold.
+            for round in 0..80 {
+                world.write("honest", &format!("{round}{}", "x".repeat(512 << 10)));
+                tokio::task::yield_now().await;
+            }
+            limited(world.acknowledged()).await;
+        })
+        .await;
+    attacker.assert_closed(TOO_MUCH).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_requests_whose_answers_nobody_reads_closes_its_sender() {
+    let world = World::start().await;
+    let name = "x".repeat(512 << 10);
+    world.write("honest", &name);
+    limited(world.acknowledged()).await;
+    let mut attacker = world.attacker().await;
+    world
+        .during(async {
+            // Each is answered by all of the store.
+            for _ in 0..200 {
+                attacker.send("\n[\"abcdefghijk.abcd\",4,{}]").await;
+            }
+            attacker.assert_closed(TOO_MUCH).await;
+        })
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_is_taken_at_the_servers_pace() {
+    let world = World::start().await;
+    world
+        .during(async {
+            let mut attacker = world.attacker().await;
+            for _ in 0..50 {
+                for _ in 0..400 {
+                    attacker.send("\n[null,2,[0,0]]").await;
+                }
+                attacker.assert_open().await;
+            }
+        })
+        .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn many_connections_of_one_client_change_nothing_for_others() {
+    let world = World::start().await;
+    world
+        .during(async {
+            let mut attackers = Vec::new();
+            for _ in 0..500 {
+                attackers.push(world.attacker().await);
+            }
+            for attacker in &mut attackers {
+                attacker.assert_open().await;
+            }
+        })
+        .await;
+    world.stop().await;
+}
