@@ -1,11 +1,14 @@
 // TinyBase's share of `crossfade bench store --peer`: one job a line on standard input, one answer a line on
 // standard output. crossfade's share takes the same jobs (`src/bench/store/worker.rs`). Ends with its input.
 import { createInterface } from "node:readline";
-import { createMergeableStore } from "tinybase";
+import { createMergeableStore, createQueries } from "tinybase";
 import * as recipe from "./recipe.js";
 import { belowFrames, overSocket } from "./synchronizer.js";
 
-/** @typedef {{ op: string, rows: number, edits?: number }} Job */
+/** @typedef {{ op: string, rows: number, edits?: number, pages?: number }} Job */
+
+const QUERY = "active";
+const PAGE_ROWS = 100;
 
 const newStore = () => createMergeableStore("server", () => recipe.NOW_MS);
 /** @param {import("tinybase").MergeableStore} store */
@@ -83,6 +86,43 @@ const jobs = {
     return { ...times, taken: lastTaken(kept.store, edits, rows, kept.next) };
   },
 
+  /** The query is defined, and has its result. */
+  query_first: async ({ rows }) => {
+    const queries = createQueries((await filled(rows)).store);
+    const times = timed(() => define(queries));
+    const result_rows = queries.getResultRowCount(QUERY);
+    queries.destroy();
+    return { ...times, result_rows };
+  },
+
+  /** Frames of one cell each, of rows that the query has; its result is up to date after each. */
+  query_update: async ({ rows, edits = 1 }) => {
+    const kept = await filled(rows);
+    const queries = createQueries(kept.store);
+    define(queries);
+    const row = (/** @type {number} */ n) => Math.floor(((n * 7919) % rows) / 3) * 3;
+    const frames = Array.from({ length: edits }, (_, at) => recipe.frame(recipe.edit(row(kept.next + at), kept.next + at)));
+    kept.next += edits;
+    const times = timed(() => frames.forEach(kept.end.receive));
+    const last = kept.next - 1;
+    const taken = queries.getResultCell(QUERY, recipe.rowId(row(last)), "name") === `Edited ${last}`;
+    queries.destroy();
+    return { ...times, taken };
+  },
+
+  /** Pages of the table sorted by a cell. */
+  sorted_page: async ({ rows, pages = 1 }) => {
+    const { store } = await filled(rows);
+    /** @type {string[]} */
+    let page = [];
+    const times = timed(() => {
+      for (let number = 0; number < pages; number++) {
+        page = store.getSortedRowIds(recipe.TABLE, "score", true, (number * 7919) % rows, PAGE_ROWS);
+      }
+    });
+    return { ...times, page };
+  },
+
   /** Bytes held by a store of so many rows; to be asked of a new process. */
   memory: async ({ rows }) => {
     const held = () => {
@@ -106,6 +146,15 @@ const jobs = {
     return {};
   },
 };
+
+/** Two cells of the rows that are active: every third. @param {import("tinybase").Queries} queries */
+function define(queries) {
+  queries.setQueryDefinition(QUERY, recipe.TABLE, ({ select, where }) => {
+    select("name");
+    select("score");
+    where("active", true);
+  });
+}
 
 /**
  * Whether the last edit was taken; the hashes of a large store cost too much to ask for.

@@ -35,6 +35,9 @@ test("store: every job on both sides", async () => {
       "merge of 1800 cells, parsed before | cpu time",
       "one edit in 100 rows | cpu time",
       "one edit in 300 rows | cpu time",
+      "first query, of 300 rows | cpu time",
+      "one edit and its query, of 300 rows | cpu time",
+      "sorted page of 100, of 300 rows | cpu time",
       "a store of 300 rows | bytes per row",
     ]) {
       assert.ok(found.has(`${figure} | ${side}`), `${figure} of ${side} is missing in ${[...found].join("\n")}`);

@@ -18,10 +18,13 @@ async function answers(jobs) {
 }
 
 test("each job is answered, and both merges come to the same", async () => {
-  const [text, parsed, edit, memory, dropped, unknown, ...more] = await answers([
+  const [text, parsed, edit, first, update, page, memory, dropped, unknown, ...more] = await answers([
     { op: "merge_text", rows: 50 },
     { op: "merge_parsed", rows: 50 },
     { op: "edit", rows: 50, edits: 7 },
+    { op: "query_first", rows: 50 },
+    { op: "query_update", rows: 50, edits: 7 },
+    { op: "sorted_page", rows: 50, pages: 3 },
     { op: "memory", rows: 50 },
     { op: "drop", rows: 0 },
     { op: "dance", rows: 0 },
@@ -30,6 +33,9 @@ test("each job is answered, and both merges come to the same", async () => {
   assert.deepEqual(parsed.hashes, text.hashes);
   assert.ok(text.ns > 0);
   assert.equal(edit.taken, true);
+  assert.equal(first.result_rows, 17);
+  assert.equal(update.taken, true);
+  assert.equal(page.page.length, 12);
   assert.equal(typeof memory.bytes, "number");
   assert.equal(dropped.error, undefined);
   assert.equal(typeof unknown.error, "string");

@@ -271,6 +271,9 @@ pub(crate) const BOUNDS: &[Bound] = &[
         0.1,
     ),
     peer_ratio("store_edit", STORE_PEER, &[("case", "one edit in 100000 rows")], 0.1),
+    peer_ratio("store_query_first", STORE_PEER, &[("name", "query_first")], 0.1),
+    peer_ratio("store_query_update", STORE_PEER, &[("name", "query_update")], 0.1),
+    peer_ratio("store_sorted_page", STORE_PEER, &[("name", "sorted_page")], 0.1),
     peer_ratio("store_bytes_per_row", STORE_PEER, &[("name", "bytes_per_row")], 0.2),
     Bound {
         name: "store_edit_growth",

@@ -4,6 +4,7 @@
 //! `packages/peer-bench/src/store-worker.js` there. Both make their data by the recipe (`recipe.rs`), and say
 //! by hashes that they have done the same.
 
+mod queries;
 mod worker;
 
 use std::path::PathBuf;
@@ -69,6 +70,8 @@ struct Plan {
     curve: Vec<u32>,
     /// Edits of one measurement.
     edits: u32,
+    /// Sorted pages of one measurement.
+    pages: u32,
 }
 
 impl Plan {
@@ -79,11 +82,11 @@ impl Plan {
             return Err(BenchError::Options(text));
         }
         if options.quick {
-            return Ok(Self { rows: 300, rounds: 2, curve: vec![100, 300], edits: 20 });
+            return Ok(Self { rows: 300, rounds: 2, curve: vec![100, 300], edits: 20, pages: 3 });
         }
         let curve = [1_000, 10_000, 100_000, 1_000_000];
         let curve = curve.into_iter().filter(|stored| *stored <= rows.saturating_mul(10));
-        Ok(Self { rows, rounds: 3, curve: curve.collect(), edits: 2_000 })
+        Ok(Self { rows, rounds: 3, curve: curve.collect(), edits: 2_000, pages: 20 })
     }
 }
 
@@ -99,6 +102,8 @@ struct Answer {
     cpu_ns: Option<f64>,
     hashes: Option<[u32; 2]>,
     taken: Option<bool>,
+    result_rows: Option<u64>,
+    page: Option<Vec<String>>,
     bytes: Option<f64>,
     rss_bytes: Option<f64>,
 }
@@ -210,6 +215,7 @@ impl Run {
         self.compare(&mut workers).await?;
         self.merges(&mut workers).await?;
         self.edits(&mut workers).await?;
+        self.queries(&mut workers).await?;
         workers.stop().await;
         self.memory().await
     }
@@ -267,6 +273,45 @@ impl Run {
             workers.both(&json!({ "op": "drop", "rows": 0 }), 0).await?;
             self.report(&case, "edit", f64::from(self.plan.edits) * 1e3, "us", &times);
         }
+        Ok(())
+    }
+
+    async fn queries(&mut self, workers: &mut Workers) -> Result<(), BenchError> {
+        let Plan { rows, edits, pages, .. } = self.plan;
+        let first = json!({ "op": "query_first", "rows": rows });
+        self.query(workers, "first query", "query_first", &first, (1e6, "ms")).await?;
+        let update = json!({ "op": "query_update", "rows": rows, "edits": edits });
+        let by = (f64::from(edits) * 1e3, "us");
+        self.query(workers, "one edit and its query", "query_update", &update, by).await?;
+        let page = json!({ "op": "sorted_page", "rows": rows, "pages": pages });
+        let by = (f64::from(pages) * 1e3, "us");
+        self.query(workers, "sorted page of 100", "sorted_page", &page, by).await
+    }
+
+    /// One job about queries, a warm-up and then its rounds; both sides have to find the same.
+    async fn query(
+        &mut self,
+        workers: &mut Workers,
+        what: &str,
+        ratio: &'static str,
+        job: &Value,
+        (by, unit): (f64, &'static str),
+    ) -> Result<(), BenchError> {
+        let case = format!("{what}, of {} rows", self.plan.rows);
+        let mut times = Times::default();
+        for round in 0..=self.plan.rounds {
+            self.progress.set_message(format!("{case}, round {round}"));
+            let [node, crossfade] = workers.both(job, round).await?;
+            let found = |answer: &Answer| (answer.result_rows, answer.taken, answer.page.clone());
+            let same = found(&node) == found(&crossfade) && node.taken != Some(false);
+            if !same {
+                return Err(BenchError::Wrong(format!("{case}: the two sides differ")));
+            }
+            if round > 0 {
+                times.add(&[node, crossfade]);
+            }
+        }
+        self.report(&case, ratio, by, unit, &times);
         Ok(())
     }
 

@@ -4,10 +4,11 @@
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use mergeable_store::{ClientId, MergeableStore, Random, Synchronizer};
+use mergeable_store::{CellChange, ClientId, MergeableStore, Random, Synchronizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::queries;
 use crate::bench::peer::usage;
 use crate::bench::{BenchError, recipe};
 
@@ -17,13 +18,16 @@ struct Job {
     rows: u32,
     #[serde(default)]
     edits: u32,
+    #[serde(default)]
+    pages: u32,
 }
 
 /// A full store that edits go to, kept between jobs of as many rows.
-struct Full {
+pub(super) struct Full {
     rows: u32,
-    next: u32,
-    end: Synchronizer,
+    /// The number of the next write.
+    pub(super) next: u32,
+    pub(super) end: Synchronizer,
 }
 
 /// Answers jobs, one a line, until there are no more.
@@ -65,6 +69,9 @@ fn run(job: &Job, full: &mut Option<Full>) -> Result<Value, String> {
             Ok(with_hashes(timed, &store))
         }
         "edit" => edits(job, full),
+        "query_first" => queries::first(filled(full, job.rows)?),
+        "query_update" => queries::update(filled(full, job.rows)?, job.rows, job.edits),
+        "sorted_page" => queries::sorted_pages(filled(full, job.rows)?, job.rows, job.pages),
         "memory" => memory(job.rows, full),
         "drop" => {
             *full = None;
@@ -98,7 +105,7 @@ fn edits(job: &Job, full: &mut Option<Full>) -> Result<Value, String> {
 /// of what was let go of counts against the store.
 fn memory(rows: u32, full: &mut Option<Full>) -> Result<Value, String> {
     let resident = || usage::memory(std::process::id()).map_err(|error| error.to_string());
-    run(&Job { op: "merge_text".to_owned(), rows: 10, edits: 0 }, full)?;
+    run(&Job { op: "merge_text".to_owned(), rows: 10, edits: 0, pages: 0 }, full)?;
     let before = resident()?;
     let full = filled(full, rows)?;
     let bytes = resident()?.saturating_sub(before);
@@ -135,11 +142,16 @@ fn synchronizer() -> Result<Synchronizer, String> {
 }
 
 fn receive(end: &mut Synchronizer, frame: &str) -> Result<(), String> {
-    let received = end.receive(recipe::NOW_MS, frame, &mut Counter(0));
-    received.map(drop).map_err(|close| close.reason.into_owned())
+    changed(end, frame).map(drop)
 }
 
-fn timed(work: impl FnOnce() -> Result<(), String>) -> Result<Value, String> {
+/// The cells that the frame changed.
+pub(super) fn changed(end: &mut Synchronizer, frame: &str) -> Result<Vec<CellChange>, String> {
+    let received = end.receive(recipe::NOW_MS, frame, &mut Counter(0));
+    received.map(|effects| effects.changed).map_err(|close| close.reason.into_owned())
+}
+
+pub(super) fn timed(work: impl FnOnce() -> Result<(), String>) -> Result<Value, String> {
     let (cpu_before, begun) = (usage::own_cpu(), Instant::now());
     work()?;
     let (ns, cpu) = (begun.elapsed().as_nanos(), (usage::own_cpu() - cpu_before).as_nanos());
@@ -181,17 +193,23 @@ mod tests {
             "{\"op\":\"merge_text\",\"rows\":50}\n",
             "{\"op\":\"merge_parsed\",\"rows\":50}\n",
             "{\"op\":\"edit\",\"rows\":50,\"edits\":7}\n",
+            "{\"op\":\"query_first\",\"rows\":50}\n",
+            "{\"op\":\"query_update\",\"rows\":50,\"edits\":7}\n",
+            "{\"op\":\"sorted_page\",\"rows\":50,\"pages\":3}\n",
             "{\"op\":\"memory\",\"rows\":50}\n",
             "{\"op\":\"drop\",\"rows\":0}\n",
             "{\"op\":\"dance\",\"rows\":0}\n",
             "nonsense\n",
         ));
-        assert_eq!(found.len(), 7);
+        assert_eq!(found.len(), 10);
         assert_eq!(found[0]["hashes"], found[1]["hashes"]);
         assert_ne!(found[0]["hashes"], json!([0, 0]));
         assert!(found[0]["ns"].as_f64().unwrap() > 0.0);
         assert_eq!(found[2]["taken"], true);
-        assert!(found[3]["bytes"].is_u64() && found[4]["error"].is_null());
-        assert!(found[5]["error"].is_string() && found[6]["error"].is_string());
+        // Every third row is active.
+        assert_eq!((&found[3]["result_rows"], &found[4]["taken"]), (&json!(17), &json!(true)));
+        assert_eq!(found[5]["page"].as_array().unwrap().len(), 12);
+        assert!(found[6]["bytes"].is_u64() && found[7]["error"].is_null());
+        assert!(found[8]["error"].is_string() && found[9]["error"].is_string());
     }
 }

@@ -71,7 +71,8 @@ impl EditNumber {
         let marks = frame.iter().enumerate().filter(|(_, byte)| **byte == MARK);
         marks.filter_map(|(at, _)| {
             let digits = frame.get(at + 1..at + 2 + PHASE_DIGITS + EDIT_DIGITS)?;
-            let (phase, edit) = (digits.get(..PHASE_DIGITS)?, digits.get(PHASE_DIGITS + 1..)?);
+            let (phase, rest) = digits.split_at_checked(PHASE_DIGITS)?;
+            let edit = rest.strip_prefix(b".")?;
             Some(Self { phase: decimal(phase)?, edit: decimal(edit)? })
         })
     }
