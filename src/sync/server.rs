@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
-use futures_util::SinkExt as _;
+use futures_util::{FutureExt as _, SinkExt as _};
 use http::{HeaderMap, StatusCode, Uri, header};
 use mergeable_store::ConnectionId;
 
 use super::late::Late;
 use super::name::PathName;
-use super::path::{CloseReason, Outbound, PathHandle, client_channel};
+use super::path::{ClientSource, CloseReason, Outbound, PathHandle, client_channel};
 use super::policy::Writer;
 use super::registry::PathRegistry;
 use crate::migration::PathId;
@@ -196,7 +196,7 @@ async fn run(
                 }
             }
             outbound = source.next() => {
-                if !send(&mut socket, outbound).await {
+                if !send(&mut socket, outbound, &mut source).await {
                     break;
                 }
             }
@@ -206,23 +206,27 @@ async fn run(
     let _ = path.disconnect(client).await;
 }
 
-/// Sends what the path has for the client; `false` when the connection has ended.
-async fn send(socket: &mut WebSocket, outbound: Outbound) -> bool {
-    match outbound {
-        Outbound::Frames(frames) => send_all(socket, frames).await.is_ok(),
-        Outbound::Close(reason) => {
-            close(socket, reason).await;
-            false
+/// Frames that go into one write at most.
+const FLUSH_AFTER: usize = 64;
+
+/// Sends what the path has for the client, all that is queued in one write; `false` when the connection
+/// has ended.
+async fn send(socket: &mut WebSocket, first: Option<Outbound>, source: &mut ClientSource) -> bool {
+    let queued = std::iter::from_fn(|| source.next().now_or_never().flatten());
+    for outbound in first.into_iter().chain(queued).take(FLUSH_AFTER) {
+        match outbound {
+            Outbound::Frame(frame) => {
+                if socket.feed(Message::Text(frame)).await.is_err() {
+                    return false;
+                }
+            }
+            Outbound::Close(reason) => {
+                close(socket, reason).await;
+                return false;
+            }
         }
     }
-}
-
-/// Sends frames in as few writes as the socket's buffer allows.
-async fn send_all(socket: &mut WebSocket, frames: Vec<Utf8Bytes>) -> Result<(), axum::Error> {
-    for frame in frames {
-        socket.feed(Message::Text(frame)).await?;
-    }
-    socket.flush().await
+    socket.flush().await.is_ok()
 }
 
 async fn close(socket: &mut WebSocket, reason: CloseReason) {

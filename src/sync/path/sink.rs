@@ -1,6 +1,7 @@
 //! The way out to one connection, with its bounds.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
@@ -10,8 +11,6 @@ use tokio::sync::Notify;
 const MAX_FRAMES: usize = 4096;
 /// Bytes that may wait for one connection: TinyBase's own limit (10.0.1, 16 MiB).
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Bytes that a connection takes at a time, unless one frame is longer.
-const TAKE_BYTES: usize = 256 * 1024;
 
 /// Why a connection is closed, as the peer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,10 +93,12 @@ impl CloseReason {
 
 /// What the path and the connection share. One allocation for each connection: an idle one holds no
 /// buffer for frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     waiting: Mutex<Waiting>,
     wake: Notify,
+    /// Bytes that wait on all channels of the socket, if it has several.
+    socket_bytes: Option<Arc<AtomicUsize>>,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +114,28 @@ impl Shared {
         // Every change is one step, so a poisoned lock hides nothing half done.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Counts a frame that waits; all that waits for the socket now.
+    fn count(&self, own: &mut usize, bytes: usize) -> usize {
+        *own += bytes;
+        let socket = self.socket_bytes.as_ref();
+        socket.map_or(*own, |all| all.fetch_add(bytes, Ordering::Relaxed) + bytes)
+    }
+
+    fn discount(&self, own: &mut usize, bytes: usize) {
+        *own -= bytes;
+        if let Some(all) = &self.socket_bytes {
+            all.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut bytes = std::mem::take(&mut self.lock().bytes);
+        let left = bytes;
+        self.discount(&mut bytes, left);
+    }
 }
 
 /// The sending half, held by the path's task.
@@ -126,8 +149,8 @@ pub(in crate::sync) struct ClientSource(Arc<Shared>);
 /// What the connection has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sync) enum Outbound {
-    /// Send these frames, in order, in as few writes as the socket takes; never none.
-    Frames(Vec<Utf8Bytes>),
+    /// Send this frame.
+    Frame(Utf8Bytes),
     /// Close.
     Close(CloseReason),
 }
@@ -135,7 +158,21 @@ pub(in crate::sync) enum Outbound {
 /// A way out for one connection.
 #[must_use]
 pub(in crate::sync) fn client_channel() -> (ClientSink, ClientSource) {
-    let shared = Arc::new(Shared::default());
+    made_of(None)
+}
+
+/// A way out that counts its waiting bytes together with others: those of one socket's channels.
+#[must_use]
+#[allow(dead_code, reason = "for multiplexed sockets")]
+pub(in crate::sync) fn client_channel_sharing(
+    waiting_bytes: Arc<AtomicUsize>,
+) -> (ClientSink, ClientSource) {
+    made_of(Some(waiting_bytes))
+}
+
+fn made_of(socket_bytes: Option<Arc<AtomicUsize>>) -> (ClientSink, ClientSource) {
+    let (waiting, wake) = (Mutex::default(), Notify::new());
+    let shared = Arc::new(Shared { waiting, wake, socket_bytes });
     (ClientSink(shared.clone()), ClientSource(shared))
 }
 
@@ -147,11 +184,14 @@ impl ClientSink {
         if waiting.close.is_some() {
             return;
         }
-        waiting.bytes += frame.len();
-        if waiting.bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
+        let all = self.0.count(&mut waiting.bytes, frame.len());
+        if all > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
             metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
+            let bytes = waiting.bytes;
+            self.0.discount(&mut waiting.bytes, bytes);
             // A queue with a hole is worth nothing.
-            *waiting = Waiting { close: Some(CloseReason::too_slow()), ..Waiting::default() };
+            waiting.frames = VecDeque::new();
+            waiting.close = Some(CloseReason::too_slow());
         } else {
             waiting.frames.push_back(frame);
         }
@@ -172,12 +212,13 @@ impl ClientSink {
 }
 
 impl ClientSource {
-    /// The next thing to do. Frames are taken in lots of about [`TAKE_BYTES`], so that what one write
-    /// can carry goes in one write.
-    pub(in crate::sync) async fn next(&mut self) -> Outbound {
+    /// The next thing to do; a path that lets go of a connection says why. What is queued is there at
+    /// once: whoever takes all of it before flushing the socket sends a batch in one write.
+    pub(in crate::sync) async fn next(&mut self) -> Option<Outbound> {
         loop {
-            if let Some(outbound) = self.take() {
-                return outbound;
+            let next = self.take();
+            if next.is_some() {
+                return next;
             }
             self.0.wake.notified().await;
         }
@@ -185,23 +226,15 @@ impl ClientSource {
 
     fn take(&self) -> Option<Outbound> {
         let mut waiting = self.0.lock();
-        if waiting.frames.is_empty() {
+        let Some(frame) = waiting.frames.pop_front() else {
             return waiting.close.clone().map(Outbound::Close);
-        }
-        let mut bytes = 0;
-        let fits = |frame: &&Utf8Bytes| {
-            let fits = bytes == 0 || bytes + frame.len() <= TAKE_BYTES;
-            bytes += frame.len();
-            fits
         };
-        let count = waiting.frames.iter().take_while(fits).count();
-        let frames: Vec<_> = waiting.frames.drain(..count).collect();
-        waiting.bytes -= frames.iter().map(|frame| frame.len()).sum::<usize>();
+        self.0.discount(&mut waiting.bytes, frame.len());
         if waiting.frames.is_empty() {
             // An idle connection keeps no buffer.
             waiting.frames = VecDeque::new();
         }
-        Some(Outbound::Frames(frames))
+        Some(Outbound::Frame(frame))
     }
 }
 
@@ -209,8 +242,12 @@ impl ClientSource {
 mod tests {
     use super::*;
 
-    fn frames(frames: &[&str]) -> Outbound {
-        Outbound::Frames(frames.iter().map(|&frame| frame.into()).collect())
+    fn frame(text: &str) -> Option<Outbound> {
+        Some(Outbound::Frame(text.into()))
+    }
+
+    fn close(reason: CloseReason) -> Option<Outbound> {
+        Some(Outbound::Close(reason))
     }
 
     #[tokio::test]
@@ -221,8 +258,9 @@ mod tests {
         sink.close(CloseReason::drained());
         sink.close(CloseReason::going_away());
         sink.send("behind the close".into());
-        assert_eq!(source.next().await, frames(&["a", "b"]));
-        assert_eq!(source.next().await, Outbound::Close(CloseReason::drained()));
+        assert_eq!(source.next().await, frame("a"));
+        assert_eq!(source.next().await, frame("b"));
+        assert_eq!(source.next().await, close(CloseReason::drained()));
     }
 
     #[tokio::test]
@@ -231,7 +269,7 @@ mod tests {
         for _ in 0..=MAX_FRAMES {
             sink.send("a".into());
         }
-        assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
+        assert_eq!(source.next().await, close(CloseReason::too_slow()));
         assert_eq!(sink.waiting_bytes(), 0, "what will not be sent is not kept");
     }
 
@@ -239,32 +277,31 @@ mod tests {
     async fn a_waiting_connection_is_woken_by_a_frame_and_by_a_close() {
         let (sink, mut source) = client_channel();
         let (first, ()) = tokio::join!(source.next(), async { sink.send("a".into()) });
-        assert_eq!(first, frames(&["a"]));
+        assert_eq!(first, frame("a"));
         let (last, ()) = tokio::join!(source.next(), async { sink.close(CloseReason::drained()) });
-        assert_eq!(last, Outbound::Close(CloseReason::drained()));
+        assert_eq!(last, close(CloseReason::drained()));
     }
 
     #[tokio::test]
-    async fn frames_are_taken_in_lots() {
-        let (sink, mut source) = client_channel();
-        let half = "x".repeat(TAKE_BYTES / 2);
-        for _ in 0..3 {
-            sink.send(half.as_str().into());
-        }
-        sink.send("y".repeat(TAKE_BYTES + 1).into());
-        assert_eq!(source.next().await, frames(&[&half, &half]));
-        assert_eq!(source.next().await, frames(&[&half]));
-        assert_eq!(source.next().await, frames(&[&"y".repeat(TAKE_BYTES + 1)]));
-        assert_eq!(sink.waiting_bytes(), 0);
-    }
-
-    #[tokio::test]
-    async fn bytes_count_too() {
-        let (sink, mut source) = client_channel();
+    async fn bytes_count_too_and_over_all_channels_of_a_socket() {
         let half = "x".repeat(MAX_BYTES / 2 + 1);
+        let (sink, mut source) = client_channel();
         sink.send(half.as_str().into());
         sink.send(half.as_str().into());
-        assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
+        assert_eq!(source.next().await, close(CloseReason::too_slow()));
+
+        let all = Arc::<AtomicUsize>::default();
+        let (one, mut first) = client_channel_sharing(all.clone());
+        let (other, mut second) = client_channel_sharing(all.clone());
+        one.send(half.as_str().into());
+        other.send(half.as_str().into());
+        assert_eq!(second.next().await, close(CloseReason::too_slow()));
+        assert_eq!(all.load(Ordering::Relaxed), half.len());
+        assert_eq!(first.next().await, frame(&half));
+        assert_eq!(all.load(Ordering::Relaxed), 0);
+        one.send(half.as_str().into());
+        drop((one, first));
+        assert_eq!(all.load(Ordering::Relaxed), 0, "a channel that is left waits for nothing");
     }
 
     #[test]
