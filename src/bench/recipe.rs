@@ -27,6 +27,9 @@ pub(super) const TABLE: &str = "users";
 pub(super) const CELLS_PER_ROW: u32 = 6;
 /// Rows of one frame: about 300 bytes each, so that a frame stays far below TinyBase's 16 MiB.
 pub(super) const ROWS_PER_FRAME: u32 = 10_000;
+/// Rows of one frame where memory is measured: what reading a frame takes for a moment must be small beside
+/// what the store keeps.
+pub(super) const ROWS_PER_SMALL_FRAME: u32 = 1_000;
 /// The cell that edits change.
 pub(super) const EDITED: &str = "name";
 
@@ -61,10 +64,13 @@ pub(super) fn changes(from: u32, to: u32) -> Changes {
 
 /// The changes of all frames of so many rows.
 pub(super) fn bodies(rows: u32) -> impl Iterator<Item = Changes> {
-    (0..rows).step_by(ROWS_PER_FRAME as usize).map(move |from| {
-        let to = from.saturating_add(ROWS_PER_FRAME).min(rows);
-        changes(from, to)
-    })
+    bodies_of(rows, ROWS_PER_FRAME)
+}
+
+/// The same in frames of another size.
+pub(super) fn bodies_of(rows: u32, per_frame: u32) -> impl Iterator<Item = Changes> {
+    let starts = (0..rows).step_by(per_frame.max(1) as usize);
+    starts.map(move |from| changes(from, from.saturating_add(per_frame).min(rows)))
 }
 
 /// The store benchmark's edit of one cell: the n-th write.

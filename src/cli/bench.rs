@@ -82,6 +82,9 @@ struct SyncArgs {
 struct StoreArgs {
     #[command(flatten)]
     common: PeerArgs,
+    /// Rows that are merged; one edit is measured in stores of up to ten times as many.
+    #[arg(long, default_value_t = 100_000)]
+    rows: u32,
 }
 
 /// Measures side by side, on servers of its own.
@@ -89,7 +92,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
     match args.what {
         None => {}
         Some(What::Sync(args)) => return sync(args).await,
-        Some(What::Store(args)) => return store(args.common).await,
+        Some(What::Store(args)) => return store(args).await,
         Some(What::StoreWorker) => {
             let work = || peer::store_worker(std::io::stdin().lock(), std::io::stdout().lock());
             let worked = tokio::task::spawn_blocking(work).await.map_err(CliError::failed)?;
@@ -127,14 +130,15 @@ async fn sync(args: SyncArgs) -> Result<ExitCode, CliError> {
     show(&peer::sync(&options).await.map_err(error)?, args.common.format)
 }
 
-async fn store(args: PeerArgs) -> Result<ExitCode, CliError> {
+async fn store(args: StoreArgs) -> Result<ExitCode, CliError> {
     let options = StoreOptions {
-        quick: args.quick,
+        rows: args.rows,
+        quick: args.common.quick,
         progress: std::io::stderr().is_terminal(),
-        package: args.package,
+        package: args.common.package,
         clock: Arc::new(SystemClock),
     };
-    show(&peer::store(&options).await.map_err(error)?, args.format)
+    show(&peer::store(&options).await.map_err(error)?, args.common.format)
 }
 
 fn show(document: &PeerDocument, format: Format) -> Result<ExitCode, CliError> {

@@ -9,6 +9,8 @@ export const TABLE = "users";
 export const CELLS_PER_ROW = 6;
 /** Rows of one frame: about 300 bytes each, so that a frame stays far below TinyBase's 16 MiB. */
 export const ROWS_PER_FRAME = 10_000;
+/** Rows of one frame where memory is measured: reading it takes little beside what the store keeps. */
+export const ROWS_PER_SMALL_FRAME = 1_000;
 /** How TinyBase marks a cell that holds JSON. */
 const JSON_MARK = "\uFFFD";
 
@@ -46,9 +48,9 @@ export const edit = (row, n) => [[{ [TABLE]: [{ [rowId(row)]: [{ name: [`Edited 
 /** A ContentDiff from another client, as it comes out of the socket. @param {unknown} body */
 export const frame = (body) => `S\n["abcdefghijk",3,${JSON.stringify(body)}]`;
 
-/** The bodies of all frames of so many rows. @param {number} rows */
-export function* bodies(rows) {
-  for (let from = 0; from < rows; from += ROWS_PER_FRAME) yield changes(from, Math.min(from + ROWS_PER_FRAME, rows));
+/** The bodies of all frames of so many rows. @param {number} rows @param {number} perFrame */
+export function* bodies(rows, perFrame = ROWS_PER_FRAME) {
+  for (let from = 0; from < rows; from += perFrame) yield changes(from, Math.min(from + perFrame, rows));
 }
 
 /** Of all frames, in order. @param {number} rows */

@@ -37,7 +37,7 @@ async function filled(rows) {
   globalThis.gc?.();
   const store = newStore();
   const end = await overSocket(store);
-  for (const body of recipe.bodies(rows)) end.receive(recipe.frame(body));
+  for (const body of recipe.bodies(rows, recipe.ROWS_PER_SMALL_FRAME)) end.receive(recipe.frame(body));
   full = { rows, next: rows * recipe.CELLS_PER_ROW, store, end };
   return full;
 }

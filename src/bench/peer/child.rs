@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
@@ -73,8 +74,10 @@ impl Child {
     /// Asks it to end, and sees to it.
     pub(super) async fn stop(mut self) {
         drop(self.stdin.take());
-        // A signal by its own number; without the program the wait below ends in a kill.
-        let _ = Command::new("kill").arg(self.pid.to_string()).status().await;
+        // One that is gone already needs no signal, and one that does not hear it is killed below.
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
         if tokio::time::timeout(STOP, self.process.wait()).await.is_err() {
             tracing::warn!(name = self.name, "a benchmark's process did not end and is killed");
             let _ = self.process.kill().await;

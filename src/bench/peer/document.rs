@@ -188,14 +188,14 @@ impl PeerDocument {
         }
         let _ = writeln!(
             text,
-            "\n{:<22}{:<34}{:<21}{:<12}{:>10}{:>8}",
+            "\n{:<23}{:<42}{:<21}{:<12}{:>10}{:>8}",
             "ratio", "case", "of", "by", "measured", "goal"
         );
         for ratio in &self.ratios {
             let verdict = if ratio.met { "met" } else { "missed" };
             let _ = writeln!(
                 text,
-                "{:<22}{:<34}{:<21}{:<12}{:>10.4}{:>8} {verdict}",
+                "{:<23}{:<42}{:<21}{:<12}{:>10.4}{:>8} {verdict}",
                 ratio.name,
                 ratio.case,
                 ratio.side,

@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 const MAX_FRAMES: usize = 4096;
 /// Bytes that may wait for one connection: TinyBase's own limit (10.0.1, 16 MiB).
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that a connection takes at a time, unless one frame is longer.
+const TAKE_BYTES: usize = 256 * 1024;
 
 /// Why a connection is closed, as the peer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,12 +95,19 @@ impl CloseReason {
 
 /// What the path and the connection share. One allocation for each connection: an idle one holds no
 /// buffer for frames.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
     wake: Notify,
-    /// Bytes that wait on all channels of the socket, if it has several.
-    socket_bytes: Option<Arc<AtomicUsize>>,
+    /// Bytes that wait for all channels of the socket, where it has several.
+    together: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        self.taken(waiting);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -110,37 +119,37 @@ struct Waiting {
 }
 
 impl Shared {
+    /// Counts bytes that wait from now on; what waits now, with the socket's other channels.
+    fn added(&self, waiting: &mut Waiting, bytes: usize) -> usize {
+        waiting.bytes += bytes;
+        match &self.together {
+            Some(together) => together.fetch_add(bytes, Ordering::Relaxed) + bytes,
+            None => waiting.bytes,
+        }
+    }
+
+    fn taken(&self, bytes: usize) {
+        if let Some(together) = &self.together {
+            together.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Every change is one step, so a poisoned lock hides nothing half done.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Counts a frame that waits; all that waits for the socket now.
-    fn count(&self, own: &mut usize, bytes: usize) -> usize {
-        *own += bytes;
-        let socket = self.socket_bytes.as_ref();
-        socket.map_or(*own, |all| all.fetch_add(bytes, Ordering::Relaxed) + bytes)
-    }
-
-    fn discount(&self, own: &mut usize, bytes: usize) {
-        *own -= bytes;
-        if let Some(all) = &self.socket_bytes {
-            all.fetch_sub(bytes, Ordering::Relaxed);
-        }
-    }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.lock().bytes);
-        let left = bytes;
-        self.discount(&mut bytes, left);
-    }
-}
-
-/// The sending half, held by the path's task.
-#[derive(Debug, Clone)]
+/// The sending half, held by the path's task. A path that lets go of it without a word is gone: the
+/// connection is closed as one whose path was not kept.
+#[derive(Debug)]
 pub(in crate::sync) struct ClientSink(Arc<Shared>);
+
+impl Drop for ClientSink {
+    fn drop(&mut self) {
+        self.close(CloseReason::not_kept());
+    }
+}
 
 /// The receiving half, held by the connection.
 #[derive(Debug)]
@@ -149,8 +158,8 @@ pub(in crate::sync) struct ClientSource(Arc<Shared>);
 /// What the connection has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::sync) enum Outbound {
-    /// Send this frame.
-    Frame(Utf8Bytes),
+    /// Send these frames, in order, in as few writes as the socket takes; never none.
+    Frames(Vec<Utf8Bytes>),
     /// Close.
     Close(CloseReason),
 }
@@ -158,21 +167,15 @@ pub(in crate::sync) enum Outbound {
 /// A way out for one connection.
 #[must_use]
 pub(in crate::sync) fn client_channel() -> (ClientSink, ClientSource) {
-    made_of(None)
+    client_channel_sharing(None)
 }
 
-/// A way out that counts its waiting bytes together with others: those of one socket's channels.
+/// A way out whose waiting bytes count together with those of others: of the channels of one socket.
 #[must_use]
-#[allow(dead_code, reason = "for multiplexed sockets")]
 pub(in crate::sync) fn client_channel_sharing(
-    waiting_bytes: Arc<AtomicUsize>,
+    together: Option<Arc<AtomicUsize>>,
 ) -> (ClientSink, ClientSource) {
-    made_of(Some(waiting_bytes))
-}
-
-fn made_of(socket_bytes: Option<Arc<AtomicUsize>>) -> (ClientSink, ClientSource) {
-    let (waiting, wake) = (Mutex::default(), Notify::new());
-    let shared = Arc::new(Shared { waiting, wake, socket_bytes });
+    let shared = Arc::new(Shared { together, waiting: Mutex::default(), wake: Notify::new() });
     (ClientSink(shared.clone()), ClientSource(shared))
 }
 
@@ -184,14 +187,12 @@ impl ClientSink {
         if waiting.close.is_some() {
             return;
         }
-        let all = self.0.count(&mut waiting.bytes, frame.len());
-        if all > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
+        let waiting_bytes = self.0.added(&mut waiting, frame.len());
+        if waiting_bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
             metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
-            let bytes = waiting.bytes;
-            self.0.discount(&mut waiting.bytes, bytes);
             // A queue with a hole is worth nothing.
-            waiting.frames = VecDeque::new();
-            waiting.close = Some(CloseReason::too_slow());
+            self.0.taken(waiting.bytes);
+            *waiting = Waiting { close: Some(CloseReason::too_slow()), ..Waiting::default() };
         } else {
             waiting.frames.push_back(frame);
         }
@@ -212,13 +213,12 @@ impl ClientSink {
 }
 
 impl ClientSource {
-    /// The next thing to do; a path that lets go of a connection says why. What is queued is there at
-    /// once: whoever takes all of it before flushing the socket sends a batch in one write.
-    pub(in crate::sync) async fn next(&mut self) -> Option<Outbound> {
+    /// The next thing to do. Frames are taken in lots of about [`TAKE_BYTES`], so that what one write
+    /// can carry goes in one write.
+    pub(in crate::sync) async fn next(&mut self) -> Outbound {
         loop {
-            let next = self.take();
-            if next.is_some() {
-                return next;
+            if let Some(outbound) = self.take() {
+                return outbound;
             }
             self.0.wake.notified().await;
         }
@@ -226,15 +226,25 @@ impl ClientSource {
 
     fn take(&self) -> Option<Outbound> {
         let mut waiting = self.0.lock();
-        let Some(frame) = waiting.frames.pop_front() else {
+        if waiting.frames.is_empty() {
             return waiting.close.clone().map(Outbound::Close);
+        }
+        let mut bytes = 0;
+        let fits = |frame: &&Utf8Bytes| {
+            let fits = bytes == 0 || bytes + frame.len() <= TAKE_BYTES;
+            bytes += frame.len();
+            fits
         };
-        self.0.discount(&mut waiting.bytes, frame.len());
+        let count = waiting.frames.iter().take_while(fits).count();
+        let frames: Vec<_> = waiting.frames.drain(..count).collect();
+        let taken = frames.iter().map(|frame| frame.len()).sum::<usize>();
+        waiting.bytes -= taken;
+        self.0.taken(taken);
         if waiting.frames.is_empty() {
             // An idle connection keeps no buffer.
             waiting.frames = VecDeque::new();
         }
-        Some(Outbound::Frame(frame))
+        Some(Outbound::Frames(frames))
     }
 }
 
@@ -242,12 +252,8 @@ impl ClientSource {
 mod tests {
     use super::*;
 
-    fn frame(text: &str) -> Option<Outbound> {
-        Some(Outbound::Frame(text.into()))
-    }
-
-    fn close(reason: CloseReason) -> Option<Outbound> {
-        Some(Outbound::Close(reason))
+    fn frames(frames: &[&str]) -> Outbound {
+        Outbound::Frames(frames.iter().map(|&frame| frame.into()).collect())
     }
 
     #[tokio::test]
@@ -258,9 +264,8 @@ mod tests {
         sink.close(CloseReason::drained());
         sink.close(CloseReason::going_away());
         sink.send("behind the close".into());
-        assert_eq!(source.next().await, frame("a"));
-        assert_eq!(source.next().await, frame("b"));
-        assert_eq!(source.next().await, close(CloseReason::drained()));
+        assert_eq!(source.next().await, frames(&["a", "b"]));
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::drained()));
     }
 
     #[tokio::test]
@@ -269,7 +274,7 @@ mod tests {
         for _ in 0..=MAX_FRAMES {
             sink.send("a".into());
         }
-        assert_eq!(source.next().await, close(CloseReason::too_slow()));
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
         assert_eq!(sink.waiting_bytes(), 0, "what will not be sent is not kept");
     }
 
@@ -277,31 +282,59 @@ mod tests {
     async fn a_waiting_connection_is_woken_by_a_frame_and_by_a_close() {
         let (sink, mut source) = client_channel();
         let (first, ()) = tokio::join!(source.next(), async { sink.send("a".into()) });
-        assert_eq!(first, frame("a"));
+        assert_eq!(first, frames(&["a"]));
         let (last, ()) = tokio::join!(source.next(), async { sink.close(CloseReason::drained()) });
-        assert_eq!(last, close(CloseReason::drained()));
+        assert_eq!(last, Outbound::Close(CloseReason::drained()));
     }
 
     #[tokio::test]
-    async fn bytes_count_too_and_over_all_channels_of_a_socket() {
-        let half = "x".repeat(MAX_BYTES / 2 + 1);
+    async fn frames_are_taken_in_lots() {
         let (sink, mut source) = client_channel();
-        sink.send(half.as_str().into());
-        sink.send(half.as_str().into());
-        assert_eq!(source.next().await, close(CloseReason::too_slow()));
+        let half = "x".repeat(TAKE_BYTES / 2);
+        for _ in 0..3 {
+            sink.send(half.as_str().into());
+        }
+        sink.send("y".repeat(TAKE_BYTES + 1).into());
+        assert_eq!(source.next().await, frames(&[&half, &half]));
+        assert_eq!(source.next().await, frames(&[&half]));
+        assert_eq!(source.next().await, frames(&[&"y".repeat(TAKE_BYTES + 1)]));
+        assert_eq!(sink.waiting_bytes(), 0);
+    }
 
-        let all = Arc::<AtomicUsize>::default();
-        let (one, mut first) = client_channel_sharing(all.clone());
-        let (other, mut second) = client_channel_sharing(all.clone());
-        one.send(half.as_str().into());
-        other.send(half.as_str().into());
-        assert_eq!(second.next().await, close(CloseReason::too_slow()));
-        assert_eq!(all.load(Ordering::Relaxed), half.len());
-        assert_eq!(first.next().await, frame(&half));
-        assert_eq!(all.load(Ordering::Relaxed), 0);
-        one.send(half.as_str().into());
-        drop((one, first));
-        assert_eq!(all.load(Ordering::Relaxed), 0, "a channel that is left waits for nothing");
+    #[tokio::test]
+    async fn bytes_count_too() {
+        let (sink, mut source) = client_channel();
+        let half = "x".repeat(MAX_BYTES / 2 + 1);
+        sink.send(half.as_str().into());
+        sink.send(half.as_str().into());
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_gone_closes_the_connection() {
+        let (sink, mut source) = client_channel();
+        drop(sink);
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::not_kept()));
+        let (sink, mut source) = client_channel();
+        sink.close(CloseReason::drained());
+        drop(sink);
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::drained()));
+    }
+
+    #[tokio::test]
+    async fn channels_of_one_socket_share_the_bound() {
+        let together = Arc::new(AtomicUsize::new(0));
+        let (a, mut of_a) = client_channel_sharing(Some(together.clone()));
+        let (b, mut of_b) = client_channel_sharing(Some(together.clone()));
+        let half = "x".repeat(MAX_BYTES / 2 + 1);
+        a.send(half.as_str().into());
+        b.send(half.as_str().into());
+        assert_eq!(of_b.next().await, Outbound::Close(CloseReason::too_slow()));
+        assert_eq!(of_a.next().await, frames(&[&half]));
+        assert_eq!(together.load(Ordering::Relaxed), 0);
+        a.send("left behind".into());
+        drop((a, of_a));
+        assert_eq!(together.load(Ordering::Relaxed), 0, "what is dropped waits no more");
     }
 
     #[test]

@@ -31,6 +31,8 @@ const TIME_GOAL: f64 = 0.1;
 const MEMORY_GOAL: f64 = 0.2;
 /// Rows whose text both sides compare before anything is measured.
 const COMPARED_ROWS: u32 = 25_000;
+/// Stamps number the writes with 24 bits: room for six writes a row, and for the edits.
+const MAX_ROWS: u32 = 1_000_000;
 
 const NODE: Side = Side {
     name: "node",
@@ -46,6 +48,9 @@ const CROSSFADE: Side = Side {
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
+    /// Rows that are merged, and that memory is measured with: 1 to 1,000,000. One edit is measured in stores
+    /// of up to ten times as many.
+    pub rows: u32,
     /// A little of everything: to see that it works.
     pub quick: bool,
     /// Shows what is measured on stderr; for terminals.
@@ -67,13 +72,18 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(options: &StoreOptions) -> Self {
-        if options.quick {
-            Self { rows: 300, rounds: 2, curve: vec![100, 300], edits: 20 }
-        } else {
-            let curve = vec![1_000, 10_000, 100_000, 1_000_000];
-            Self { rows: 100_000, rounds: 5, curve, edits: 2_000 }
+    fn of(options: &StoreOptions) -> Result<Self, BenchError> {
+        let rows = options.rows;
+        if !(1..=MAX_ROWS).contains(&rows) {
+            let text = format!("--rows {rows}: must be from 1 to {MAX_ROWS}");
+            return Err(BenchError::Options(text));
         }
+        if options.quick {
+            return Ok(Self { rows: 300, rounds: 2, curve: vec![100, 300], edits: 20 });
+        }
+        let curve = [1_000, 10_000, 100_000, 1_000_000];
+        let curve = curve.into_iter().filter(|stored| *stored <= rows.saturating_mul(10));
+        Ok(Self { rows, rounds: 3, curve: curve.collect(), edits: 2_000 })
     }
 }
 
@@ -152,12 +162,13 @@ struct Run {
 /// # Errors
 /// [`BenchError`]; nothing is left running, and no figure is given for what was not measured.
 pub async fn run(options: &StoreOptions) -> Result<PeerDocument, BenchError> {
+    let plan = Plan::of(options)?;
     let machine = Machine::here();
     let folder = options.package.clone().unwrap_or_else(|| PACKAGE.into());
     let package = Package::find(&folder)?;
     let node = package.node_version().await?;
     let mut run = Run {
-        plan: Plan::of(options),
+        plan,
         package,
         progress: spinner(options.progress),
         figures: Vec::new(),
@@ -341,4 +352,33 @@ impl Times {
 fn median(samples: &[f64]) -> Option<f64> {
     let mut samples = samples.to_vec();
     crate::bench::stats::median(&mut samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_have_bounds_and_the_curve_follows_them() {
+        let options = |rows, quick| StoreOptions {
+            rows,
+            quick,
+            progress: false,
+            package: None,
+            clock: std::sync::Arc::new(crate::clock::SystemClock),
+        };
+        assert_eq!(Plan::of(&options(100_000, false)).unwrap().curve.len(), 4);
+        assert_eq!(Plan::of(&options(1_000, false)).unwrap().curve, [1_000, 10_000]);
+        assert!(Plan::of(&options(100_000, true)).unwrap().rows < 1_000);
+        for rows in [0, MAX_ROWS + 1] {
+            let refused = Plan::of(&options(rows, false)).map(|plan| plan.rows).unwrap_err();
+            assert_eq!(refused.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn medians_need_samples() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+    }
 }

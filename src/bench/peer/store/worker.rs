@@ -110,7 +110,7 @@ fn filled(full: &mut Option<Full>, rows: u32) -> Result<&mut Full, String> {
     if full.as_ref().is_none_or(|full| full.rows != rows) {
         *full = None;
         let mut end = synchronizer()?;
-        for body in recipe::bodies(rows) {
+        for body in recipe::bodies_of(rows, recipe::ROWS_PER_SMALL_FRAME) {
             receive(&mut end, &recipe::frame(&body))?;
         }
         *full = Some(Full { rows, next: rows * recipe::CELLS_PER_ROW, end });
@@ -140,10 +140,9 @@ fn receive(end: &mut Synchronizer, frame: &str) -> Result<(), String> {
 }
 
 fn timed(work: impl FnOnce() -> Result<(), String>) -> Result<Value, String> {
-    let cpu = || usage::cpu_exact(std::process::id()).map_err(|error| error.to_string());
-    let (cpu_before, begun) = (cpu()?, Instant::now());
+    let (cpu_before, begun) = (usage::own_cpu(), Instant::now());
     work()?;
-    let (ns, cpu) = (begun.elapsed().as_nanos(), cpu()?.saturating_sub(cpu_before).as_nanos());
+    let (ns, cpu) = (begun.elapsed().as_nanos(), (usage::own_cpu() - cpu_before).as_nanos());
     Ok(json!({ "ns": ns as f64, "cpu_ns": cpu as f64 }))
 }
 

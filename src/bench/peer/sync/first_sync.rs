@@ -135,8 +135,8 @@ async fn sync(
         }
         loop {
             let frame = match incoming.next() {
-                Ok(Some((Kind::Text, _, payload))) => payload,
-                Ok(Some((Kind::Close, _, payload))) => {
+                Ok(Some((Kind::Text, payload))) => payload,
+                Ok(Some((Kind::Close, payload))) => {
                     let code = payload.first_chunk().map_or(0, |two| u16::from_be_bytes(*two));
                     let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
                     return failed(format!("the server closed with {code} {reason}"));

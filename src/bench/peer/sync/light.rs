@@ -164,7 +164,7 @@ impl LightClient {
         let mut buffer = vec![0; 32 * 1024];
         let mut edits = Vec::new();
         loop {
-            while let Ok(Some((kind, _, payload))) = incoming.next() {
+            while let Ok(Some((kind, payload))) = incoming.next() {
                 match kind {
                     Kind::Text => {
                         edits.extend(EditNumber::find(payload));

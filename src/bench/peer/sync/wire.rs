@@ -129,13 +129,13 @@ impl Incoming {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame: kind, whether it ends its message, payload.
-    pub(super) fn next(&mut self) -> Result<Option<(Kind, bool, &[u8])>, NoFrame> {
+    /// The next whole frame. These servers send each message in one.
+    pub(super) fn next(&mut self) -> Result<Option<(Kind, &[u8])>, NoFrame> {
         let bytes = &self.bytes[self.taken..];
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let (kind, masked) = (Kind::of(first & 0x0f).ok_or(NoFrame)?, second & MASKED != 0);
-        // Servers never mask; nobody negotiated a compression.
-        if masked || first & 0x70 != 0 {
+        // Servers never mask; nobody negotiated a compression; no message comes in parts.
+        if masked || first & 0xf0 != FIN {
             return Err(NoFrame);
         }
         let (length, head) = match second & 0x7f {
@@ -158,7 +158,7 @@ impl Incoming {
         }
         let start = self.taken + head;
         self.taken += end;
-        Ok(Some((kind, first & FIN != 0, &self.bytes[start..self.taken])))
+        Ok(Some((kind, &self.bytes[start..self.taken])))
     }
 }
 
@@ -187,18 +187,18 @@ mod tests {
                 let mut found = Vec::new();
                 for piece in bytes.chunks(cut.max(bytes.len() / 50)) {
                     incoming.add(piece);
-                    while let Some((kind, end, payload)) = incoming.next().unwrap() {
-                        found.push((kind, end, payload.len()));
+                    while let Some((kind, payload)) = incoming.next().unwrap() {
+                        found.push((kind, payload.len()));
                     }
                 }
-                assert_eq!(found, [(Kind::Text, true, length), (Kind::Ping, true, 1)]);
+                assert_eq!(found, [(Kind::Text, length), (Kind::Ping, 1)]);
             }
         }
     }
 
     #[test]
     fn what_no_server_sends_is_told() {
-        for bytes in [[0x83_u8, 0], [0x81, 0x80], [0xc1, 0]] {
+        for bytes in [[0x83_u8, 0], [0x81, 0x80], [0xc1, 0], [0x01, 0]] {
             let mut incoming = Incoming::default();
             incoming.add(&bytes);
             assert_eq!(incoming.next(), Err(NoFrame));

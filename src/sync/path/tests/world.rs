@@ -117,12 +117,13 @@ impl Client {
     /// Takes what comes next; the reason if it is the end.
     pub(super) async fn next(&mut self) -> Option<CloseReason> {
         match self.source.next().await {
-            None => panic!("the path is gone without a word"),
-            Some(Outbound::Close(reason)) => return Some(reason),
-            Some(Outbound::Frame(frame)) => {
-                self.frames += 1;
-                let effects = self.engine.receive(now(), &frame, &mut random()).unwrap();
-                self.send(effects.send).await;
+            Outbound::Close(reason) => return Some(reason),
+            Outbound::Frames(frames) => {
+                for frame in frames {
+                    self.frames += 1;
+                    let effects = self.engine.receive(now(), &frame, &mut random()).unwrap();
+                    self.send(effects.send).await;
+                }
             }
         }
         None
@@ -146,7 +147,7 @@ impl Client {
 
     pub(super) async fn closed(&mut self) -> CloseReason {
         loop {
-            if let Some(Outbound::Close(reason)) = self.source.next().await {
+            if let Outbound::Close(reason) = self.source.next().await {
                 return reason;
             }
         }
