@@ -21,7 +21,7 @@ pub use error::{ConfigError, Problem};
 pub use secret::SecretRef;
 pub use settings::{
     Admin, Compare, Config, Durability, FlagSource, Flags, Identity, IdentityMode, KeySource,
-    Legacy, Outbox, Server, Storage, Sync, SyncToken, Unleash,
+    Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
 };
 pub use url::{BaseUrl, Database, UrlProblem};
 

@@ -83,6 +83,11 @@ raw! {
     Sync {
         durability: super::Durability,
         idle_unload_s: u64,
+        topology: super::Topology,
+        max_connections: u64,
+        ping_ms: u64,
+        silence_ms: u64,
+        send_timeout_ms: u64,
     }
     Compare {
         max_concurrent: u64,

@@ -166,6 +166,28 @@ pub struct Sync {
     pub durability: Durability,
     /// A path that nobody has used for so long is dropped from memory. Default 300 s.
     pub idle_unload: Duration,
+    /// Who a client's peers are, on paths that no resource maps.
+    pub topology: Topology,
+    /// Sockets open at once; one more is refused. Default 16,384.
+    pub max_connections: usize,
+    /// A socket that was silent for so long is pinged. Default 20 s.
+    pub ping: Duration,
+    /// A socket that was silent for so long is taken for dead; longer than `ping`. Default 60 s.
+    pub silence: Duration,
+    /// A socket that does not take a frame within this is closed. Default 30 s.
+    pub send_timeout: Duration,
+}
+
+/// Who a client's peers are, on paths that no resource maps. A mapped path is always a star.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(rename_all = "lowercase")]
+pub enum Topology {
+    /// The server alone. Paths that no resource maps are refused.
+    #[default]
+    Star,
+    /// Each other: frames are relayed verbatim, by whoever asks. In mode `insecure-dev` only.
+    Peer,
 }
 
 /// When an edit is shown to others.

@@ -537,3 +537,25 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn peers_are_for_insecure_identity_on_loopback_alone() {
+    let told = problem("#topology = \"star\"", "topology = \"peer\"");
+    assert!(
+        told.contains("sync.topology = \"peer\": needs identity.mode = \"insecure-dev\""),
+        "{told}"
+    );
+    let text = edited("#topology = \"star\"", "topology = \"peer\"")
+        .replace("mode = \"clerk\"\njwt_key_file = \"clerk.pem\"", "mode = \"insecure-dev\"");
+    assert_eq!(parse(&text).unwrap().sync.topology, Topology::Peer);
+    let elsewhere = text.replace("listen = \"127.0.0.1:8080\"", "listen = \"0.0.0.0:8080\"");
+    assert_ne!(elsewhere, text);
+    assert!(parse(&elsewhere).unwrap_err().to_string().contains("loopback"));
+    assert_eq!(parse(EXAMPLE).unwrap().sync.topology, Topology::Star);
+}
+
+#[test]
+fn a_socket_is_pinged_before_it_is_taken_for_dead() {
+    let told = problem("#silence_ms = 60000", "silence_ms = 20000");
+    assert!(told.contains("sync.silence_ms = 20000: must be more than ping_ms"), "{told}");
+}

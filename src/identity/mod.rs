@@ -24,7 +24,9 @@ pub use issuer::{Organisation, SessionSpec, TestIssuer, TokenVersion};
 pub use jwks::{JwksSettings, KeySource};
 pub use jwt::KeyError;
 pub use on_behalf_of::{OnBehalfOf, OnBehalfOfClaims, OnBehalfOfError};
-pub use request::{SubprotocolError, SyncOffer, session_token, sync_token_from_subprotocols};
+pub use request::{
+    MULTIPLEXED, SubprotocolError, SyncOffer, session_token, sync_token_from_subprotocols,
+};
 pub use secret::{Secret, SecretError};
 pub use session::{SessionSettings, SessionVerifier, VerifyError};
 pub use sync_token::{SyncClaims, SyncToken, SyncTokenError, SyncTokens};

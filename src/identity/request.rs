@@ -7,6 +7,8 @@ use http::header::{AUTHORIZATION, COOKIE, SEC_WEBSOCKET_PROTOCOL};
 
 /// The subprotocol that a client with a sync token offers, and that the server selects.
 pub(super) const SUBPROTOCOL: &str = "crossfade";
+/// TinyBase's subprotocol: several stores on one socket.
+pub const MULTIPLEXED: &str = "tinybase";
 /// What stands before the token in the subprotocol that carries it.
 const TOKEN_PREFIX: &str = "crossfade.token.";
 
@@ -45,7 +47,8 @@ fn bearer(value: &str) -> Option<&str> {
 pub struct SyncOffer<'a> {
     /// The sync token, unverified.
     pub token: Option<&'a str>,
-    /// The subprotocol to confirm: `crossfade`, if the client offers it. Never the one with the token.
+    /// The subprotocol to confirm: [`MULTIPLEXED`] if the client offers it, else `crossfade` if it offers that. Never the
+    /// one with the token. Who offers TinyBase's own can multiplex, and would fall back on it only unwillingly.
     pub select: Option<&'static str>,
 }
 
@@ -83,8 +86,10 @@ pub fn sync_token_from_subprotocols(
     for line in headers.get_all(SEC_WEBSOCKET_PROTOCOL) {
         let line = line.to_str().map_err(|_| SubprotocolError::NotAscii)?;
         for word in line.split(',').map(str::trim) {
-            if word == SUBPROTOCOL {
-                offer.select = Some(SUBPROTOCOL);
+            if word == MULTIPLEXED {
+                offer.select = Some(MULTIPLEXED);
+            } else if word == SUBPROTOCOL {
+                offer.select = offer.select.or(Some(SUBPROTOCOL));
             } else if let Some(token) = word.strip_prefix(TOKEN_PREFIX) {
                 if token.is_empty() {
                     return Err(SubprotocolError::NoToken);
@@ -133,20 +138,24 @@ mod tests {
 
     #[test]
     fn an_offer_gives_its_token_and_never_selects_it() {
-        let table: [(Lines<'_>, _); 7] = [
+        let table: [(Lines<'_>, _); 8] = [
             (
                 &[(SEC_WEBSOCKET_PROTOCOL, "crossfade, crossfade.token.a.b-_.c, tinybase")],
-                Ok((Some("a.b-_.c"), Some("crossfade"))),
+                Ok((Some("a.b-_.c"), Some("tinybase"))),
             ),
             (
                 &[
                     (SEC_WEBSOCKET_PROTOCOL, "crossfade.token.t"),
                     (SEC_WEBSOCKET_PROTOCOL, "tinybase,crossfade"),
                 ],
+                Ok((Some("t"), Some("tinybase"))),
+            ),
+            (
+                &[(SEC_WEBSOCKET_PROTOCOL, "crossfade.token.t, crossfade")],
                 Ok((Some("t"), Some("crossfade"))),
             ),
             (&[(SEC_WEBSOCKET_PROTOCOL, "crossfade.token.t")], Ok((Some("t"), None))),
-            (&[(SEC_WEBSOCKET_PROTOCOL, "tinybase")], Ok((None, None))),
+            (&[(SEC_WEBSOCKET_PROTOCOL, "tinybase")], Ok((None, Some("tinybase")))),
             (&[], Ok((None, None))),
             (
                 &[(SEC_WEBSOCKET_PROTOCOL, "crossfade.token.a, crossfade.token.b")],

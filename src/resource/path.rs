@@ -193,6 +193,17 @@ impl PathTemplate {
         })
     }
 
+    /// Whether a path may be one of this template's, whatever its placeholders hold.
+    #[must_use]
+    pub fn may_name(&self, path: &PathId) -> bool {
+        let there = path.as_str().split('/');
+        there.clone().count() == self.segments.len()
+            && self.segments.iter().zip(there).all(|(segment, there)| match segment {
+                Segment::Literal(text) => text == there,
+                Segment::Placeholder { .. } => true,
+            })
+    }
+
     fn fill(
         &self,
         value: impl Fn(ClaimName, &CellId) -> Result<String, PathProblem>,
@@ -251,6 +262,18 @@ pub(super) fn key_text(cell: CellRef<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_names_paths_of_its_own_form_alone() {
+        let claims = [("org".to_owned(), ClaimName::OrgId)].into();
+        let row = [("org".to_owned(), CellId::from("orgId"))].into();
+        let template = PathTemplate::new("org/{org}/users", &claims, &row).unwrap();
+        let may_name = |path: &str| template.may_name(&PathId::new(path).unwrap());
+        assert!(may_name("org/o_42/users"));
+        for other in ["org/o_42", "org/o_42/users/more", "orgs/o_42/users", "org/o_42/teams"] {
+            assert!(!may_name(other), "{other}");
+        }
+    }
     use crate::resource::RowCells;
 
     fn template(text: &str) -> Result<PathTemplate, Vec<TemplateProblem>> {

@@ -14,7 +14,7 @@ use crate::proxy::claim_of;
 use crate::resource::Resource;
 use crate::storage::Actor;
 use crate::sync::Writer;
-use crate::sync::server::{Admission, Admitted, NotAdmitted};
+use crate::sync::server::{Admission, NotAdmitted, Session};
 
 /// Admits by sync token; in mode `insecure-dev` by assertion.
 #[derive(Debug)]
@@ -38,66 +38,58 @@ pub(super) fn paths_of(resources: &[Arc<Resource>], identity: &Identity) -> Vec<
 }
 
 impl TokenAdmission {
-    fn by_token(&self, token: &str, path: &PathId) -> Result<(Actor, u64), NotAdmitted> {
+    fn by_token(&self, token: &str) -> Result<Session, NotAdmitted> {
         let claims = self
             .tokens
             .verify(token, self.clock.now_ms())
             .map_err(|e| NotAdmitted::Unauthenticated(e.to_string()))?;
-        if !claims.paths.contains(path) {
-            return Err(NotAdmitted::WrongPath);
-        }
         let actor = Actor {
             user: claims.user.as_str().to_owned(),
             org_id: claims.org_id,
             org_role: claims.role,
         };
-        Ok((actor, claims.expires_at_ms))
+        Ok(Session {
+            writer: writer(actor),
+            expires_ms: Some(claims.expires_at_ms),
+            paths: claims.paths,
+        })
     }
 
-    fn by_assertion(
-        &self,
-        headers: &HeaderMap,
-        uri: &Uri,
-        path: &PathId,
-    ) -> Result<Actor, NotAdmitted> {
+    fn by_assertion(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NotAdmitted> {
         let identity = insecure_dev(headers, uri.query()).ok_or_else(|| {
             NotAdmitted::Unauthenticated("add ?user=…&org=…&role=… (insecure-dev)".to_owned())
         })?;
-        if !paths_of(&self.resources, &identity).contains(path) {
-            return Err(NotAdmitted::WrongPath);
-        }
-        Ok(Actor {
+        let paths = paths_of(&self.resources, &identity);
+        let actor = Actor {
             user: identity.user.as_str().to_owned(),
             org_id: identity.org_id,
             org_role: identity.org_role,
-        })
+        };
+        Ok(Session { writer: writer(actor), expires_ms: None, paths })
     }
 }
 
+/// Legacy judges each write by the role when it is delivered, and what it refuses is taken back.
+fn writer(actor: Actor) -> Arc<Writer> {
+    Arc::new(Writer { actor, may_write: true })
+}
+
 impl Admission for TokenAdmission {
-    fn admit(
-        &self,
-        headers: &HeaderMap,
-        uri: &Uri,
-        path: &PathId,
-    ) -> Result<Admitted, NotAdmitted> {
+    fn authenticate(&self, headers: &HeaderMap, uri: &Uri) -> Result<Session, NotAdmitted> {
         let offer = sync_token_from_subprotocols(headers)
             .map_err(|e| NotAdmitted::Unauthenticated(e.to_string()))?;
-        let (actor, expires_ms) = match offer.token {
-            Some(token) => {
-                let (actor, expires) = self.by_token(token, path)?;
-                (actor, Some(expires))
-            }
-            None if self.insecure_dev => (self.by_assertion(headers, uri, path)?, None),
+        match offer.token {
+            Some(token) => self.by_token(token),
+            None if self.insecure_dev => self.by_assertion(headers, uri),
             None => {
                 let text = "offer the subprotocols `crossfade` and `crossfade.token.<token>`";
-                return Err(NotAdmitted::Unauthenticated(text.to_owned()));
+                Err(NotAdmitted::Unauthenticated(text.to_owned()))
             }
-        };
-        // Legacy judges each write by the role when it is delivered, and what it refuses is taken back.
-        let writer = Arc::new(Writer { actor, may_write: true });
-        let drain = self.is_off();
-        Ok(Admitted { writer, expires_ms, protocol: offer.select, drain })
+        }
+    }
+
+    fn is_mapped(&self, path: &PathId) -> bool {
+        self.resources.iter().any(|resource| resource.path.may_name(path))
     }
 
     /// Sync is on as long as one resource is: a path may hold rows of several.

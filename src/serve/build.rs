@@ -11,7 +11,7 @@ use super::flags::{UpToLive, toggles};
 use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
-use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys};
+use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys, Topology};
 use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
 use crate::identity::{
     KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
@@ -28,7 +28,7 @@ use crate::storage::{LibsqlStorage, Op, SharedStorage};
 use crate::sync::backfill::Backfill;
 use crate::sync::mirror::Mirror;
 use crate::sync::outbox::{OutboxContext, OutboxSettings};
-use crate::sync::server::SyncServer;
+use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
 use crate::sync::{CaughtUp, LegacyRows, MappedTables, PathRegistry, RegistrySettings, RowTraffic};
 
 /// A store read over this goes to legacy.
@@ -132,7 +132,19 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         resources: config.resources.clone(),
         clock: clock.clone(),
     };
-    let sync = SyncServer::new(registry.clone(), Arc::new(admission), clock.clone());
+    let sync = SyncServer::new(SyncServerSettings {
+        registry: registry.clone(),
+        admission: Arc::new(admission),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        relay_unmapped: config.sync.topology == Topology::Peer,
+        limits: SocketLimits {
+            max_connections: config.sync.max_connections,
+            ping: config.sync.ping,
+            silence: config.sync.silence,
+            send_timeout: config.sync.send_timeout,
+        },
+    });
     let outbox = OutboxContext {
         storage: storage.clone(),
         registry: registry.clone(),

@@ -141,7 +141,7 @@ impl Server {
     pub async fn stop(mut self) -> Result<(), ServeError> {
         // Receivers live in the tasks; they are all gone only if every task ended already.
         let _ = self.shutdown.send(true);
-        self.parts.registry.close_all(CloseReason::going_away()).await;
+        self.parts.sync.close_all(CloseReason::going_away()).await;
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
         self.parts.mirror.idle().await;

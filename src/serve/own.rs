@@ -33,13 +33,15 @@ async fn edge(
 ) -> Response {
     let target = request.uri().path();
     let mount = &parts.config.server.sync_mount;
-    let Some(path) = target.strip_prefix(mount.as_str()).and_then(|rest| rest.strip_prefix('/'))
-    else {
+    // The mount alone is the root, under which a multiplexed socket has any path as a channel.
+    let under = target.strip_prefix(mount.as_str());
+    let path = under.filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let Some(path) = path.map(|rest| rest.strip_prefix('/').unwrap_or(rest)) else {
         let own = &parts.config.server.own_mount;
         let is_own = target
             .strip_prefix(own.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if is_own || target == mount {
+        if is_own {
             let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-route", "No such route");
             return problem.detail("this is crossfade's own mount").into_response();
         }

@@ -434,7 +434,10 @@ impl Storage for MemoryStorage {
         Box::pin(async move {
             let tables = self.lock();
             let due = tables.pending().filter(|e| e.due_ms <= now_ms && tables.is_head(e));
-            Ok(due.take(limit).cloned().collect())
+            let mut due: Vec<OutboxEntry> = due.cloned().collect();
+            due.sort_by_key(|entry| (entry.due_ms, entry.seq));
+            due.truncate(limit);
+            Ok(due)
         })
     }
 

@@ -143,7 +143,8 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         resource: ResourceName,
     ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>>;
 
-    /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, oldest first.
+    /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, those first that
+    /// have been due for longest.
     fn due_entries(
         &self,
         now_ms: u64,

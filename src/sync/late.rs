@@ -5,20 +5,19 @@
 //! the former generation, which still has them: what wins there is an edit that nobody knew, and only that
 //! is brought to the path, by the client's own name and as one more edit of its user.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
 use mergeable_store::{Changes, ClientId, ConnectionId, Effects, Limits, Star, Writer as By};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::name::PathName;
 use super::path::{
-    CloseReason, MAX_AHEAD_MS, PathContext, PathError, PathHandle, client_channel, load,
+    ClientSink, CloseReason, MAX_AHEAD_MS, PathContext, PathError, PathHandle, client_channel, load,
 };
-use super::policy::Judge;
+use super::policy::{Judge, Writer};
 use super::random::StarRandom;
-use super::server::Admitted;
 use super::vectors::Vectors;
 
 /// How long a client may take, the loading of the former generation included.
@@ -28,23 +27,77 @@ const AT_ONCE: usize = 2;
 
 static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 
+/// Frames that may wait for a drain; the connection is not read meanwhile.
+const QUEUE: usize = 64;
+/// More bytes than these waiting for the client: what it lacks waits.
+const ENOUGH_WAITING: usize = 1 << 20;
+/// How often it is looked whether the client has taken what waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A path under the name of a generation that is over.
+#[derive(Debug)]
+pub(super) struct LatePath {
+    context: PathContext,
+    name: PathName,
+    current: PathHandle,
+    /// To the drain under way, once connected.
+    frames: Option<mpsc::Sender<String>>,
+}
+
+impl LatePath {
+    /// `current` is the path by now.
+    pub(super) fn new(context: PathContext, name: PathName, current: PathHandle) -> Self {
+        Self { context, name, current, frames: None }
+    }
+
+    /// Takes up a connection: of the generation before, it is drained; of an older one, closed.
+    pub(super) fn connect(
+        &mut self,
+        client: ConnectionId,
+        writer: Arc<Writer>,
+        sink: ClientSink,
+        is_former: bool,
+    ) {
+        metrics::counter!("crossfade_sync_other_generation_total").increment(1);
+        if !is_former {
+            return sink.close(CloseReason::rebuilt());
+        }
+        let (frames, received) = mpsc::channel(QUEUE);
+        let (context, name) = (self.context.clone(), self.name.clone());
+        let late = Late { context, name, client, writer, current: self.current.clone() };
+        tokio::spawn(async move {
+            let reason = late.take(received, &sink).await;
+            sink.close(reason);
+        });
+        self.frames = Some(frames);
+    }
+
+    /// A frame from the client; what comes after the end is not looked at.
+    pub(super) async fn frame(&self, text: String) {
+        if let Some(frames) = &self.frames {
+            // A drain that has ended has said so to the client.
+            let _ = frames.send(text).await;
+        }
+    }
+}
+
 /// A client that is drained against the former generation.
-pub(super) struct Late<'a> {
-    pub(super) context: &'a PathContext,
-    pub(super) name: &'a PathName,
-    pub(super) client: ConnectionId,
-    pub(super) admitted: &'a Admitted,
+struct Late {
+    context: PathContext,
+    name: PathName,
+    client: ConnectionId,
+    writer: Arc<Writer>,
     /// The path by now.
-    pub(super) current: &'a PathHandle,
+    current: PathHandle,
 }
 
 /// Why a client was not drained; what it has is safe with it.
 struct NotDrained;
 
-impl Late<'_> {
+impl Late {
     /// Takes what the client has that nobody knew. Gives how its connection is to be closed.
-    pub(super) async fn take(&self, socket: &mut WebSocket) -> CloseReason {
-        match tokio::time::timeout(LIMIT, self.drain(socket)).await {
+    async fn take(&self, received: mpsc::Receiver<String>, sink: &ClientSink) -> CloseReason {
+        match tokio::time::timeout(LIMIT, self.drain(received, sink)).await {
             Ok(Ok(())) => CloseReason::rebuilt(),
             Ok(Err(NotDrained)) | Err(_) => {
                 metrics::counter!("crossfade_sync_not_drained_total").increment(1);
@@ -53,9 +106,13 @@ impl Late<'_> {
         }
     }
 
-    async fn drain(&self, socket: &mut WebSocket) -> Result<(), NotDrained> {
+    async fn drain(
+        &self,
+        mut received: mpsc::Receiver<String>,
+        sink: &ClientSink,
+    ) -> Result<(), NotDrained> {
         let _turn = TURNS.acquire().await.map_err(|_| NotDrained)?;
-        let PathContext { storage, unique_id, .. } = self.context;
+        let PathContext { storage, unique_id, .. } = &self.context;
         let (path, generation) = (&self.name.path, Some(self.name.generation));
         let id = ClientId::from_unique_id(unique_id);
         let store = load(&**storage, path, generation, id, |_| {}).await.map_err(|error| {
@@ -70,15 +127,21 @@ impl Late<'_> {
         let mut star = Star::new(store, limits);
         let random = || StarRandom(self.context.entropy.clone());
         let connected = star.connect(self.now(), self.client.clone(), &mut random());
-        self.carry_out(&connected, socket).await?;
+        self.carry_out(&connected, sink).await?;
         let mut effects = star.drain(self.now(), &self.client, &mut random());
         loop {
-            self.carry_out(&effects, socket).await?;
+            self.carry_out(&effects, sink).await?;
             if effects.drained.contains(&self.client) {
                 return Ok(());
             }
             if star.backlogged().next().is_some() {
-                // What the client lacks, a bit at a time: the socket sets the pace.
+                // What the client lacks, a bit at a time: the client sets the pace.
+                while sink.waiting_bytes() > ENOUGH_WAITING {
+                    if received.is_closed() {
+                        return Err(NotDrained);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
                 effects = star.send_backlog(self.now(), &mut random(), |_| true);
                 continue;
             }
@@ -86,23 +149,15 @@ impl Late<'_> {
                 () = until(star.next_deadline().map(|at| at.saturating_sub(self.now()))) => {
                     star.tick(self.now(), &mut random())
                 }
-                received = socket.recv() => {
-                    let text = match received {
-                        Some(Ok(Message::Text(text))) => text.to_string(),
-                        Some(Ok(Message::Binary(bytes))) => {
-                            String::from_utf8_lossy(&bytes).into_owned()
-                        }
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(NotDrained),
-                    };
-                    self.receive(&mut star, &text)?
+                frame = received.recv() => {
+                    self.receive(&mut star, &frame.ok_or(NotDrained)?)?
                 }
             };
         }
     }
 
     fn receive(&self, star: &mut Star, text: &str) -> Result<Effects, NotDrained> {
-        let (tables, writer) = (&self.context.tables, &self.admitted.writer);
+        let (tables, writer) = (&self.context.tables, &self.writer);
         let (path, vectors) = (&self.name.path, &mut Vectors::default());
         let mut judge = Judge { path, tables, writer, vectors, refused: Vec::new() };
         let mut random = StarRandom(self.context.entropy.clone());
@@ -111,7 +166,7 @@ impl Late<'_> {
     }
 
     /// Brings what won to the path, then answers: what the client is told of is durable.
-    async fn carry_out(&self, effects: &Effects, socket: &mut WebSocket) -> Result<(), NotDrained> {
+    async fn carry_out(&self, effects: &Effects, sink: &ClientSink) -> Result<(), NotDrained> {
         let mut changes = Changes::new();
         for c in effects.changed.iter().filter(|c| matches!(c.by, By::Connection(_))) {
             changes.set_cell(&c.table, &c.row, &c.cell, c.new.clone(), c.hlc);
@@ -123,8 +178,7 @@ impl Late<'_> {
             })?;
         }
         for outgoing in &effects.send {
-            let frame = Message::Text((&*outgoing.frame).into());
-            socket.send(frame).await.map_err(|_| NotDrained)?;
+            sink.send((&*outgoing.frame).into());
         }
         Ok(())
     }
@@ -134,7 +188,7 @@ impl Late<'_> {
         metrics::counter!("crossfade_sync_late_edits_total")
             .increment(changes.cells().count() as u64);
         let (sink, _source) = client_channel();
-        let (client, writer) = (self.client.clone(), self.admitted.writer.clone());
+        let (client, writer) = (self.client.clone(), self.writer.clone());
         self.current.connect(client.clone(), writer, sink, false).await?;
         // A ContentDiff; its transaction id is nobody's.
         let frame = format!("S\n[\"late-client\",3,{}]", changes.to_json());

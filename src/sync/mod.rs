@@ -18,12 +18,15 @@ pub mod mirror;
 mod name;
 pub mod outbox;
 mod path;
+mod peer;
 mod policy;
 mod random;
 mod rebuild;
 mod registry;
 mod row_traffic;
 pub mod server;
+#[cfg(test)]
+mod test_server;
 pub mod vectors;
 
 pub use caught_up::{CaughtUp, OpenMirror};

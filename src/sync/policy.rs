@@ -18,6 +18,14 @@ pub struct Writer {
     pub may_write: bool,
 }
 
+impl Writer {
+    /// Nobody, who may write nothing: for relayed paths, which ask for no writer.
+    pub(super) fn nobody() -> Self {
+        let actor = Actor { user: String::new(), org_id: None, org_role: None };
+        Self { actor, may_write: false }
+    }
+}
+
 /// The judge of one connection's edits to one path.
 pub(super) struct Judge<'a> {
     pub(super) path: &'a PathId,

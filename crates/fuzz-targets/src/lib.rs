@@ -18,6 +18,7 @@ mod hostile;
 mod json;
 mod merge;
 mod model;
+mod query;
 mod relay;
 mod rng;
 mod saved;
@@ -28,6 +29,7 @@ pub use channels::channels;
 pub use frame::frame;
 pub use json::json;
 pub use merge::merge;
+pub use query::query;
 pub use relay::relay;
 pub use saved::saved;
 pub use star::star;
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("frame", frame),
     ("json", json),
     ("merge", merge),
+    ("query", query),
     ("relay", relay),
     ("saved", saved),
     ("star", star),

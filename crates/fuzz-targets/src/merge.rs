@@ -1,8 +1,11 @@
 //! Merging, local transactions and rollbacks, against a model.
 
+use std::collections::BTreeSet;
+
 use arbitrary::Unstructured;
 use mergeable_store::{
-    Cell, Changes, EditError, Hlc, MAX_AHEAD_MS, MergeableStore, Stamp, Transaction,
+    Cell, Changes, Container, EditError, Hlc, MAX_AHEAD_MS, MergeableStore, Stamp, Text,
+    Transaction,
 };
 
 use crate::arrange::{self, Contents, NOW, below};
@@ -199,18 +202,24 @@ fn stamps(changes: &Changes) -> impl Iterator<Item = &Stamp> {
 }
 
 fn highest(changes: &Changes) -> Hlc {
-    let tables = changes.tables.values();
-    let containers =
-        tables.flat_map(|table| table.rows.values().map(|row| row.hlc).chain([table.hlc]));
-    let own = [changes.tables_hlc, changes.values_hlc];
-    let all = stamps(changes).map(|stamp| stamp.hlc).chain(containers).chain(own);
-    all.max().unwrap_or_default()
+    let containers = changes.containers().map(|(_, hlc)| hlc);
+    stamps(changes).map(|stamp| stamp.hlc).chain(containers).max().unwrap_or_default()
 }
 
 /// Whether every table has rows and every row cells, or an HLC.
 fn has_content(changes: &Changes) -> bool {
-    changes.tables.values().all(|table| {
-        (!table.rows.is_empty() || !table.hlc.is_empty())
-            && table.rows.values().all(|row| !row.cells.is_empty() || !row.hlc.is_empty())
+    let rows: BTreeSet<(&Text, &Text)> =
+        changes.cells().map(|(table, row, ..)| (table, row)).collect();
+    let tables: BTreeSet<Text> = changes
+        .containers()
+        .filter_map(|(container, _)| match container {
+            Container::Row(table, _) => Some(table),
+            _ => None,
+        })
+        .collect();
+    changes.containers().filter(|(_, hlc)| hlc.is_empty()).all(|(container, _)| match &container {
+        Container::Row(table, row) => rows.contains(&(table, row)),
+        Container::Table(table) => tables.contains(table),
+        Container::Tables | Container::Values => true,
     })
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use mergeable_store::{
-    Cell, Changes, ContentHashes, Hlc, MergeableStore, Stamp, Text, hash_in_parent, hash_stamp,
-    hash_text,
+    Cell, Changes, Container, ContentHashes, Hlc, MergeableStore, Stamp, Text, hash_in_parent,
+    hash_stamp, hash_text,
 };
 
 /// What a store holds.
@@ -29,20 +29,13 @@ struct Row {
 }
 
 impl Row {
-    /// Returns how many stamps were replaced by others.
-    fn merge<'a>(
-        &mut self,
-        stamps: impl Iterator<Item = (&'a Text, &'a Stamp)>,
-        hlc: Hlc,
-    ) -> usize {
-        self.hlc = self.hlc.max(hlc);
-        let mut replaced = 0;
-        for (id, stamp) in stamps {
-            let there = self.stamps.get(id);
-            if there.is_none_or(|there| there.hlc.is_empty() || stamp.hlc > there.hlc) {
-                replaced += usize::from(there != Some(stamp));
-                self.stamps.insert(id.clone(), stamp.clone());
-            }
+    /// Whether a stamp was replaced by another.
+    fn merge(&mut self, id: &Text, stamp: &Stamp) -> bool {
+        let there = self.stamps.get(id);
+        let wins = there.is_none_or(|there| there.hlc.is_empty() || stamp.hlc > there.hlc);
+        let replaced = wins && there != Some(stamp);
+        if wins {
+            self.stamps.insert(id.clone(), stamp.clone());
         }
         replaced
     }
@@ -74,15 +67,24 @@ impl Model {
 
     /// Returns how many stamps were replaced by others.
     pub(crate) fn merge(&mut self, changes: &Changes) -> usize {
-        let mut replaced = self.values.merge(changes.values.iter(), changes.values_hlc);
-        self.tables_hlc = self.tables_hlc.max(changes.tables_hlc);
-        for (id, changes) in &changes.tables {
-            let table = self.tables.entry(id.clone()).or_default();
-            table.hlc = table.hlc.max(changes.hlc);
-            for (id, changes) in &changes.rows {
-                let row = table.rows.entry(id.clone()).or_default();
-                replaced += row.merge(changes.cells.iter(), changes.hlc);
-            }
+        for (container, hlc) in changes.containers() {
+            let there = match container {
+                Container::Tables => &mut self.tables_hlc,
+                Container::Values => &mut self.values.hlc,
+                Container::Table(table) => &mut self.tables.entry(table).or_default().hlc,
+                Container::Row(table, row) => {
+                    &mut self.tables.entry(table).or_default().rows.entry(row).or_default().hlc
+                }
+            };
+            *there = hlc.max(*there);
+        }
+        let mut replaced = 0;
+        for (table, row, cell, stamp) in changes.cells() {
+            let rows = &mut self.tables.entry(table.clone()).or_default().rows;
+            replaced += usize::from(rows.entry(row.clone()).or_default().merge(cell, stamp));
+        }
+        for (value, stamp) in changes.values() {
+            replaced += usize::from(self.values.merge(value, stamp));
         }
         replaced
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arbitrary::Unstructured;
 use mergeable_store::{
-    Cell, Close, ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling, Star,
-    Synchronizer, Target, Text,
+    AsText as _, Cell, Close, ConnectionId, Edit, Effects, Limits, MergeableStore, Policy, Ruling,
+    Star, Synchronizer, Target, Text,
 };
 
 use crate::arrange::{self, NOW, below};
@@ -22,7 +22,7 @@ const HOSTILE: usize = 2;
 /// what the server holds.
 pub fn star(data: &[u8]) {
     let u = &mut Unstructured::new(data);
-    let mut net = Net::new(below(u, 4) == 0);
+    let mut net = Net::new(below(u, 8));
     for _ in 0..48 {
         if u.is_empty() {
             break;
@@ -92,11 +92,14 @@ struct Net {
 }
 
 impl Net {
-    fn new(fragments: bool) -> Self {
+    /// `habits`: a bit each for sending in fragments, for broadcasts that wait, and for answers that are short.
+    fn new(habits: usize) -> Self {
         let limits = Limits {
             max_ahead_ms: 60_000,
             ahead_close: Some(Close { code: 4005, reason: "clock-skew".into() }),
-            fragment_bytes: fragments.then_some(50),
+            fragment_bytes: (habits & 1 != 0).then_some(50),
+            coalesce: habits & 2 != 0,
+            answer_bytes: if habits & 4 != 0 { 100 } else { 1 << 20 },
             ..Limits::default()
         };
         let honest = (0..HONEST).map(|at| Honest {
@@ -140,6 +143,7 @@ impl Net {
                 self.carry_out(write.unwrap().1);
             }
             11 => self.hostile_comes_or_goes(at),
+            12 => drop(self.send_waiting()),
             _ => self.attack(u, at),
         }
     }
@@ -207,10 +211,23 @@ impl Net {
 
     fn settle(&mut self) {
         let mut frames = 0;
-        while (0..HONEST).any(|at| self.step_up(at) || self.step_down(at)) {
+        while (0..HONEST).any(|at| self.step_up(at) || self.step_down(at)) || self.send_waiting() {
             frames += 1;
             assert!(frames < 10_000, "the talk does not end");
         }
+    }
+
+    /// Sends what the star has put off; `false` if that was nothing.
+    fn send_waiting(&mut self) -> bool {
+        let flushed = self.star.flush(self.now, &mut self.rng);
+        let lacking = self.star.backlogged().next().is_some();
+        let sent = lacking || !flushed.is_empty();
+        self.carry_out(flushed);
+        if lacking {
+            let backlog = self.star.send_backlog(self.now, &mut self.rng, |_| true);
+            self.carry_out(backlog);
+        }
+        sent
     }
 
     fn pass_time(&mut self, u: &mut Unstructured<'_>) {
@@ -293,8 +310,11 @@ impl Net {
         // No stamp is written with less than its id, content and HLC, nor made without one that was sent or written.
         assert!(model.stamps() <= self.taken / 20 + 48);
         for (_, row, cell, stamp) in star.cell_stamps() {
-            let own = *cell == "b" && stamp.hlc.client() == Some(arrange::client(0));
-            assert!(own || !forbidden(cell, stamp.thing.as_ref()), "{row} {cell} {stamp:?}");
+            let own = cell == "b" && stamp.hlc.client() == Some(arrange::client(0));
+            assert!(
+                own || !forbidden(&cell.to_text(), stamp.thing.as_ref()),
+                "{row} {cell} {stamp:?}"
+            );
         }
     }
 }

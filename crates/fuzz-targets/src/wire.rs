@@ -63,11 +63,12 @@ pub(crate) fn read_fragment(remainder: &str) -> Read<'_> {
         return Read::Close(Close::INVALID);
     };
     let (index, total) = (decimal(index), decimal(total));
-    if index >= total {
-        return Read::Close(Close::INVALID);
-    }
+    // TinyBase looks at how many there are first.
     if total > MAX_FRAGMENTS {
         return Read::Close(Close::FRAGMENTS);
+    }
+    if index >= total {
+        return Read::Close(Close::INVALID);
     }
     Read::Fragment(Piece { message, index, total, text })
 }

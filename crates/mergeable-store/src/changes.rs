@@ -153,6 +153,18 @@ impl Changes {
         self.values.iter()
     }
 
+    /// All containers that are named, each with its own HLC, which is most often empty.
+    pub fn containers(&self) -> impl Iterator<Item = (Container, Hlc)> {
+        let tables = self.tables.iter().flat_map(|(table, changes)| {
+            let rows = changes.rows.iter().map(move |(row, changes)| {
+                (Container::Row(table.clone(), row.clone()), changes.hlc)
+            });
+            std::iter::once((Container::Table(table.clone()), changes.hlc)).chain(rows)
+        });
+        let all = [(Container::Tables, self.tables_hlc), (Container::Values, self.values_hlc)];
+        all.into_iter().chain(tables)
+    }
+
     /// Every stamp's HLC, those of containers included.
     pub(crate) fn hlcs(&self) -> impl Iterator<Item = Hlc> {
         let tables = self.tables.values().flat_map(|table| {

@@ -76,16 +76,6 @@ impl<V: Child> Group<V> {
         }
     }
 
-    /// What [`Group::child_changed`] needs to know of a child before it changes.
-    pub(crate) fn before(&self, at: usize, made: bool, rule: ChildRule) -> ChildWas {
-        let child = self.entries.get(at);
-        let counted = match rule {
-            ChildRule::TinyBase => child.hash() != 0,
-            ChildRule::Exact => !made,
-        };
-        ChildWas { hash: child.hash(), counted, live: child.live() > 0 }
-    }
-
     /// TinyBase applies a merge cell by cell: a child that died and lives again has moved to the end of the living. Says
     /// whether nothing lived here meanwhile.
     pub(crate) fn came_back(&mut self, at: usize, died: bool) -> bool {
@@ -94,6 +84,16 @@ impl<V: Child> Group<V> {
             self.entries.revive(at);
         }
         died && self.live == u32::from(lives)
+    }
+
+    /// What [`Group::child_changed`] needs to know of a child before it changes.
+    pub(crate) fn before(&self, at: usize, made: bool, rule: ChildRule) -> ChildWas {
+        let child = self.entries.get(at);
+        let counted = match rule {
+            ChildRule::TinyBase => child.hash() != 0,
+            ChildRule::Exact => !made,
+        };
+        ChildWas { hash: child.hash(), counted, live: child.live() > 0 }
     }
 }
 

@@ -76,6 +76,7 @@ mod hash;
 mod hlc;
 mod ids;
 mod json;
+mod listeners;
 mod load;
 mod map;
 mod merge;
@@ -85,6 +86,7 @@ mod pull;
 mod relay;
 mod row;
 mod saved;
+mod schema;
 mod star;
 mod store;
 mod text;
@@ -97,26 +99,28 @@ pub use channels::{
     MAX_CHANNELS_WITH_LEFT,
 };
 pub use client::{
-    ChannelsEffects, ChannelsError, ClientEffects, MAX_PEERS, MultiplexedClient, Synchronizer,
-    Unanswered,
+    ChannelsEffects, ChannelsError, ClientEffects, MAX_PEERS, MultiplexedClient, OnChannel,
+    Synchronizer, Unanswered,
 };
 pub use diff::{CellHashes, RowHashes, TableHashes, ValueHashes};
 pub use fragment::{MAX_FRAGMENTS, MAX_GROUPS, MAX_RETAINED_BYTES};
 pub use hash::{ContentHashes, hash_in_parent, hash_text};
 pub use hlc::{ClientId, Clock, Hlc, HlcError, MAX_AHEAD_MS};
 pub use json::{Json, JsonError, MAX_DEPTH};
+pub use listeners::{IdChange, Notifications, OldAndNew};
 pub use merge::{
     CellChange, ConnectionId, ContainerChange, MergeError, Merged, ValueChange, Writer,
 };
 pub use message::{Close, Frame, MAX_FRAME_BYTES, Message, Payload};
 pub use relay::Relay;
 pub use saved::LoadError;
+pub use schema::{Allowed, CellSchema, CellType, SchemaError, TablesSchema, ValuesSchema};
 pub use star::{
     Edit, Effects, Inbound, Limits, Outgoing, Policy, Recipients, Refusal, Ruling, Star, Target,
 };
 pub use store::MergeableStore;
 pub use text::{AsText, Text, TextRef};
-pub use transaction::{EditError, Transaction};
+pub use transaction::{EditError, InvalidCell, InvalidValue, Transaction};
 
 /// Milliseconds since 1970, as JavaScript's `Date.now()`.
 pub type Millis = u64;

@@ -1,7 +1,7 @@
 //! Putting a store back together from storage that keeps each stamp on its own.
 
 use crate::content::ChildRule;
-use crate::row::StampRef;
+use crate::row::{Rule, StampRef};
 use crate::{AsText, Cell, Container, Hlc, MergeableStore};
 
 impl MergeableStore {
@@ -16,20 +16,17 @@ impl MergeableStore {
         hlc: Hlc,
     ) {
         self.clock.restore(hlc);
-        if self.stamp_ref(&table, &row, &cell).is_none_or(|there| there.loses_to(hlc)) {
-            let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
-            self.put_cell(table.wtf8(), row.wtf8(), cell.wtf8(), stamp, ChildRule::Exact);
-        }
+        let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
+        let at = [table.wtf8(), row.wtf8(), cell.wtf8()];
+        self.put_cell(at, stamp, Rule::Merge, ChildRule::Exact);
     }
 
     /// Puts back a value from storage, as [`MergeableStore::load_cell`].
     pub fn load_value(&mut self, value: impl AsText, thing: Option<Cell>, hlc: Hlc) {
         self.clock.restore(hlc);
         let (id, _) = self.ids.intern(value.wtf8());
-        if self.content.values.get(id).is_none_or(|there| there.loses_to(hlc)) {
-            let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
-            self.content.values.put(&self.ids, id, stamp);
-        }
+        let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
+        self.content.values.put(&self.ids, (id, stamp), Rule::Merge, &mut self.scratch);
     }
 
     /// Puts back a container from storage, with its HLC, which may be empty.

@@ -8,7 +8,8 @@ use crate::changes::{RowChanges, TableChanges};
 use crate::content::{ChildRule, Table};
 use crate::ids::{Id, Ids};
 use crate::map::Map;
-use crate::row::{Row, Rule, StampRef, recount};
+use crate::row::{Row, Rule, StampRef};
+use crate::transaction::{InvalidCell, InvalidValue};
 use crate::{Cell, CellRef, Changes, Container, Hlc, MergeableStore, Millis, Stamp, Text};
 
 /// A connection of a path, by its `Sec-WebSocket-Key` header; TinyBase's client id in frames.
@@ -104,6 +105,10 @@ pub struct Merged {
     pub values: Vec<ValueChange>,
     /// Containers changed in themselves.
     pub containers: Vec<ContainerChange>,
+    /// Cells that the store's own writes could not set, because its schema does not allow them.
+    pub invalid_cells: Vec<InvalidCell>,
+    /// Values that the store's own writes could not set.
+    pub invalid_values: Vec<InvalidValue>,
 }
 
 impl Merged {
@@ -243,12 +248,11 @@ impl<'a> Merge<'a> {
         id: &Text,
         changes: &'a TableChanges,
     ) -> bool {
-        let mut died = false;
         self.see(changes.hlc);
         if table.raise(changes.hlc) || made && changes.rows.is_empty() {
             self.container(Container::Table(id.clone()), table.hlc);
         }
-        let mut guess = 0;
+        let (mut guess, mut died) = (0, false);
         for (row_id, row_changes) in changes.rows.iter() {
             let (at, made) = table.entries.entry_near(guess, row_id.as_wtf8());
             let was = table.before(at, made, ChildRule::TinyBase);
@@ -293,8 +297,8 @@ impl<'a> Merge<'a> {
         });
     }
 
-    /// Merges the cells of a row, or the values, and tells of each that changed what was there. Says whether nothing lived
-    /// there at some moment.
+    /// Merges the cells of a row, or the values, and tells of each that changed what was there. Whether none lived at some
+    /// moment.
     fn things(
         &mut self,
         row: &mut Row,
@@ -307,17 +311,14 @@ impl<'a> Merge<'a> {
             let thing = stamp.thing.as_ref().map(Cell::view);
             self.stamps.push((id, StampRef::new(thing, stamp.hlc)));
         }
-        let (merged, highest) = (&mut self.merged, &mut self.highest);
-        let (mut live, mut died) = (row.live(), false);
-        let mut changed = |place: usize, old: Option<StampRef<'_>>| {
+        let (merged, highest, mut died) = (&mut self.merged, &mut self.highest, false);
+        let mut changed = |place: usize, old: Option<StampRef<'_>>, live: u32| {
             let (id, stamp) = changes.at(place);
             *highest = stamp.hlc.max(*highest);
             let new = stamp.thing.as_ref().map(Cell::view);
             if old.is_none_or(|old| old.hlc != stamp.hlc || old.thing != new) {
-                let old = old.and_then(|old| old.thing);
-                recount(&mut live, old.is_some(), new.is_some());
+                tell(merged, id, old.and_then(|old| old.thing).map(CellRef::to_cell), stamp);
                 died |= live == 0;
-                tell(merged, id, old.map(CellRef::to_cell), stamp);
             }
         };
         row.write(self.ids, &self.stamps, Rule::Merge, &mut self.scratch, &mut changed);

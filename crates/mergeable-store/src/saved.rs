@@ -233,7 +233,7 @@ impl Reader<'_> {
             })
             .collect();
         let mut row = Row::default();
-        row.write(self.ids, &stamps, Rule::Replace, &mut Vec::new(), &mut |_, _| {});
+        row.write(self.ids, &stamps, Rule::Replace, &mut Vec::new(), &mut |_, _, _| {});
         row.raise(hlc);
         row.believe(hash);
         Ok(row)

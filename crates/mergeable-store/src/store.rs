@@ -4,9 +4,11 @@ use crate::content::{ChildRule, Content};
 use crate::hash::ContentHashes;
 use crate::hlc::Clock;
 use crate::ids::{Id, Ids};
-use crate::row::{Row, StampRef, Stamped};
+use crate::row::{Row, Rule, StampRef, Stamped};
+use crate::schema::Schema;
 use crate::{
-    AsText, Cell, CellRef, Changes, ClientId, Container, Hlc, Millis, Stamp, Text, TextRef,
+    AsText, Cell, CellRef, Changes, ClientId, Container, Hlc, Millis, Stamp, TablesSchema, Text,
+    TextRef, ValuesSchema,
 };
 
 /// Tables of rows of cells, and values, each with the stamp of its latest write, so that any two stores can be merged.
@@ -18,19 +20,40 @@ pub struct MergeableStore {
     pub(crate) ids: Ids,
     pub(crate) content: Content,
     pub(crate) clock: Clock,
+    pub(crate) schema: Schema,
+    /// Where rows are rewritten.
+    pub(crate) scratch: Vec<u8>,
 }
 
 impl MergeableStore {
     /// An empty store that writes as `client`.
     #[must_use]
     pub fn new(client: ClientId) -> Self {
-        Self { ids: Ids::default(), content: Content::default(), clock: Clock::new(client) }
+        Self {
+            ids: Ids::default(),
+            content: Content::default(),
+            clock: Clock::new(client),
+            schema: Schema::default(),
+            scratch: Vec::new(),
+        }
     }
 
     /// The client id in the stamps of this store's own writes.
     #[must_use]
     pub fn client(&self) -> ClientId {
         self.clock.client()
+    }
+
+    /// What the store's own writes may set in tables; `None`: anything.
+    #[must_use]
+    pub fn tables_schema(&self) -> Option<&TablesSchema> {
+        self.schema.tables.as_ref()
+    }
+
+    /// What the store's own writes may set as values; `None`: anything.
+    #[must_use]
+    pub fn values_schema(&self) -> Option<&ValuesSchema> {
+        self.schema.values.as_ref()
     }
 
     /// The hashes of all content, tombstones included; kept at every write.
@@ -230,27 +253,26 @@ impl MergeableStore {
         changes
     }
 
-    /// Puts a cell's stamp in place, with everything that depends on it.
+    /// Puts a cell's stamp (by table, row and cell id) in place if it wins by the rule, with everything that depends on it.
     pub(crate) fn put_cell(
         &mut self,
-        table: &[u8],
-        row: &[u8],
-        cell: &[u8],
+        [table, row, cell]: [&[u8]; 3],
         stamp: StampRef<'_>,
-        rule: ChildRule,
+        rule: Rule,
+        child_rule: ChildRule,
     ) -> Put {
         let cell = self.ids.intern(cell).0;
         let tables = &mut self.content.tables;
         let (table_at, made_table) = tables.entries.entry(table);
-        let table_was = tables.before(table_at, made_table, rule);
+        let table_was = tables.before(table_at, made_table, child_rule);
         let tables_hash = tables.hash;
         let table = tables.entries.get_mut(table_at);
         let (row_at, made_row) = table.entries.entry(row);
-        let row_was = table.before(row_at, made_row, rule);
+        let row_was = table.before(row_at, made_row, child_rule);
         let table_hash = table.hash;
         let row = table.entries.get_mut(row_at);
         let row_hash = row.hash();
-        let old = row.put(&self.ids, cell, stamp);
+        let old = row.put(&self.ids, (cell, stamp), rule, &mut self.scratch);
         table.child_changed(row_at, row_was);
         tables.child_changed(table_at, table_was);
         let hashes = [tables_hash, table_hash, row_hash];

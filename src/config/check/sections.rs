@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::key::Key;
 use super::super::settings::{
     Admin, Compare, Config, FlagSource, Flags, Identity, IdentityMode, KeySource, Legacy, Outbox,
-    Server, Storage, Sync, SyncToken, Unleash,
+    Server, Storage, Sync, SyncToken, Topology, Unleash,
 };
 use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
@@ -23,7 +23,7 @@ impl Checker<'_> {
         let storage = self.storage(raw.storage.unwrap_or_default());
         let identity = self.identity(raw.identity.unwrap_or_default(), server.as_ref());
         let flags = self.flags(raw.flags.unwrap_or_default());
-        let sync = self.sync(raw.sync.unwrap_or_default());
+        let sync = self.sync(raw.sync.unwrap_or_default(), identity.as_ref());
         let compare = self.compare(raw.compare.unwrap_or_default());
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
         let resources = self.resources(raw.resource.unwrap_or_default(), server.as_ref());
@@ -44,15 +44,6 @@ impl Checker<'_> {
     /// Relaxed durability is for paths whose clients all have the same right to write (design §5). No key
     /// gives one role less than another: whoever may connect to a path may write its mapped cells. So
     /// there is nothing to refuse here yet; a key that tells roles apart has to be checked against it.
-    fn sync(&mut self, raw: raw::Sync) -> Sync {
-        let key = Key::of("sync").field("idle_unload_s");
-        let idle_unload_s = self.number(&key, raw.idle_unload_s, 300, (1, 24 * 60 * 60));
-        Sync {
-            durability: raw.durability.unwrap_or_default(),
-            idle_unload: Duration::from_secs(idle_unload_s),
-        }
-    }
-
     fn server(&mut self, raw: raw::Server) -> Option<Server> {
         let key = Key::of("server");
         let listen = self.listen(&key, raw.listen);
@@ -231,6 +222,41 @@ impl Checker<'_> {
         let environment = self.word(&key.field("environment"), raw.environment, "development");
         let (url, token) = (url?, token?);
         Some(FlagSource::Unleash(Unleash { url, token, app_name, environment, poll, timeout }))
+    }
+
+    fn sync(&mut self, raw: raw::Sync, identity: Option<&Identity>) -> Sync {
+        let key = Key::of("sync");
+        let topology = raw.topology.unwrap_or_default();
+        let dev = |identity: &Identity| identity.mode == IdentityMode::InsecureDev;
+        // An identity that could not be read is told already.
+        if topology == Topology::Peer && !identity.is_none_or(dev) {
+            let message = "needs identity.mode = \"insecure-dev\", as nothing relayed is checked; write \"star\"";
+            self.report(&key.field("topology"), message);
+        }
+        let connections_key = key.field("max_connections");
+        let max_connections =
+            self.number(&connections_key, raw.max_connections, 16_384, (1, 1_000_000));
+        let idle_key = key.field("idle_unload_s");
+        let idle_unload_s = self.number(&idle_key, raw.idle_unload_s, 300, (1, 24 * 60 * 60));
+        let ping = self.millis(&key.field("ping_ms"), raw.ping_ms, 20_000);
+        let silence_key = key.field("silence_ms");
+        let silence = self.millis(&silence_key, raw.silence_ms, 60_000);
+        if silence <= ping {
+            self.report(
+                &silence_key,
+                "must be more than ping_ms, or no client could answer in time",
+            );
+        }
+        let send_timeout = self.millis(&key.field("send_timeout_ms"), raw.send_timeout_ms, 30_000);
+        Sync {
+            durability: raw.durability.unwrap_or_default(),
+            idle_unload: Duration::from_secs(idle_unload_s),
+            topology,
+            max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+            ping,
+            silence,
+            send_timeout,
+        }
     }
 
     fn compare(&mut self, raw: raw::Compare) -> Compare {

@@ -6,9 +6,14 @@
 //! goes out with the next connection, found by comparing hashes.
 //!
 //! ```text
-//! SyncClient ─ state (engine + store, behind a lock) ─ task ─ WebSocket
+//! SyncClient ─ state (engine + stores, behind a lock) ─ task ─ WebSocket
 //! ```
+//!
+//! A connection carries one store ([`SyncClient::connect`]), or several, each on a channel with a handle of its own
+//! ([`SyncClient::connect_channels`]).
 
+mod engine;
+mod proof;
 mod settings;
 mod socket;
 mod state;
@@ -18,11 +23,14 @@ mod tests;
 
 use std::sync::Arc;
 
-use mergeable_store::{CellChange, ContentHashes, MergeableStore, Transaction};
+use mergeable_store::{
+    CellChange, ChannelId, ChannelsError, ClientId, ContentHashes, MergeableStore, Synchronizer,
+    Transaction,
+};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
+use engine::{Engine, StoreKey};
 pub use settings::{Backoff, ClientSettings, NoToken, TokenError, TokenFn, TokenSource};
 pub use socket::{ConnectError, SharedTransport, Stream, TcpTransport, Transport};
 use state::{Shared, Wanted};
@@ -38,6 +46,8 @@ pub enum Status {
     Syncing,
     /// Edits go out and come in at once.
     Live,
+    /// Connected, but the server has not confirmed this store's channel; the next connection asks again.
+    NotOpened,
     /// Not connected, and waiting to try again.
     Waiting(Lost),
     /// Dropped.
@@ -67,6 +77,9 @@ pub enum Lost {
     /// The server sent what is no message.
     #[error("the server sent a frame that is no TinyBase message")]
     NotUnderstood,
+    /// The server has not answered Hello: it does not multiplex.
+    #[error("the server did not answer Hello in time: it does not multiplex")]
+    NotMultiplexed,
     /// More waited to be sent than may wait.
     #[error("the connection was too slow for what waited to be sent")]
     TooSlow,
@@ -84,15 +97,25 @@ pub struct Seen {
     pub at: Instant,
 }
 
-/// A store kept in step with a path of a sync server. Dropping it closes the connection.
+/// A store kept in step with a path of a sync server. Dropping it leaves its channel; the last one of a connection closes it.
 pub struct SyncClient {
     shared: Arc<Shared>,
-    stop: DropGuard,
+    key: StoreKey,
 }
 
 impl std::fmt::Debug for SyncClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SyncClient").field("status", &self.status()).finish_non_exhaustive()
+        let channel = self.key.as_ref().map(ChannelId::as_str);
+        f.debug_struct("SyncClient")
+            .field("channel", &channel)
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for SyncClient {
+    fn drop(&mut self) {
+        self.shared.leave(&self.key);
     }
 }
 
@@ -102,26 +125,41 @@ impl SyncClient {
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn connect(settings: ClientSettings) -> Self {
-        Self::start(settings, None)
+        let store = MergeableStore::new(ClientId::from_unique_id(&settings.unique_id));
+        Self::resume(settings, store)
     }
 
     /// As [`SyncClient::connect`], with a store that was kept.
     #[must_use]
     pub fn resume(settings: ClientSettings, store: MergeableStore) -> Self {
-        Self::start(settings, Some(store))
+        let shared = Shared::new(&settings, Engine::single(store), &[None]);
+        tokio::spawn(task::run(shared.clone(), settings));
+        Self { shared, key: None }
     }
 
-    fn start(settings: ClientSettings, store: Option<MergeableStore>) -> Self {
-        let shared = Shared::new(&settings, store);
-        let stop = CancellationToken::new();
-        tokio::spawn(task::run(shared.clone(), settings, stop.clone()));
-        Self { shared, stop: stop.drop_guard() }
+    /// Starts a connection that carries several stores, each on its channel: a handle for each, in their order. Going
+    /// offline, coming back and cutting concern the connection, whichever handle does it.
+    ///
+    /// # Errors
+    /// [`ChannelsError`] for a channel given twice, or too many of them.
+    pub fn connect_channels(
+        settings: ClientSettings,
+        stores: Vec<(ChannelId, MergeableStore)>,
+    ) -> Result<Vec<Self>, ChannelsError> {
+        let keys: Vec<StoreKey> = stores.iter().map(|(id, _)| Some(id.clone())).collect();
+        let mut random = crate::sync::StarRandom(settings.entropy.clone());
+        let engine = Engine::multiplexed(stores, &mut random)?;
+        let shared = Shared::new(&settings, engine, &keys);
+        if !keys.is_empty() {
+            tokio::spawn(task::run(shared.clone(), settings));
+        }
+        Ok(keys.into_iter().map(|key| Self { shared: shared.clone(), key }).collect())
     }
 
     /// Where it stands now.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.shared.lock().status.clone()
+        self.shared.lock().status(&self.key)
     }
 
     /// Writes to the store, and sends it if connected. The closure must not call the client.
@@ -132,12 +170,12 @@ impl SyncClient {
         &self,
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.shared.edit(edit)
+        self.shared.edit(&self.key, edit)
     }
 
     /// Reads the store. The closure must not call the client.
     pub fn read<T>(&self, reader: impl FnOnce(&MergeableStore) -> T) -> T {
-        reader(self.shared.lock().sync.store())
+        self.shared.read(&self.key, reader)
     }
 
     /// The hashes of the store.
@@ -149,7 +187,7 @@ impl SyncClient {
     /// The hashes that the server told last, in this connection.
     #[must_use]
     pub fn server_hashes(&self) -> Option<ContentHashes> {
-        self.shared.lock().sync.last_peer_hashes()
+        self.shared.lock().sync(&self.key).and_then(Synchronizer::last_peer_hashes)
     }
 
     /// Whether the own hashes equal those that the server told last. An edit makes it `false` until
@@ -157,19 +195,19 @@ impl SyncClient {
     #[must_use]
     pub fn caught_up(&self) -> bool {
         let state = self.shared.lock();
-        state.sync.is_live() && state.sync.caught_up()
+        state.sync(&self.key).is_some_and(|sync| sync.is_live() && sync.caught_up())
     }
 
     /// How many edits were made, whether the server has them or not.
     #[must_use]
     pub fn edits(&self) -> u64 {
-        self.shared.edits()
+        self.shared.proof(&self.key, |proof| proof.edits)
     }
 
     /// How many edits, the latest ones, the server is not known to have.
     #[must_use]
     pub fn unacknowledged(&self) -> u64 {
-        self.shared.unacknowledged()
+        self.shared.proof(&self.key, |proof| proof.edits - proof.acknowledged)
     }
 
     /// A number that changes with everything that changes here: store, status, what is known of the
@@ -183,7 +221,7 @@ impl SyncClient {
     /// [`ClientSettings::changes_kept`] loses the oldest and is told how many.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Seen> {
-        self.shared.changes.subscribe()
+        self.shared.changes(&self.key)
     }
 
     /// Goes offline and stays so: returns once the socket is closed.
@@ -216,16 +254,18 @@ impl SyncClient {
     /// Returns once the server, asked after this call, has told hashes that equal the store's. Asks as
     /// often as it takes.
     pub async fn wait_caught_up(&self) {
-        let before = self.shared.proofs();
-        let _demand = self.shared.demand_proof();
-        self.wait(|| self.shared.proofs() > before && self.caught_up()).await;
+        let proofs = || self.shared.proof(&self.key, |proof| proof.proofs);
+        let before = proofs();
+        let _demand = self.shared.demand_proof(&self.key);
+        self.wait(|| proofs() > before && self.caught_up()).await;
     }
 
     /// Returns once the server is known to have every edit made before this call.
     pub async fn wait_acknowledged(&self) {
-        let edits = self.shared.edits();
-        let _demand = self.shared.demand_proof();
-        self.wait(|| self.shared.has_acknowledged(edits)).await;
+        let edits = self.edits();
+        let _demand = self.shared.demand_proof(&self.key);
+        let has = || self.shared.proof(&self.key, |proof| proof.acknowledged >= edits);
+        self.wait(has).await;
     }
 
     async fn wait(&self, mut holds: impl FnMut() -> bool) {
@@ -242,18 +282,12 @@ impl SyncClient {
         }
     }
 
-    /// Closes the connection and returns once the task has ended; gives the store back.
+    /// Leaves, and gives the store back. The last one of a connection returns once that is closed.
     pub async fn close(self) -> MergeableStore {
-        let Self { shared, stop } = self;
-        drop(stop);
-        let mut version = shared.watch();
-        loop {
-            version.mark_unchanged();
-            if shared.lock().status == Status::Stopped || version.changed().await.is_err() {
-                break;
-            }
+        if self.shared.is_last() {
+            self.shared.stop.cancel();
+            self.wait(|| self.shared.lock().status(&self.key) == Status::Stopped).await;
         }
-        let state = shared.lock();
-        state.sync.store().clone()
+        self.read(MergeableStore::clone)
     }
 }

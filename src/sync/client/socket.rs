@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::settings::{ClientSettings, TokenError};
+use crate::identity::MULTIPLEXED;
 use crate::storage::BoxFuture;
 
 /// TinyBase's limit of a message, and what the transport adds.
@@ -87,16 +88,19 @@ pub enum ConnectError {
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Gets a token, connects and upgrades, all within the time for it.
-pub(super) async fn open(settings: &ClientSettings) -> Result<Socket, ConnectError> {
-    match tokio::time::timeout(settings.connect_timeout, upgrade(settings)).await {
+pub(super) async fn open(
+    settings: &ClientSettings,
+    multiplexed: bool,
+) -> Result<Socket, ConnectError> {
+    match tokio::time::timeout(settings.connect_timeout, upgrade(settings, multiplexed)).await {
         Ok(opened) => opened,
         Err(_) => Err(ConnectError::TimedOut),
     }
 }
 
-async fn upgrade(settings: &ClientSettings) -> Result<Socket, ConnectError> {
+async fn upgrade(settings: &ClientSettings, multiplexed: bool) -> Result<Socket, ConnectError> {
     let unreachable = |error: hyper::Error| ConnectError::Unreachable(error.to_string());
-    let request = request(settings).await?;
+    let request = request(settings, multiplexed).await?;
     let key = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned();
     let stream = settings.transport.connect(&settings.url).await;
     let stream = stream.map_err(|error| ConnectError::Unreachable(error.to_string()))?;
@@ -104,7 +108,7 @@ async fn upgrade(settings: &ClientSettings) -> Result<Socket, ConnectError> {
         http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(unreachable)?;
-        check(&response, key.as_ref())?;
+        check(&response, key.as_ref(), multiplexed)?;
         hyper::upgrade::on(response).await.map_err(unreachable)
     };
     // The connection has to be driven until the socket is handed over, and not any longer.
@@ -127,7 +131,10 @@ async fn upgrade(settings: &ClientSettings) -> Result<Socket, ConnectError> {
     Ok(WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await)
 }
 
-async fn request(settings: &ClientSettings) -> Result<Request<Empty<Bytes>>, ConnectError> {
+async fn request(
+    settings: &ClientSettings,
+    multiplexed: bool,
+) -> Result<Request<Empty<Bytes>>, ConnectError> {
     let mut key = [0_u8; 16];
     settings.entropy.fill(&mut key);
     let target = settings.url.path_and_query().map_or("/", |path| path.as_str());
@@ -138,8 +145,17 @@ async fn request(settings: &ClientSettings) -> Result<Request<Empty<Bytes>>, Con
         .header(header::UPGRADE, "websocket")
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_KEY, STANDARD.encode(key));
-    if let Some(token) = settings.tokens.token().await? {
-        let offered = format!("{PROTOCOL}, {PROTOCOL}.token.{}", token.expose());
+    let token = settings.tokens.token().await?;
+    let mut offered = Vec::new();
+    if multiplexed {
+        offered.push(MULTIPLEXED.to_owned());
+    }
+    if let Some(token) = &token {
+        offered.push(PROTOCOL.to_owned());
+        offered.push(format!("{PROTOCOL}.token.{}", token.expose()));
+    }
+    if !offered.is_empty() {
+        let offered = offered.join(", ");
         let mut offered = HeaderValue::try_from(offered)
             .map_err(|_| TokenError("it has characters that no header may have".to_owned()))?;
         offered.set_sensitive(true);
@@ -149,7 +165,11 @@ async fn request(settings: &ClientSettings) -> Result<Request<Empty<Bytes>>, Con
 }
 
 /// Checks an answer as RFC 6455 §4.1 asks of a client.
-fn check<B>(response: &http::Response<B>, key: Option<&HeaderValue>) -> Result<(), ConnectError> {
+fn check<B>(
+    response: &http::Response<B>,
+    key: Option<&HeaderValue>,
+    multiplexed: bool,
+) -> Result<(), ConnectError> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(ConnectError::Refused(response.status()));
     }
@@ -164,6 +184,8 @@ fn check<B>(response: &http::Response<B>, key: Option<&HeaderValue>) -> Result<(
         return Err(ConnectError::Handshake("Sec-WebSocket-Accept does not fit"));
     }
     match headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        Some(protocol) if multiplexed && protocol == MULTIPLEXED => Ok(()),
+        _ if multiplexed => Err(ConnectError::Handshake("without the subprotocol `tinybase`")),
         Some(protocol) if protocol != PROTOCOL => {
             Err(ConnectError::Handshake("a subprotocol that was not offered, or the token's"))
         }
@@ -176,13 +198,21 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, headers: &[(&str, &str)]) -> Result<(), ConnectError> {
+        answer_in(false, status, headers)
+    }
+
+    fn answer_in(
+        multiplexed: bool,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) -> Result<(), ConnectError> {
         let mut response = http::Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
         // The example of RFC 6455 §1.3.
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
-        check(&response.body(()).unwrap(), Some(&key))
+        check(&response.body(()).unwrap(), Some(&key), multiplexed)
     }
 
     #[test]
@@ -199,6 +229,12 @@ mod tests {
         let echoed = ("sec-websocket-protocol", "crossfade.token.x");
         for wrong in [&[accept][..], &[upgrade], &[upgrade, accept, echoed]] {
             assert!(matches!(answer(101, wrong), Err(ConnectError::Handshake(_))), "{wrong:?}");
+        }
+        let multiplexed = ("sec-websocket-protocol", "tinybase");
+        assert_eq!(answer_in(true, 101, &[upgrade, accept, multiplexed]), Ok(()));
+        for wrong in [&[upgrade, accept, protocol][..], &[upgrade, accept]] {
+            let answer = answer_in(true, 101, wrong);
+            assert!(matches!(answer, Err(ConnectError::Handshake(_))), "{wrong:?}");
         }
     }
 }

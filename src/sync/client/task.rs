@@ -29,8 +29,9 @@ enum Ended {
     Lost(Lost),
 }
 
-/// Runs until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, settings: ClientSettings, stop: CancellationToken) {
+/// Runs until the last store has left.
+pub(super) async fn run(shared: Arc<Shared>, settings: ClientSettings) {
+    let stop = shared.stop.clone();
     let mut failures = 0_u32;
     while !stop.is_cancelled() {
         if shared.stay_offline() {
@@ -73,7 +74,7 @@ async fn connection(shared: &Shared, settings: &ClientSettings, stop: &Cancellat
     shared.set_status(Status::Connecting);
     let socket = tokio::select! {
         () = wanted(shared, Wanted::Offline, stop) => return Ended::ByOwner,
-        opened = socket::open(settings) => match opened {
+        opened = socket::open(settings, shared.is_multiplexed()) => match opened {
             Ok(socket) => socket,
             Err(error) => return Ended::Lost(Lost::NotConnected(error)),
         },
@@ -87,7 +88,7 @@ async fn connection(shared: &Shared, settings: &ClientSettings, stop: &Cancellat
             (Ended::Lost(lost), close)
         }
         lost = write(shared, &mut sink, settings.keep_alive) => (Ended::Lost(lost), None),
-        () = tick(shared) => (Ended::ByOwner, None),
+        lost = tick(shared) => (Ended::Lost(lost), Some(LEAVING)),
     };
     if let Some(close) = close {
         let frame = CloseFrame { code: close.code.into(), reason: close.reason.as_ref().into() };
@@ -157,17 +158,20 @@ async fn write(shared: &Shared, sink: &mut SplitSink<Socket, Message>, probe: Du
     }
 }
 
-/// Runs the engine's deadlines; never returns.
-async fn tick(shared: &Shared) {
+/// Runs the engine's deadlines until the connection is of no use.
+async fn tick(shared: &Shared) -> Lost {
     loop {
-        match shared.idle() {
-            None => shared.rearm.notified().await,
-            Some(wait) => {
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => shared.tick(),
-                    () = shared.rearm.notified() => {}
+        let Some(wait) = shared.idle() else {
+            shared.rearm.notified().await;
+            continue;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {
+                if !shared.tick() {
+                    return Lost::NotMultiplexed;
                 }
             }
+            () = shared.rearm.notified() => {}
         }
     }
 }

@@ -1,144 +1,18 @@
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Path, State, WebSocketUpgrade};
-use http::{HeaderMap, Uri};
 use mergeable_store::{Cell, CellRef, EditError};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::*;
-use crate::clock::{Clock, SharedClock, SystemClock, SystemEntropy};
+use crate::clock::{Clock, SystemClock, SystemEntropy};
 use crate::identity::Secret;
-use crate::migration::{PathId, ResourceName};
-use crate::resource::{
-    CellSpec, CellType, Collation, CompareRules, CreateMode, Envelope, Nulls, PathTemplate,
-    QuerySurface, Resource, Route, Routes, Schema, SortSpec,
-};
-use crate::storage::{Actor, MemoryStorage, Op, Storage};
-use crate::sync::server::{Admission, Admitted, NotAdmitted, SyncServer};
-use crate::sync::{CloseReason, MappedTables, PathRegistry, RegistrySettings, Writer};
-
-/// Bounds a wait that would never end if the code were wrong.
-const GUARD: Duration = Duration::from_secs(20);
-
-fn users() -> Resource {
-    let cell = |id: &str, kind, required| CellSpec {
-        id: id.into(),
-        kind,
-        required,
-        nullable: !required,
-        read_only: false,
-        unique: false,
-        allowed: Vec::new(),
-    };
-    Resource {
-        name: ResourceName::new("users"),
-        table: "users".to_owned(),
-        id: "id".into(),
-        version: None,
-        create: CreateMode::ClientId,
-        path: PathTemplate::new("team", &BTreeMap::new(), &BTreeMap::new()).unwrap(),
-        routes: Routes {
-            list: Route::parse("GET /users", false).unwrap(),
-            get: Route::parse("GET /users/{id}", true).unwrap(),
-            create: None,
-            update: None,
-            delete: None,
-            exclude: Vec::new(),
-        },
-        envelope: Envelope::default(),
-        schema: Schema::new([
-            cell("name", CellType::String, true),
-            cell("age", CellType::Number, false),
-        ]),
-        query: QuerySurface {
-            filters: Vec::new(),
-            sort: SortSpec {
-                param: None,
-                keys: Vec::new(),
-                default: Vec::new(),
-                tie_breaker: "id".into(),
-                collation: Collation::default(),
-                nulls: Nulls::default(),
-            },
-            page: None,
-            indexes: Vec::new(),
-        },
-        compare: CompareRules::default(),
-    }
-}
-
-/// Admits everyone, after refusing as many as it was told to; notes the subprotocols offered.
-#[derive(Debug, Default)]
-struct Door {
-    refuse: AtomicUsize,
-    offered: Mutex<Vec<Option<String>>>,
-}
-
-impl Admission for Door {
-    fn admit(&self, headers: &HeaderMap, _: &Uri, _: &PathId) -> Result<Admitted, NotAdmitted> {
-        let offered = headers.get("sec-websocket-protocol").map(|v| v.to_str().unwrap().to_owned());
-        let protocol = offered.is_some().then_some("crossfade");
-        self.offered.lock().unwrap().push(offered);
-        let less = |left: usize| left.checked_sub(1);
-        if self.refuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
-            return Err(NotAdmitted::Unauthenticated("not yet".to_owned()));
-        }
-        let actor = Actor { user: "u".to_owned(), org_id: None, org_role: None };
-        let writer = Arc::new(Writer { actor, may_write: true });
-        Ok(Admitted { writer, expires_ms: None, protocol, drain: false })
-    }
-
-    fn is_off(&self) -> bool {
-        false
-    }
-}
-
-struct TestServer {
-    url: Uri,
-    storage: MemoryStorage,
-    registry: PathRegistry,
-    door: Arc<Door>,
-    task: JoinHandle<()>,
-}
+use crate::migration::PathId;
+use crate::storage::{Op, Storage as _};
+use crate::sync::CloseReason;
+use crate::sync::test_server::{GUARD, TestServer, guard};
 
 impl TestServer {
-    async fn start() -> Self {
-        Self::with_clock(Arc::new(SystemClock)).await
-    }
-
-    async fn with_clock(clock: SharedClock) -> Self {
-        let storage = MemoryStorage::default();
-        let registry = PathRegistry::new(RegistrySettings {
-            storage: Arc::new(storage.clone()),
-            tables: Arc::new(MappedTables::new(&[Arc::new(users())])),
-            clock,
-            entropy: Arc::new(SystemEntropy),
-            unique_id: "server".into(),
-            durability: crate::config::Durability::Committed,
-            idle_unload: Duration::from_secs(300),
-        });
-        let door = Arc::new(Door::default());
-        let sync = SyncServer::new(registry.clone(), door.clone(), Arc::new(SystemClock));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("ws://{}/sync/team", listener.local_addr().unwrap()).parse().unwrap();
-        let upgrade = |State(sync): State<SyncServer>,
-                       Path(path): Path<String>,
-                       headers: HeaderMap,
-                       uri: Uri,
-                       upgrade: WebSocketUpgrade| async move {
-            sync.upgrade(&path, &headers, &uri, upgrade).await
-        };
-        let router = axum::Router::new()
-            .route("/sync/{*path}", axum::routing::get(upgrade))
-            .with_state(sync);
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, storage, registry, door, task }
-    }
-
     fn settings(&self, id: &str) -> ClientSettings {
         let clock = Arc::new(SystemClock);
         let mut settings =
@@ -150,19 +24,6 @@ impl TestServer {
 
     fn client(&self, id: &str) -> SyncClient {
         SyncClient::connect(self.settings(id))
-    }
-}
-
-impl Drop for TestServer {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn guard<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(GUARD, future).await {
-        Ok(done) => done,
-        Err(_) => panic!("still waiting: {what}"),
     }
 }
 
@@ -451,4 +312,86 @@ async fn a_client_of_a_generation_before_is_closed_with_a_code_of_its_own() {
     let anew = SyncClient::connect(settings);
     guard("the row", anew.wait_until(|s| s.has_row("users", "r1"))).await;
     converged(&[&anew]).await;
+}
+
+fn channels(server: &TestServer, id: &str, names: &[&str]) -> Vec<SyncClient> {
+    let mut settings = server.settings(id);
+    settings.url = format!("ws://{}/sync", server.url.authority().unwrap()).parse().unwrap();
+    let stores = names.iter().map(|name| {
+        let store = MergeableStore::new(ClientId::from_unique_id(&format!("{id} {name}")));
+        (ChannelId::new(name).unwrap(), store)
+    });
+    SyncClient::connect_channels(settings, stores.collect()).unwrap()
+}
+
+#[tokio::test]
+async fn stores_of_several_paths_share_a_connection_and_its_returns() {
+    let server = TestServer::start().await;
+    let [team, other] = <[_; 2]>::try_from(channels(&server, "both", &["team", "other"])).unwrap();
+    let alice = server.client("alice");
+    set(&team, "r1", "name", "Ada");
+    set(&other, "r2", "name", "Bob");
+    converged(&[&team, &alice]).await;
+    guard("acknowledged", other.wait_acknowledged()).await;
+    assert_eq!(server.door.offered.lock().unwrap().len(), 2, "one connection for both");
+    assert_ne!(team.hashes(), other.hashes());
+    for round in 0..3 {
+        team.go_offline().await;
+        assert_eq!(other.status(), Status::Offline);
+        set(&other, "r2", "age", round);
+        set(&alice, "r1", "age", round);
+        set(&team, &format!("offline{round}"), "name", "x");
+        other.go_online();
+        converged(&[&team, &alice]).await;
+        guard("acknowledged", other.wait_acknowledged()).await;
+        team.cut();
+        guard("live again", team.wait_status(live)).await;
+    }
+    // One leaves, the other goes on; the last one closes the connection.
+    let store = guard("left", team.close()).await;
+    assert_eq!(store.row_count("users"), 4);
+    set(&other, "r3", "name", "Cid");
+    guard("acknowledged", other.wait_acknowledged()).await;
+    let store = guard("closed", other.close()).await;
+    assert_eq!(store.row_count("users"), 2);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_refused_is_told_and_holds_nobody_up() {
+    let server = TestServer::start().await;
+    let [team, secret] = <[_; 2]>::try_from(channels(&server, "m", &["team", "secret"])).unwrap();
+    set(&team, "r1", "name", "Ada");
+    set(&secret, "r1", "name", "Eve");
+    let refused = secret.wait_status(|status| *status == Status::NotOpened);
+    guard("refused", refused).await;
+    guard("acknowledged", team.wait_acknowledged()).await;
+    assert_eq!((team.status(), secret.unacknowledged()), (Status::Live, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_multiplex_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let server = tokio::spawn(async move {
+        use futures_util::StreamExt as _;
+        let (stream, _) = listener.accept().await.unwrap();
+        #[allow(clippy::result_large_err, reason = "the library's own type of callback")]
+        let confirm = |_: &_, mut response: http::Response<()>| {
+            let protocol = http::HeaderValue::from_static("tinybase");
+            response.headers_mut().insert("sec-websocket-protocol", protocol);
+            Ok(response)
+        };
+        let mut socket = tokio_tungstenite::accept_hdr_async(stream, confirm).await.unwrap();
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    let clock = Arc::new(SystemClock);
+    let mut settings = ClientSettings::new(url, "a", clock, Arc::new(SystemEntropy));
+    settings.backoff.initial = GUARD;
+    settings.backoff.max = GUARD;
+    let store = MergeableStore::new(ClientId::from_unique_id("a"));
+    let stores = vec![(ChannelId::new("ch").unwrap(), store)];
+    let client = SyncClient::connect_channels(settings, stores).unwrap().remove(0);
+    let waiting = |status: &Status| *status == Status::Waiting(Lost::NotMultiplexed);
+    guard("given up", client.wait_status(waiting)).await;
+    guard("the connection is closed", server).await.unwrap();
 }

@@ -128,6 +128,10 @@ async fn start_due(
     /// How long to wait when nothing is known to be due: a note that something is owed comes earlier.
     const IDLE: Duration = Duration::from_secs(60);
     let limit = context.settings.concurrency;
+    if in_flight.len() >= limit {
+        // Nothing could start; the end of a delivery wakes us.
+        return IDLE;
+    }
     // Twice the limit: what is in flight is among the oldest, and must not hide what is free to go.
     let due = match context.storage.due_entries(now, limit * 2).await {
         Ok(due) => due,

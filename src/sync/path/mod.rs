@@ -21,7 +21,7 @@ pub use delivery::{Outcome, Prepared, Settled};
 pub use indexes::{PathIndexes, PathView};
 pub(super) use records::load;
 pub use sink::CloseReason;
-pub(super) use sink::{ClientSink, Outbound, client_channel};
+pub(super) use sink::{ClientSink, ClientSource, Outbound, client_channel, client_channel_sharing};
 pub(super) use task::{MAX_AHEAD_MS, PathContext, spawn};
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The way out to one connection, with its bounds.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::ws::Utf8Bytes;
@@ -98,6 +99,15 @@ impl CloseReason {
 struct Shared {
     waiting: Mutex<Waiting>,
     wake: Notify,
+    /// Bytes that wait for all channels of the socket, where it has several.
+    together: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let waiting = self.waiting.get_mut().unwrap_or_else(PoisonError::into_inner).bytes;
+        self.taken(waiting);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,15 +119,37 @@ struct Waiting {
 }
 
 impl Shared {
+    /// Counts bytes that wait from now on; what waits now, with the socket's other channels.
+    fn added(&self, waiting: &mut Waiting, bytes: usize) -> usize {
+        waiting.bytes += bytes;
+        match &self.together {
+            Some(together) => together.fetch_add(bytes, Ordering::Relaxed) + bytes,
+            None => waiting.bytes,
+        }
+    }
+
+    fn taken(&self, bytes: usize) {
+        if let Some(together) = &self.together {
+            together.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         // Every change is one step, so a poisoned lock hides nothing half done.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The sending half, held by the path's task.
-#[derive(Debug, Clone)]
+/// The sending half, held by the path's task. A path that lets go of it without a word is gone: the
+/// connection is closed as one whose path was not kept.
+#[derive(Debug)]
 pub(in crate::sync) struct ClientSink(Arc<Shared>);
+
+impl Drop for ClientSink {
+    fn drop(&mut self) {
+        self.close(CloseReason::not_kept());
+    }
+}
 
 /// The receiving half, held by the connection.
 #[derive(Debug)]
@@ -135,7 +167,15 @@ pub(in crate::sync) enum Outbound {
 /// A way out for one connection.
 #[must_use]
 pub(in crate::sync) fn client_channel() -> (ClientSink, ClientSource) {
-    let shared = Arc::new(Shared::default());
+    client_channel_sharing(None)
+}
+
+/// A way out whose waiting bytes count together with those of others: of the channels of one socket.
+#[must_use]
+pub(in crate::sync) fn client_channel_sharing(
+    together: Option<Arc<AtomicUsize>>,
+) -> (ClientSink, ClientSource) {
+    let shared = Arc::new(Shared { together, waiting: Mutex::default(), wake: Notify::new() });
     (ClientSink(shared.clone()), ClientSource(shared))
 }
 
@@ -147,10 +187,11 @@ impl ClientSink {
         if waiting.close.is_some() {
             return;
         }
-        waiting.bytes += frame.len();
-        if waiting.bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
+        let waiting_bytes = self.0.added(&mut waiting, frame.len());
+        if waiting_bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
             metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
             // A queue with a hole is worth nothing.
+            self.0.taken(waiting.bytes);
             *waiting = Waiting { close: Some(CloseReason::too_slow()), ..Waiting::default() };
         } else {
             waiting.frames.push_back(frame);
@@ -196,7 +237,9 @@ impl ClientSource {
         };
         let count = waiting.frames.iter().take_while(fits).count();
         let frames: Vec<_> = waiting.frames.drain(..count).collect();
-        waiting.bytes -= frames.iter().map(|frame| frame.len()).sum::<usize>();
+        let taken = frames.iter().map(|frame| frame.len()).sum::<usize>();
+        waiting.bytes -= taken;
+        self.0.taken(taken);
         if waiting.frames.is_empty() {
             // An idle connection keeps no buffer.
             waiting.frames = VecDeque::new();
@@ -265,6 +308,33 @@ mod tests {
         sink.send(half.as_str().into());
         sink.send(half.as_str().into());
         assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_gone_closes_the_connection() {
+        let (sink, mut source) = client_channel();
+        drop(sink);
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::not_kept()));
+        let (sink, mut source) = client_channel();
+        sink.close(CloseReason::drained());
+        drop(sink);
+        assert_eq!(source.next().await, Outbound::Close(CloseReason::drained()));
+    }
+
+    #[tokio::test]
+    async fn channels_of_one_socket_share_the_bound() {
+        let together = Arc::new(AtomicUsize::new(0));
+        let (a, mut of_a) = client_channel_sharing(Some(together.clone()));
+        let (b, mut of_b) = client_channel_sharing(Some(together.clone()));
+        let half = "x".repeat(MAX_BYTES / 2 + 1);
+        a.send(half.as_str().into());
+        b.send(half.as_str().into());
+        assert_eq!(of_b.next().await, Outbound::Close(CloseReason::too_slow()));
+        assert_eq!(of_a.next().await, frames(&[&half]));
+        assert_eq!(together.load(Ordering::Relaxed), 0);
+        a.send("left behind".into());
+        drop((a, of_a));
+        assert_eq!(together.load(Ordering::Relaxed), 0, "what is dropped waits no more");
     }
 
     #[test]

@@ -10,7 +10,7 @@
 mod exchange;
 mod multiplexed;
 
-pub use multiplexed::{ChannelsEffects, ChannelsError, MultiplexedClient, Unanswered};
+pub use multiplexed::{ChannelsEffects, ChannelsError, MultiplexedClient, OnChannel, Unanswered};
 
 use indexmap::IndexMap;
 

@@ -148,32 +148,10 @@ impl MultiplexedClient {
         Some((sync, frames.into_iter().collect()))
     }
 
-    /// Writes to a channel's store; the frames to send, none while it is not live. `None` if there is no such channel.
-    ///
-    /// # Errors
-    /// The closure's own; then nothing is written.
-    pub fn edit<T, E>(
-        &mut self,
-        now: Millis,
-        id: &ChannelId,
-        rng: &mut dyn Random,
-        edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
-    ) -> Option<Result<(T, Vec<String>), E>> {
-        let channel = self.channels.get_mut(id)?;
-        let written = channel.sync.edit(now, rng, edit);
-        Some(written.map(|(result, frames)| (result, wrap_all(id, frames))))
-    }
-
-    /// Asks `S` for a channel's hashes anew; nothing while it is not live.
-    #[must_use = "frames have to be sent"]
-    pub fn request_hashes(
-        &mut self,
-        now: Millis,
-        id: &ChannelId,
-        rng: &mut dyn Random,
-    ) -> Vec<String> {
-        let frames = self.channels.get_mut(id).map(|channel| channel.sync.request_hashes(now, rng));
-        wrap_all(id, frames.unwrap_or_default())
+    /// A channel, to write to its store and to ask on it; `None` if there is no such channel.
+    pub fn on(&mut self, id: &ChannelId) -> Option<OnChannel<'_>> {
+        let (_, id, channel) = self.channels.get_full_mut(id)?;
+        Some(OnChannel { id, sync: &mut channel.sync })
     }
 
     /// A connection with the subprotocol `tinybase` is there: says Hello.
@@ -320,6 +298,35 @@ impl MultiplexedClient {
             None => return Err(Close::INVALID),
         }
         Ok(effects)
+    }
+}
+
+/// A channel of a [`MultiplexedClient`].
+#[derive(Debug)]
+pub struct OnChannel<'a> {
+    id: &'a ChannelId,
+    sync: &'a mut Synchronizer,
+}
+
+impl OnChannel<'_> {
+    /// Writes to the store; the frames to send, none while it is not live.
+    ///
+    /// # Errors
+    /// The closure's own; then nothing is written.
+    pub fn edit<T, E>(
+        &mut self,
+        now: Millis,
+        rng: &mut dyn Random,
+        edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
+    ) -> Result<(T, Vec<String>), E> {
+        let (result, frames) = self.sync.edit(now, rng, edit)?;
+        Ok((result, wrap_all(self.id, frames)))
+    }
+
+    /// Asks `S` for its hashes anew; nothing while the store is not live.
+    #[must_use = "frames have to be sent"]
+    pub fn request_hashes(&mut self, now: Millis, rng: &mut dyn Random) -> Vec<String> {
+        wrap_all(self.id, self.sync.request_hashes(now, rng))
     }
 }
 

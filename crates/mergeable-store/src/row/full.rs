@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::packed::Packed;
-use super::{Changed, Rule, StampRef, Stamped};
+use super::{Rule, StampRef, Stamped, Written};
 use crate::Hlc;
 use crate::ids::{Id, push_gently};
 use crate::order::Order;
@@ -76,7 +76,7 @@ impl Full {
         &mut self,
         stamps: &[(Id, StampRef<'_>)],
         rule: Rule,
-        changed: &mut Changed<'_>,
+        changed: &mut Written<'_>,
     ) {
         for (place, (id, new)) in stamps.iter().enumerate() {
             let Some(at) = self.position(*id) else {

@@ -77,7 +77,10 @@ pub(crate) enum Rule {
 }
 
 /// Told of each stamp written: its place in what was to be written, and what was there.
-type Changed<'f> = dyn FnMut(usize, Option<StampRef<'_>>) + 'f;
+type Written<'f> = dyn FnMut(usize, Option<StampRef<'_>>) + 'f;
+
+/// As [`Written`], and told how many cells live after it.
+type Changed<'f> = dyn FnMut(usize, Option<StampRef<'_>>, u32) + 'f;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
@@ -187,29 +190,37 @@ impl Row {
             self.unpack();
         }
         let (hash, live) = (&mut self.hash, &mut self.live);
-        let mut changed = |at: usize, old: Option<StampRef<'_>>| {
+        let mut written = |at: usize, old: Option<StampRef<'_>>| {
             let (id, new) = &stamps[at];
             *hash ^= ids.share(*id, old.map_or(0, |old| old.hash())) ^ ids.share(*id, new.hash());
             recount(live, old.is_some_and(|old| old.thing.is_some()), new.thing.is_some());
-            changed(at, old);
+            changed(at, old, *live);
         };
         match &mut self.cells {
             Cells::Packed(packed) => {
-                if let Some(written) = packed.write(stamps, rule, scratch, &mut changed) {
+                if let Some(written) = packed.write(stamps, rule, scratch, &mut written) {
                     *packed = written;
                     if packed.len() > MAX_BYTES || packed.header().count > MAX_CELLS {
                         self.unpack();
                     }
                 }
+                // One large cell must not keep its room for ever.
+                scratch.shrink_to(2 * MAX_BYTES);
             }
-            Cells::Full(full) => full.write(stamps, rule, &mut changed),
+            Cells::Full(full) => full.write(stamps, rule, &mut written),
         }
     }
 
-    /// Writes one stamp, whichever is newer.
-    pub(crate) fn put(&mut self, ids: &Ids, id: Id, stamp: StampRef<'_>) -> Option<Stamped> {
+    /// Writes one stamp; what was there, if the stamp won.
+    pub(crate) fn put(
+        &mut self,
+        ids: &Ids,
+        stamp: (Id, StampRef<'_>),
+        rule: Rule,
+        scratch: &mut Vec<u8>,
+    ) -> Option<Stamped> {
         let mut old = None;
-        self.write(ids, &[(id, stamp)], Rule::Replace, &mut Vec::new(), &mut |_, was| {
+        self.write(ids, &[stamp], rule, scratch, &mut |_, was, _| {
             old = was.map(StampRef::to_stamped);
         });
         old

@@ -4,7 +4,7 @@
 //! the cells ([`super::coding`]).
 
 use super::coding::{Cells, Reader, Writer};
-use super::{Changed, Rule, StampRef};
+use super::{Rule, StampRef, Written};
 use crate::Hlc;
 use crate::hlc::HLC_BYTES;
 use crate::ids::Id;
@@ -81,7 +81,7 @@ impl Packed {
         stamps: &[(Id, StampRef<'_>)],
         rule: Rule,
         scratch: &mut Vec<u8>,
-        changed: &mut Changed<'_>,
+        changed: &mut Written<'_>,
     ) -> Option<Self> {
         let header = self.header();
         let mut fates = [Fate::New; MAX_CELLS];

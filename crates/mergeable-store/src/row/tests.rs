@@ -83,13 +83,13 @@ fn take(row: &mut Row, ids: &Ids, step: &Step) -> Told {
     match step {
         Step::Write(stamps, rule) => {
             let stamps: Vec<_> = stamps.iter().map(|(id, stamped)| (*id, stamped.view())).collect();
-            row.write(ids, &stamps, *rule, &mut Vec::new(), &mut |place, old| {
+            row.write(ids, &stamps, *rule, &mut Vec::new(), &mut |place, old, _| {
                 told.push((place, old.map(StampRef::to_stamped)));
             });
         }
         Step::PutAndUndo(id, stamped) => {
             let hash = row.hash();
-            let old = row.put(ids, *id, stamped.view());
+            let old = row.put(ids, (*id, stamped.view()), Rule::Replace, &mut Vec::new());
             row.undo(*id, old.as_ref().map(Stamped::view), hash);
             // As a rollback does, so that the order is right again.
             if old.as_ref().is_some_and(|old| old.thing.is_some()) && stamped.thing.is_none() {
@@ -175,7 +175,8 @@ fn a_row_that_grows_is_unpacked_once_and_for_all() {
     let ids = ids();
     let mut row = Row::default();
     let put = |row: &mut Row, id: Id, thing: Cell| {
-        row.put(&ids, id, StampRef::new(Some(thing.view()), Hlc::EMPTY));
+        let stamp = StampRef::new(Some(thing.view()), Hlc::EMPTY);
+        row.put(&ids, (id, stamp), Rule::Replace, &mut Vec::new());
     };
     put(&mut row, 0, "x".repeat(MAX_BYTES - 20).into());
     assert!(matches!(row.cells, Cells::Packed(_)));

@@ -12,7 +12,7 @@ use crate::message::Say;
 use crate::{ConnectionId, Millis, Random, Text, pull};
 
 /// Bytes of text sent at a time, about.
-const SLICE_BYTES: usize = 256 << 10;
+const SLICE_BYTES: usize = 128 << 10;
 /// Rows that all backlogs of a star may name. A client that has no room is told the hashes again after a while, and gets
 /// another answer's worth then.
 const MAX_ROWS: usize = 4_000_000;

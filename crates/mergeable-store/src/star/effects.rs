@@ -40,7 +40,7 @@ impl Default for Limits {
             max_ahead_ms: MAX_AHEAD_MS,
             ahead_close: None,
             drain_pause_ms: 100,
-            answer_bytes: 1 << 20,
+            answer_bytes: 256 << 10,
             coalesce: false,
         }
     }

@@ -39,7 +39,8 @@ impl Transaction<'_> {
     pub(super) fn finish(self) -> Merged {
         let (cells, values) = self.touched();
         let (ids, content) = (&self.store.ids, &self.store.content);
-        let mut merged = Merged::default();
+        let (invalid_cells, invalid_values) = (self.invalid_cells, self.invalid_values);
+        let mut merged = Merged { invalid_cells, invalid_values, ..Merged::default() };
         for (table_at, rows) in cells {
             let table = content.tables.entries.get(table_at);
             let table_id = content.tables.entries.id(table_at).to_text();

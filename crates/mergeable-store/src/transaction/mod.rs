@@ -1,14 +1,20 @@
 //! Local writes: stamped at once, in order, and taken back whole when the transaction fails.
 
+use std::collections::HashSet;
+
 use indexmap::IndexMap;
 
 mod log;
 mod rollback;
+mod schema;
 mod write;
 
 use self::log::Write;
-use self::write::{check_cell, check_value, checked_row, checked_values};
+use self::schema::Extent;
+pub use self::schema::{InvalidCell, InvalidValue};
+use self::write::{check_cell, check_value};
 use crate::cell::CellError;
+use crate::schema::Schema;
 use crate::{AsText, Cell, CellRef, Changes, Container, MergeableStore, Merged, Millis, Text};
 
 /// Why a write was refused. Nothing of that call was written; earlier writes of the transaction stand until it fails.
@@ -47,6 +53,13 @@ pub struct Transaction<'a> {
     store: &'a mut MergeableStore,
     now: Millis,
     log: Vec<Write>,
+    /// The store's schema before the transaction changed it.
+    schema_before: Option<Schema>,
+    /// Defaults of missing cells that are about to be written.
+    defaulted_cells: HashSet<[Text; 3]>,
+    defaulted_values: HashSet<Text>,
+    invalid_cells: Vec<InvalidCell>,
+    invalid_values: Vec<InvalidValue>,
 }
 
 impl MergeableStore {
@@ -90,7 +103,16 @@ impl MergeableStore {
         now: Millis,
         edit: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<(T, Merged), E> {
-        let mut transaction = Transaction { store: self, now, log: Vec::new() };
+        let mut transaction = Transaction {
+            store: self,
+            now,
+            log: Vec::new(),
+            schema_before: None,
+            defaulted_cells: HashSet::new(),
+            defaulted_values: HashSet::new(),
+            invalid_cells: Vec::new(),
+            invalid_values: Vec::new(),
+        };
         match edit(&mut transaction) {
             Ok(result) => Ok((result, transaction.finish())),
             Err(error) => {
@@ -138,7 +160,10 @@ impl Transaction<'_> {
     ) -> Result<(), EditError> {
         let content = content.into();
         check_cell(&table, &row, &cell, &content)?;
-        self.write_cell(&table, &row, &cell, Some(content))
+        match self.fit_cell(&table, &row, &cell, content) {
+            Some(content) => self.set_cell_into_row(&table, &row, &cell, content),
+            None => Ok(()),
+        }
     }
 
     /// Writes a stamp with the content that is there already, or a tombstone where there is nothing: so that a write
@@ -156,7 +181,7 @@ impl Transaction<'_> {
         self.stamp_cell(&table, &row, &cell, thing)
     }
 
-    /// Deletes a cell; nothing happens where there is none.
+    /// Deletes a cell; nothing happens where there is none. A cell with a default becomes that.
     ///
     /// # Errors
     /// A stamp from the future.
@@ -166,6 +191,25 @@ impl Transaction<'_> {
         row: impl AsText,
         cell: impl AsText,
     ) -> Result<(), EditError> {
+        let there = self.store.get_cell(&table, &row, &cell).is_some();
+        let default = self.default_cell(&table, &cell).filter(|_| there);
+        self.write_cell(&table, &row, &cell, default)
+    }
+
+    /// Deletes a cell even if it has a default; then the whole row goes, which cannot be without it. TinyBase's `forceDel`.
+    ///
+    /// # Errors
+    /// A stamp from the future.
+    pub fn force_del_cell(
+        &mut self,
+        table: impl AsText,
+        row: impl AsText,
+        cell: impl AsText,
+    ) -> Result<(), EditError> {
+        let there = self.store.get_cell(&table, &row, &cell).is_some();
+        if there && self.default_cell(&table, &cell).is_some() {
+            return self.del_row(&table, &row);
+        }
         self.write_cell(&table, &row, &cell, None)
     }
 
@@ -179,8 +223,11 @@ impl Transaction<'_> {
         row: impl AsText,
         cells: impl IntoIterator<Item = (I, C)>,
     ) -> Result<(), EditError> {
-        let cells = checked_row(&table, &row, cells)?;
-        self.write_row(&table, &row, cells)
+        let cells = self.checked_row(&table, &row, cells)?;
+        match self.fit_row(&table, &row, cells, Extent::Whole) {
+            Some(cells) => self.write_row(&table, &row, cells),
+            None => Ok(()),
+        }
     }
 
     /// Sets the cells given and leaves the others of the row.
@@ -193,10 +240,11 @@ impl Transaction<'_> {
         row: impl AsText,
         cells: impl IntoIterator<Item = (I, C)>,
     ) -> Result<(), EditError> {
-        let cells = checked_row(&table, &row, cells)?;
+        let cells = self.checked_row(&table, &row, cells)?;
+        let cells = self.fit_row(&table, &row, cells, Extent::Partial).unwrap_or_default();
         cells
             .into_iter()
-            .try_for_each(|(cell, content)| self.write_cell(&table, &row, &cell, Some(content)))
+            .try_for_each(|(cell, content)| self.set_cell_into_row(&table, &row, &cell, content))
     }
 
     /// Deletes a row, cell by cell.
@@ -219,7 +267,16 @@ impl Transaction<'_> {
     ) -> Result<(), EditError> {
         let mut checked = IndexMap::new();
         for (row, cells) in rows {
-            checked.insert(row.to_text(), checked_row(&table, &row, cells)?);
+            checked.insert(row.to_text(), self.checked_row(&table, &row, cells)?);
+        }
+        if self.store.schema.tables.is_some() {
+            let fit = |(row, cells)| {
+                self.fit_row(&table, &row, cells, Extent::Whole).map(|cells| (row, cells))
+            };
+            checked = checked.into_iter().filter_map(fit).collect();
+            if checked.is_empty() {
+                return Ok(());
+            }
         }
         if checked.is_empty() {
             return Err(EditError::Empty);
@@ -262,7 +319,10 @@ impl Transaction<'_> {
     ) -> Result<(), EditError> {
         let content = content.into();
         check_value(&value, &content)?;
-        self.write_value(&value, Some(content))
+        match self.fit_value(&value, content) {
+            Some(content) => self.write_value(&value, Some(content)),
+            None => Ok(()),
+        }
     }
 
     /// Sets the values given and leaves the others.
@@ -273,7 +333,8 @@ impl Transaction<'_> {
         &mut self,
         values: impl IntoIterator<Item = (I, C)>,
     ) -> Result<(), EditError> {
-        let values = checked_values(values)?;
+        let values = self.checked_values(values)?;
+        let values = self.fit_values(values, Extent::Partial).unwrap_or_default();
         values.into_iter().try_for_each(|(value, content)| self.write_value(&value, Some(content)))
     }
 
@@ -285,7 +346,10 @@ impl Transaction<'_> {
         &mut self,
         values: impl IntoIterator<Item = (I, C)>,
     ) -> Result<(), EditError> {
-        let values = checked_values(values)?;
+        let values = self.checked_values(values)?;
+        let Some(values) = self.fit_values(values, Extent::Whole) else {
+            return Ok(());
+        };
         let others: Vec<Text> = self
             .store
             .value_ids()
@@ -307,15 +371,17 @@ impl Transaction<'_> {
         self.stamp_value(&value, thing)
     }
 
-    /// Deletes a value; nothing happens where there is none.
+    /// Deletes a value; nothing happens where there is none. A value with a default becomes that.
     ///
     /// # Errors
     /// A stamp from the future.
     pub fn del_value(&mut self, value: impl AsText) -> Result<(), EditError> {
-        self.write_value(&value, None)
+        let there = self.store.get_value(&value).is_some();
+        let default = self.default_value(&value).filter(|_| there);
+        self.write_value(&value, default)
     }
 
-    /// Deletes all values.
+    /// Deletes all values; those with a default become that.
     ///
     /// # Errors
     /// A stamp from the future.

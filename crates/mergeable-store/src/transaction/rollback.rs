@@ -14,6 +14,9 @@ impl Transaction<'_> {
     /// Undoes all writes. TinyBase does it by writing the old content back, which uses a clock reading for each cell and
     /// value that differs, and moves what was deleted to the end of its order; both are repeated here.
     pub(super) fn roll_back(mut self) {
+        if let Some(schema) = self.schema_before.take() {
+            self.store.schema = schema;
+        }
         let (cells, values) = self.touched();
         let revived = self.plan_cells(&cells);
         let revived_values = self.plan_values(&values);

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::log::Write;
 use super::{EditError, Transaction};
 use crate::content::ChildRule;
-use crate::row::StampRef;
+use crate::row::{Rule, StampRef};
 use crate::{AsText, Cell, CellRef, Text};
 
 impl Transaction<'_> {
@@ -35,7 +35,13 @@ impl Transaction<'_> {
         if same(self.store.get_cell(table, row, cell), thing.as_ref()) {
             return Ok(());
         }
-        self.stamp_cell(table, row, cell, thing)
+        match &thing {
+            Some(content) if self.takes_default(table, row, cell) => {
+                self.put_default(table, row, cell, content);
+                Ok(())
+            }
+            _ => self.stamp_cell(table, row, cell, thing),
+        }
     }
 
     pub(super) fn stamp_cell(
@@ -50,8 +56,8 @@ impl Transaction<'_> {
             return Err(EditError::Overtaken);
         }
         let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
-        let (table, row, cell) = (table.wtf8(), row.wtf8(), cell.wtf8());
-        let put = self.store.put_cell(table, row, cell, stamp, ChildRule::TinyBase);
+        let at = [table.wtf8(), row.wtf8(), cell.wtf8()];
+        let put = self.store.put_cell(at, stamp, Rule::Replace, ChildRule::TinyBase);
         self.log.push(Write::Cell(put));
         Ok(())
     }
@@ -64,7 +70,13 @@ impl Transaction<'_> {
         if same(self.store.get_value(value), thing.as_ref()) {
             return Ok(());
         }
-        self.stamp_value(value, thing)
+        match &thing {
+            Some(content) if self.takes_default_value(value) => {
+                self.put_default_value(value, content);
+                Ok(())
+            }
+            _ => self.stamp_value(value, thing),
+        }
     }
 
     pub(super) fn stamp_value(
@@ -80,9 +92,42 @@ impl Transaction<'_> {
         }
         let hash = values.hash();
         let stamp = StampRef::new(thing.as_ref().map(Cell::view), hlc);
-        let old = values.put(&self.store.ids, id, stamp);
+        let old = values.put(&self.store.ids, (id, stamp), Rule::Replace, &mut self.store.scratch);
         self.log.push(Write::Value { id, old, hash });
         Ok(())
+    }
+
+    /// The cells given, none of which is of a kind that cannot be stored. Without a schema, which may have defaults, there
+    /// has to be one.
+    pub(super) fn checked_row<I: AsText, C: Into<Cell>>(
+        &self,
+        table: &impl AsText,
+        row: &impl AsText,
+        cells: impl IntoIterator<Item = (I, C)>,
+    ) -> Result<IndexMap<Text, Cell>, EditError> {
+        let mut checked = IndexMap::new();
+        for (cell, content) in cells {
+            let content = content.into();
+            check_cell(table, row, &cell, &content)?;
+            checked.insert(cell.to_text(), content);
+        }
+        let empty = checked.is_empty() && self.store.schema.tables.is_none();
+        if empty { Err(EditError::Empty) } else { Ok(checked) }
+    }
+
+    /// The values given, as [`Transaction::checked_row`].
+    pub(super) fn checked_values<I: AsText, C: Into<Cell>>(
+        &self,
+        values: impl IntoIterator<Item = (I, C)>,
+    ) -> Result<IndexMap<Text, Cell>, EditError> {
+        let mut checked = IndexMap::new();
+        for (value, content) in values {
+            let content = content.into();
+            check_value(&value, &content)?;
+            checked.insert(value.to_text(), content);
+        }
+        let empty = checked.is_empty() && self.store.schema.values.is_none();
+        if empty { Err(EditError::Empty) } else { Ok(checked) }
     }
 }
 
@@ -110,30 +155,4 @@ pub(super) fn check_cell(
 
 pub(super) fn check_value(value: &impl AsText, content: &Cell) -> Result<(), EditError> {
     content.check().map_err(|source| EditError::Value { value: value.to_text(), source })
-}
-
-pub(super) fn checked_row<I: AsText, C: Into<Cell>>(
-    table: &impl AsText,
-    row: &impl AsText,
-    cells: impl IntoIterator<Item = (I, C)>,
-) -> Result<IndexMap<Text, Cell>, EditError> {
-    let mut checked = IndexMap::new();
-    for (cell, content) in cells {
-        let content = content.into();
-        check_cell(table, row, &cell, &content)?;
-        checked.insert(cell.to_text(), content);
-    }
-    if checked.is_empty() { Err(EditError::Empty) } else { Ok(checked) }
-}
-
-pub(super) fn checked_values<I: AsText, C: Into<Cell>>(
-    values: impl IntoIterator<Item = (I, C)>,
-) -> Result<IndexMap<Text, Cell>, EditError> {
-    let mut checked = IndexMap::new();
-    for (value, content) in values {
-        let content = content.into();
-        check_value(&value, &content)?;
-        checked.insert(value.to_text(), content);
-    }
-    if checked.is_empty() { Err(EditError::Empty) } else { Ok(checked) }
 }

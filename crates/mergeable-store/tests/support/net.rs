@@ -9,10 +9,13 @@ use mergeable_store::{
 
 use super::{Rng, store};
 
+/// Hears of an edit that loses, and of the HLC that it lost to.
+type Lost = Box<dyn FnMut(&Edit<'_>, Hlc)>;
+
 /// A rule for edits, as a closure, and who hears of those that lose.
 pub(crate) struct Rule {
     judge: Box<dyn FnMut(&Edit<'_>) -> Ruling>,
-    pub(crate) lost: Box<dyn FnMut(&Edit<'_>, Hlc)>,
+    pub(crate) lost: Lost,
 }
 
 impl Rule {

@@ -97,7 +97,7 @@ impl World {
         let frames = match self.client(name) {
             Client::Single(sync) => sync.edit(NOW, &mut rng, edit).unwrap().1,
             Client::Multiplexed(client) => {
-                client.edit(NOW, &channel(on), &mut rng, edit).unwrap().unwrap().1
+                client.on(&channel(on)).unwrap().edit(NOW, &mut rng, edit).unwrap().1
             }
         };
         frames.iter().for_each(|frame| self.server.frame(name, frame));

@@ -67,6 +67,8 @@ export interface CrossfadeOptions {
   readonly serviceToken: string;
   readonly flags: FlagProvider;
   readonly responseTimeoutMs?: number | undefined;
+  /** Changes the configuration before it is used. */
+  readonly config?: ((toml: string) => string) | undefined;
 }
 
 interface Addresses {
@@ -93,10 +95,11 @@ export class Crossfade {
     const jwtKeyFile = join(options.directory, "clerk.pem");
     await writeFile(jwtKeyFile, options.issuer.publicPem);
     const parts = { ...options, jwtKeyFile, flagsToml: options.flags.configToml, listenPort: 0, adminPort: 0 };
-    await writeFile(configPath, configToml(parts));
+    const change = options.config ?? ((toml: string) => toml);
+    await writeFile(configPath, change(configToml(parts)));
     const { child, addresses } = await serve(options, configPath);
     // From now on the configuration names the ports that clients know.
-    await writeFile(configPath, configToml(withPorts(parts, addresses)));
+    await writeFile(configPath, change(configToml(withPorts(parts, addresses))));
     return new Crossfade(options, configPath, child, addresses);
   }
 

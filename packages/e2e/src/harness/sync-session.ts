@@ -38,7 +38,8 @@ export function openPlainSocket(url: string): OpeningSocket {
   return openWith(url, []);
 }
 
-function openWith(url: string, protocols: string[]): OpeningSocket {
+/** The same with any subprotocols. */
+export function openWith(url: string, protocols: string[]): OpeningSocket {
   let clientId = "";
   const socket = new WebSocket(url, protocols, {
     finishRequest(request) {

@@ -53,7 +53,7 @@ export class World {
 
   static async start(
     cleanup: Disposer,
-    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay }: WorldOptions,
+    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay, config }: WorldOptions,
   ): Promise<World> {
     const directory = tempDirectory("world");
     cleanup.add(() => directory.remove());
@@ -74,6 +74,7 @@ export class World {
       serviceToken,
       flags,
       responseTimeoutMs,
+      config,
     });
     cleanup.add(() => crossfade.stop());
     return new World({ directory: directory.path, issuer, legacy, flags, crossfade, cleanup });
@@ -132,6 +133,8 @@ export interface WorldOptions {
   readonly seed?: readonly NewUser[];
   /** `[legacy] response_timeout_ms`. */
   readonly responseTimeoutMs?: number;
+  /** Changes crossfade's configuration. */
+  readonly config?: (toml: string) => string;
   /** Puts something between crossfade and the legacy API, whose URL it is given. */
   readonly relay?: (target: () => string) => Promise<Relay>;
 }
