@@ -11,9 +11,9 @@ async fn a_slow_reader_is_closed_and_keeps_nobody_waiting() {
             // It reads nothing, while what it would have to read grows beyond all that sockets and queues hold.
             for round in 0..80 {
                 world.write("honest", &format!("{round}{}", "x".repeat(512 << 10)));
-                tokio::task::yield_now().await;
+                // One by one: writes of one cell that come together would leave as one.
+                limited(world.acknowledged()).await;
             }
-            limited(world.acknowledged()).await;
         })
         .await;
     attacker.assert_closed(TOO_MUCH).await;
@@ -21,7 +21,7 @@ async fn a_slow_reader_is_closed_and_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_flood_of_requests_whose_answers_nobody_reads_closes_its_sender() {
+async fn a_flood_of_requests_whose_answers_nobody_reads_is_held_back() {
     let world = World::start().await;
     let name = "x".repeat(512 << 10);
     world.write("honest", &name);
@@ -29,13 +29,14 @@ async fn a_flood_of_requests_whose_answers_nobody_reads_closes_its_sender() {
     let mut attacker = world.attacker().await;
     world
         .during(async {
-            // Each is answered by all of the store.
+            // Each is answered by all of the store. A socket that does not take its answers is not read, so
+            // nothing piles up but what the network holds.
             for _ in 0..200 {
                 attacker.send("\n[\"abcdefghijk.abcd\",4,{}]").await;
             }
-            attacker.assert_closed(TOO_MUCH).await;
         })
         .await;
+    drop(attacker);
     world.stop().await;
 }
 
