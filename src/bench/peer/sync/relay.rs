@@ -151,22 +151,17 @@ pub(super) async fn highest_rate(run: &mut Run) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Steps up until edits come late or not at all; then halves what lies between.
+/// Steps up until edits come late or not at all; then narrows what lies between.
 async fn highest_of(run: &mut Run, side: SyncSide) -> Result<(), BenchError> {
     let (mut good, mut bad) = (None, None);
     let mut rate = run.plan.first_rate;
     let mut left = run.plan.refinements;
     let mut stand = Stand::up(run, side).await?;
     loop {
-        run.say(side, &format!("{rate:.0} edits/s"));
-        let delivered = stand.crowd.load(rate, run.plan.step).await?;
-        if sustained(run, &delivered) && stand.crowd.gone() == 0 {
+        if let Some(delivered) = tried(run, &mut stand, rate).await? {
             good = Some((rate, delivered));
         } else {
             bad = Some(rate);
-            // What an overloaded server and its clients have left undone must not count in the next step.
-            stand.down().await;
-            stand = Stand::up(run, side).await?;
         }
         rate = match (good.as_ref().map(|(rate, _)| *rate), bad) {
             (Some(good), None) if good >= run.plan.last_rate => break,
@@ -190,6 +185,23 @@ async fn highest_of(run: &mut Run, side: SyncSide) -> Result<(), BenchError> {
         None => run.notes.push(format!("{}: no rate that was tried was sustained", side.name())),
     }
     Ok(())
+}
+
+/// Offers the rate, up to so many times: a moment in which the machine did something else is no limit of the
+/// server. `None` if it was never sustained.
+async fn tried(run: &Run, stand: &mut Stand, rate: f64) -> Result<Option<Delivered>, BenchError> {
+    let side = stand.server.side();
+    for _ in 0..run.plan.tries {
+        run.say(side, &format!("{rate:.0} edits/s"));
+        let delivered = stand.crowd.load(rate, run.plan.step).await?;
+        if sustained(run, &delivered) && stand.crowd.gone() == 0 {
+            return Ok(Some(delivered));
+        }
+        // What an overloaded server and its clients have left undone must not count in the next load.
+        let new = Stand::up(run, side).await?;
+        std::mem::replace(stand, new).down().await;
+    }
+    Ok(None)
 }
 
 fn sustained(run: &Run, delivered: &Delivered) -> bool {
