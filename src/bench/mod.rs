@@ -36,7 +36,7 @@ const MAX_REQUESTS: usize = 100_000;
 const TOPOLOGY: &str =
     "client, crossfade and sample legacy API in one process, over loopback sockets";
 const DURABILITY: &str = "crossfade: an edit is flushed to disk before anyone sees it \
-    (rollback journal, synchronous = FULL); sample legacy API: a write is not flushed before it is \
+    (write-ahead log, synchronous = FULL); sample legacy API: a write is not flushed before it is \
     answered (WAL, synchronous = NORMAL)";
 
 /// What to measure.

@@ -24,7 +24,7 @@ use crate::proxy::{
 };
 use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
-use crate::storage::{LibsqlStorage, Op, SharedStorage};
+use crate::storage::{ControlOp, LibsqlStorage, SharedStorage};
 use crate::sync::backfill::Backfill;
 use crate::sync::mirror::Mirror;
 use crate::sync::outbox::{OutboxContext, OutboxSettings};
@@ -296,8 +296,8 @@ async fn unique_id(
 }
 
 async fn put(storage: &SharedStorage, key: &str, value: &str) -> Result<(), ServeError> {
-    let op = Op::PutControl { key: key.to_owned(), value: value.to_owned() };
-    storage.commit(vec![op]).await?;
+    let op = ControlOp::Put { key: key.to_owned(), value: value.to_owned() };
+    storage.commit_control(vec![op]).await?;
     Ok(())
 }
 

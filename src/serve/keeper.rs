@@ -10,7 +10,7 @@ use super::build::Parts;
 use super::switch;
 use crate::migration::{ResourceName, Stage};
 use crate::record::{Event, Note, NoteKind};
-use crate::storage::Op;
+use crate::storage::ControlOp;
 
 /// Control keys of last known stages begin with this.
 pub(super) const STAGE_KEY: &str = "stage.";
@@ -54,12 +54,12 @@ async fn keep_stages(parts: &Parts) {
     if changes.is_empty() {
         return;
     }
-    let ops = changes.iter().map(|change| Op::PutControl {
+    let ops = changes.iter().map(|change| ControlOp::Put {
         key: format!("{STAGE_KEY}{}", change.resource),
         value: change.stage.as_str().to_owned(),
     });
-    match parts.storage.commit(ops.collect()).await {
-        Ok(_) => parts.stages.kept(&changes),
+    match parts.storage.commit_control(ops.collect()).await {
+        Ok(()) => parts.stages.kept(&changes),
         Err(error) => tracing::warn!(%error, "last known stages are not kept yet"),
     }
 }

@@ -1,7 +1,7 @@
 //! The rollback switch in the database: merged, never overwritten, whoever writes at the same time.
 
 use crate::flags::{RollbackState, RollbackSwitch};
-use crate::storage::{Op, Storage, StorageError};
+use crate::storage::{ControlOp, Storage, StorageError};
 
 /// Control key of the rollback switch.
 const KEY: &str = "rollback";
@@ -45,10 +45,10 @@ pub(crate) async fn keep(
         if from.as_deref() == Some(to.as_str()) {
             return Ok(());
         }
-        let swap = Op::SwapControl { key: KEY.to_owned(), from, to };
-        match storage.commit(vec![swap]).await {
+        let swap = ControlOp::Swap { key: KEY.to_owned(), from, to };
+        match storage.commit_control(vec![swap]).await {
             Err(StorageError::Changed(_)) => {}
-            outcome => return outcome.map(drop),
+            outcome => return outcome,
         }
     }
     Err(StorageError::Changed(KEY.to_owned()))

@@ -4,35 +4,29 @@
 //! the only writer. Commits that wait at the same time become one transaction (group commit).
 
 mod database;
+mod open;
 mod ops;
 mod paths;
 mod read;
 mod records;
 mod text;
 
-use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::fs::File;
+use std::path::Path;
 
-use database::{Database, Work};
-use libsql::{Builder, Connection};
+use database::{Databases, Work};
+use open::Location;
 use tokio::sync::{mpsc, oneshot};
 
 use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
-use super::types::{Base, OutboxEntry, OutboxSummary, Seq, Transaction};
-use super::{BoxFuture, Storage, StorageError, schema};
+use super::types::{Base, ControlOp, OutboxEntry, OutboxSummary, Seq, Transaction};
+use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
 
 /// Commits that may wait for the database thread; the next one waits for a place.
 const QUEUE: usize = 1024;
 /// Commits that become one transaction at most.
 const GROUP: usize = 256;
-
-/// A rollback journal: the SQLite inside predates the fix of a lost-commit bug in WAL mode. It is cut to
-/// nothing rather than deleted, since with `FULL` only that is synchronised as well: a deletion that a
-/// power cut undoes would bring the journal back, and take the last commit with it.
-const PRAGMAS: &str =
-    "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL; PRAGMA cache_size = -16384;";
 
 type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 type ReadJob = Box<dyn for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, ()> + Send>;
@@ -41,18 +35,8 @@ type BoxLocal<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + 'a>>;
 enum Job {
     Commit(Transaction, Reply<Vec<Seq>>),
     Read(ReadJob),
-}
-
-/// Where a database is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Location {
-    File(PathBuf),
-    /// A file that another process may have.
-    Beside(PathBuf),
-    Remote {
-        url: String,
-        token: String,
-    },
+    CommitControl(Vec<ControlOp>, Reply<()>),
+    ReadControl(ReadJob),
 }
 
 /// Storage in a libSQL database.
@@ -62,25 +46,25 @@ pub struct LibsqlStorage {
 }
 
 impl LibsqlStorage {
-    /// Opens a local file, made when absent, and takes it for this process alone.
+    /// Opens a local file, made when absent, and takes it for this process alone. Its control values are in a
+    /// file beside it, `<file>.control`.
     ///
     /// # Errors
     /// [`StorageError::InUse`] if another process has it, [`StorageError::Newer`] if a newer version
     /// wrote it, [`StorageError::Open`] otherwise.
     pub async fn open_file(path: &Path) -> Result<Self, StorageError> {
-        let url = path.display().to_string();
-        let lock = take_lock(path, &url)?;
-        Self::open(Location::File(path.to_owned()), url, Some(lock)).await
+        let lock = open::take_lock(path)?;
+        Self::open(Location::File(path.to_owned()), Some(lock)).await
     }
 
-    /// Opens a local file beside the process that has it, for a single control value. What that
-    /// process keeps in memory must not be written through this. An older schema is left as it is, for an
-    /// older process may be using it; control values are the same in all.
+    /// Opens a local file beside the process that has it: control values can be read and written, all else only
+    /// read, and nothing if there is no such file yet. An older schema is left as it is, for an older process may
+    /// be using it; control values are the same in all.
     ///
     /// # Errors
     /// As [`LibsqlStorage::open_file`], but never [`StorageError::InUse`].
     pub async fn open_beside(path: &Path) -> Result<Self, StorageError> {
-        Self::open(Location::Beside(path.to_owned()), path.display().to_string(), None).await
+        Self::open(Location::Beside(path.to_owned()), None).await
     }
 
     /// Opens Turso or sqld over the network (`libsql://`, `https://`, `http://`).
@@ -88,26 +72,42 @@ impl LibsqlStorage {
     /// # Errors
     /// As [`LibsqlStorage::open_file`].
     pub async fn open_remote(url: &str, token: String) -> Result<Self, StorageError> {
-        Self::open(Location::Remote { url: url.to_owned(), token }, url.to_owned(), None).await
+        Self::open(Location::Remote { url: url.to_owned(), token }, None).await
     }
 
-    async fn open(
-        location: Location,
-        url: String,
-        lock: Option<File>,
-    ) -> Result<Self, StorageError> {
+    async fn open(location: Location, lock: Option<File>) -> Result<Self, StorageError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (opened, is_open) = oneshot::channel();
-        let thread_url = url.clone();
+        let url = location.url();
         std::thread::Builder::new()
             .name("crossfade-db".to_owned())
-            .spawn(move || run_thread(&location, thread_url, lock, queue, opened))
+            .spawn(move || run_thread(&location, lock, queue, opened))
             .map_err(|e| StorageError::Open { url, reason: e.to_string() })?;
         is_open.await.map_err(|_| StorageError::Closed)??;
         Ok(Self { jobs })
     }
 
     async fn read<T, F>(&self, job: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, Result<T, StorageError>>
+            + Send
+            + 'static,
+    {
+        self.ask(Job::Read, job).await
+    }
+
+    async fn read_control<T, F>(&self, job: F) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, Result<T, StorageError>>
+            + Send
+            + 'static,
+    {
+        self.ask(Job::ReadControl, job).await
+    }
+
+    async fn ask<T, F>(&self, as_job: fn(ReadJob) -> Job, job: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
         F: for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, Result<T, StorageError>>
@@ -121,32 +121,13 @@ impl LibsqlStorage {
                 let _ = reply.send(job(work).await);
             })
         });
-        self.jobs.send(Job::Read(job)).await.map_err(|_| StorageError::Closed)?;
+        self.jobs.send(as_job(job)).await.map_err(|_| StorageError::Closed)?;
         answer.await.map_err(|_| StorageError::Closed)?
-    }
-}
-
-fn take_lock(path: &Path, url: &str) -> Result<File, StorageError> {
-    let open_error =
-        |e: std::io::Error| StorageError::Open { url: url.to_owned(), reason: e.to_string() };
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(PathBuf::from(name))
-        .map_err(open_error)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StorageError::InUse { url: url.to_owned() }),
-        Err(std::fs::TryLockError::Error(e)) => Err(open_error(e)),
     }
 }
 
 fn run_thread(
     location: &Location,
-    url: String,
     // Held as long as the connection lives: two processes would each believe their memory.
     _lock: Option<File>,
     queue: mpsc::Receiver<Job>,
@@ -155,15 +136,16 @@ fn run_thread(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
+            let url = location.url();
             let _ = opened.send(Err(StorageError::Open { url, reason: e.to_string() }));
             return;
         }
     };
     runtime.block_on(async move {
-        match connect(location, &url).await {
-            Ok(mut database) => {
+        match open::open(location).await {
+            Ok(mut databases) => {
                 if opened.send(Ok(())).is_ok() {
-                    serve(&mut database, queue).await;
+                    serve(&mut databases, queue).await;
                 }
             }
             Err(e) => {
@@ -173,69 +155,16 @@ fn run_thread(
     });
 }
 
-async fn connect(location: &Location, url: &str) -> Result<Database, StorageError> {
-    let failed =
-        |e: libsql::Error| StorageError::Open { url: url.to_owned(), reason: e.to_string() };
-    let database = match location {
-        Location::File(path) | Location::Beside(path) => Builder::new_local(path).build().await,
-        Location::Remote { url, token } => {
-            Builder::new_remote(url.clone(), token.clone()).build().await
-        }
-    }
-    .map_err(failed)?;
-    let conn = database.connect().map_err(failed)?;
-    let is_local = !matches!(location, Location::Remote { .. });
-    if is_local {
-        conn.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-    }
-    let found = stored_version(&conn).await.map_err(failed)?;
-    if found > schema::VERSION {
-        return Err(StorageError::Newer { url: url.to_owned(), found, known: schema::VERSION });
-    }
-    if is_local {
-        conn.execute_batch(PRAGMAS).await.map_err(failed)?;
-    }
-    if found == 0 || !matches!(location, Location::Beside(_)) {
-        upgrade(&conn, found).await.map_err(failed)?;
-    }
-    Ok(Database::new(database, conn, is_local))
-}
-
-/// The version of the schema; 0 for an empty database. Reads only.
-async fn stored_version(conn: &Connection) -> libsql::Result<i64> {
-    let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'crossfade_control'";
-    let mut rows = conn.query(sql, ()).await?;
-    let exists = matches!(rows.next().await?, Some(row) if row.get::<i64>(0)? > 0);
-    if !exists {
-        return Ok(0);
-    }
-    let sql = "SELECT value FROM crossfade_control WHERE key = 'schema_version'";
-    let mut rows = conn.query(sql, ()).await?;
-    let Some(row) = rows.next().await? else { return Ok(0) };
-    Ok(row.get::<String>(0)?.parse().unwrap_or(i64::MAX))
-}
-
-async fn upgrade(conn: &Connection, found: i64) -> libsql::Result<()> {
-    for (step, script) in (0_i64..).zip(schema::STEPS).skip_while(|(step, _)| *step < found) {
-        let tx = conn.transaction_with_behavior(libsql::TransactionBehavior::Immediate).await?;
-        tx.execute_batch(script).await?;
-        tx.execute(
-            "INSERT INTO crossfade_control (key, value) VALUES ('schema_version', ?1)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [(step + 1).to_string()],
-        )
-        .await?;
-        tx.commit().await?;
-    }
-    Ok(())
-}
-
 /// Works until every handle is gone.
-async fn serve(database: &mut Database, mut queue: mpsc::Receiver<Job>) {
+async fn serve(databases: &mut Databases, mut queue: mpsc::Receiver<Job>) {
     let mut next = queue.recv().await;
     while let Some(job) = next.take() {
         match job {
-            Job::Read(read) => read(&mut database.read()).await,
+            Job::Read(read) => read(&mut databases.store().read()).await,
+            Job::ReadControl(read) => read(&mut databases.control().read()).await,
+            Job::CommitControl(ops, reply) => {
+                let _ = reply.send(ops::apply_control(databases.control(), &ops).await);
+            }
             Job::Commit(transaction, reply) => {
                 let mut group = vec![(transaction, reply)];
                 while group.len() < GROUP {
@@ -249,7 +178,7 @@ async fn serve(database: &mut Database, mut queue: mpsc::Receiver<Job>) {
                         Err(_) => break,
                     }
                 }
-                commit_group(database, group).await;
+                commit_group(databases, group).await;
             }
         }
         if next.is_none() {
@@ -258,10 +187,10 @@ async fn serve(database: &mut Database, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-async fn commit_group(database: &mut Database, group: Vec<(Transaction, Reply<Vec<Seq>>)>) {
+async fn commit_group(databases: &mut Databases, group: Vec<(Transaction, Reply<Vec<Seq>>)>) {
     let (transactions, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
     metrics::histogram!("crossfade_commit_group_size").record(transactions.len() as f64);
-    match ops::apply_all(database, &transactions).await {
+    match apply_all(databases, &transactions).await {
         Ok(seqs) => {
             for (reply, seqs) in replies.into_iter().zip(seqs) {
                 let _ = reply.send(Ok(seqs));
@@ -271,7 +200,7 @@ async fn commit_group(database: &mut Database, group: Vec<(Transaction, Reply<Ve
         Err(_) if transactions.len() > 1 => {
             for (transaction, reply) in transactions.into_iter().zip(replies) {
                 let alone = [transaction];
-                let outcome = ops::apply_all(database, &alone).await;
+                let outcome = apply_all(databases, &alone).await;
                 let _ = reply.send(outcome.map(|mut seqs| seqs.pop().unwrap_or_default()));
             }
         }
@@ -284,6 +213,13 @@ async fn commit_group(database: &mut Database, group: Vec<(Transaction, Reply<Ve
     }
 }
 
+async fn apply_all(
+    databases: &mut Databases,
+    transactions: &[Transaction],
+) -> Result<Vec<Vec<Seq>>, StorageError> {
+    ops::apply_all(databases.writable_store()?, transactions).await
+}
+
 impl Storage for LibsqlStorage {
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>> {
         Box::pin(async move {
@@ -292,6 +228,15 @@ impl Storage for LibsqlStorage {
                 .send(Job::Commit(transaction, reply))
                 .await
                 .map_err(|_| StorageError::Closed)?;
+            answer.await.map_err(|_| StorageError::Closed)?
+        })
+    }
+
+    fn commit_control(&self, ops: Vec<ControlOp>) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let job = Job::CommitControl(ops, reply);
+            self.jobs.send(job).await.map_err(|_| StorageError::Closed)?;
             answer.await.map_err(|_| StorageError::Closed)?
         })
     }
@@ -373,13 +318,13 @@ impl Storage for LibsqlStorage {
     }
 
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>> {
-        Box::pin(self.read(|work| Box::pin(read::control(work, key))))
+        Box::pin(self.read_control(|work| Box::pin(read::control(work, key))))
     }
 
     fn controls(
         &self,
         prefix: String,
     ) -> BoxFuture<'_, Result<Vec<(String, String)>, StorageError>> {
-        Box::pin(self.read(|work| Box::pin(read::controls(work, prefix))))
+        Box::pin(self.read_control(|work| Box::pin(read::controls(work, prefix))))
     }
 }

@@ -11,7 +11,7 @@ use super::path::{
     CHUNK_RECORDS, CellRecord, ContainerRecord, CountChunk, CountCursor, Generation, PathChunk,
     PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
-use super::types::{Base, EntryState, Op, OutboxEntry, OutboxSummary, Seq, Transaction};
+use super::types::{Base, ControlOp, EntryState, Op, OutboxEntry, OutboxSummary, Seq, Transaction};
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
 
@@ -177,11 +177,22 @@ impl MemoryStorage {
 }
 
 impl Tables {
+    /// Whether a commit succeeds, as the test has told.
+    fn may_commit(&mut self) -> Result<(), StorageError> {
+        if self.fail_next > 0 {
+            self.fail_next -= 1;
+            return Err(StorageError::Failed("told to fail".to_owned()));
+        }
+        match &mut self.left {
+            Some(0) => return Err(StorageError::Failed("killed".to_owned())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
     fn changed(&self, transaction: &Transaction) -> Option<String> {
         transaction.iter().find_map(|op| match op {
-            Op::SwapControl { key, from, .. } => {
-                (self.control.get(key) != from.as_ref()).then(|| key.clone())
-            }
             Op::Start(path, generation) => {
                 let next = self.current(path).map_or(Generation::FIRST, |(at, _)| at).next();
                 (next != *generation).then(|| format!("generation of {path}"))
@@ -277,12 +288,6 @@ impl Tables {
             Op::DropBase { path, resource, row } => {
                 self.bases.remove(&(path, resource, row));
             }
-            Op::SwapControl { key, to, .. } => {
-                self.control.insert(key, to);
-            }
-            Op::PutControl { key, value } => {
-                self.control.insert(key, value);
-            }
         }
         None
     }
@@ -306,19 +311,32 @@ impl Storage for MemoryStorage {
         Box::pin(async move {
             drop(self.commits.lock().await);
             let mut tables = self.lock();
-            if tables.fail_next > 0 {
-                tables.fail_next -= 1;
-                return Err(StorageError::Failed("told to fail".to_owned()));
-            }
-            match &mut tables.left {
-                Some(0) => return Err(StorageError::Failed("killed".to_owned())),
-                Some(left) => *left -= 1,
-                None => {}
-            }
+            tables.may_commit()?;
             if let Some(key) = tables.changed(&transaction) {
                 return Err(StorageError::Changed(key));
             }
             Ok(transaction.into_iter().filter_map(|op| tables.apply(op)).collect())
+        })
+    }
+
+    fn commit_control(&self, ops: Vec<ControlOp>) -> BoxFuture<'_, Result<(), StorageError>> {
+        Box::pin(async move {
+            drop(self.commits.lock().await);
+            let mut tables = self.lock();
+            tables.may_commit()?;
+            let mut control = tables.control.clone();
+            for op in ops {
+                match op {
+                    ControlOp::Swap { key, from, .. } if control.get(&key) != from.as_ref() => {
+                        return Err(StorageError::Changed(key));
+                    }
+                    ControlOp::Swap { key, to: value, .. } | ControlOp::Put { key, value } => {
+                        control.insert(key, value);
+                    }
+                }
+            }
+            tables.control = control;
+            Ok(())
         })
     }
 

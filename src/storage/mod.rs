@@ -3,7 +3,8 @@
 //! Everything that must survive a kill passes through one [`Storage::commit`]: a list of [`Op`]s that
 //! becomes durable as a whole or not at all. An accepted edit and the entry that owes it to legacy
 //! travel in one [`Transaction`], so that neither exists without the other. The trait is the seam for
-//! simulated storage; [`LibsqlStorage`] is the real one.
+//! simulated storage; [`LibsqlStorage`] is the real one. Control values (stages, the rollback switch) have
+//! a door of their own, [`Storage::commit_control`]: another process may have to write them.
 
 mod libsql;
 mod memory;
@@ -18,7 +19,7 @@ pub use path::{
     PathChunk, PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 pub use types::{
-    Actor, Base, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary, Seq, Transaction,
+    Actor, Base, ControlOp, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary, Seq, Transaction,
 };
 
 use std::future::Future;
@@ -89,6 +90,9 @@ pub enum StorageError {
 pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Makes `transaction` durable as a whole. Gives the sequence number of each [`Op::Owe`], in order.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>>;
+
+    /// Makes changes of control values durable, all of them or none.
+    fn commit_control(&self, ops: Vec<ControlOp>) -> BoxFuture<'_, Result<(), StorageError>>;
 
     /// The records of a path behind `after` (`None`: from the beginning), as many as a chunk holds;
     /// of its current generation, or of one that is named.

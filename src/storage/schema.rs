@@ -1,10 +1,18 @@
 //! The tables, and how an older database is brought up to date.
 
 /// The newest schema version this build knows.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// One script per version: the n-th brings version n to n + 1.
-pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2];
+pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3];
+
+/// The same for the control file of a local database.
+pub(super) const CONTROL_STEPS: [&str; 1] =
+    ["CREATE TABLE crossfade_control (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"];
+
+/// No table changes: of a local database control values move to a file of their own, and who does not know of that
+/// file must not open this one.
+const VERSION_3: &str = "";
 
 /// Cells keep TinyBase's encoded JSON text; `NULL` is a tombstone. Ids are JSON text, because a
 /// TinyBase id may hold lone surrogates that SQL text cannot.

@@ -93,22 +93,26 @@ async fn answers_questions(storage: &dyn Storage) {
     assert_eq!(found[0].1.cells["name"], "Ada");
 
     let swap = |from: Option<&str>, to: &str| {
-        vec![Op::SwapControl {
+        vec![ControlOp::Swap {
             key: "switch".to_owned(),
             from: from.map(str::to_owned),
             to: to.to_owned(),
         }]
     };
-    storage.commit(swap(None, "1")).await.unwrap();
-    storage.commit(swap(Some("1"), "2")).await.unwrap();
+    storage.commit_control(swap(None, "1")).await.unwrap();
+    storage.commit_control(swap(Some("1"), "2")).await.unwrap();
     for stale in [swap(Some("1"), "3"), swap(None, "3")] {
-        let refused = storage.commit(stale).await.unwrap_err();
+        let refused = storage.commit_control(stale).await.unwrap_err();
         assert!(matches!(refused, StorageError::Changed(_)), "{refused}");
     }
     assert_eq!(storage.control("switch".to_owned()).await.unwrap().as_deref(), Some("2"));
 
-    let put = |key: &str| Op::PutControl { key: key.to_owned(), value: "live".to_owned() };
-    storage.commit(vec![put("stage.users"), put("stage_x")]).await.unwrap();
+    let put = |key: &str| ControlOp::Put { key: key.to_owned(), value: "live".to_owned() };
+    // One that is stale takes what was to be kept with it along.
+    let mixed = [vec![put("stage.none")], swap(None, "4")].concat();
+    storage.commit_control(mixed).await.unwrap_err();
+    assert_eq!(storage.control("stage.none".to_owned()).await.unwrap(), None);
+    storage.commit_control(vec![put("stage.users"), put("stage_x")]).await.unwrap();
     assert_eq!(storage.controls("stage.".to_owned()).await.unwrap().len(), 1);
     assert_eq!(storage.control("stage.users".to_owned()).await.unwrap().as_deref(), Some("live"));
 }
@@ -152,10 +156,12 @@ async fn a_second_process_is_refused() {
 async fn a_newer_database_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("control.db");
-    let storage = LibsqlStorage::open_file(&file).await.unwrap();
-    let newer = Op::PutControl { key: "schema_version".to_owned(), value: "99".to_owned() };
-    storage.commit(vec![newer]).await.unwrap();
-    drop(storage);
+    drop(LibsqlStorage::open_file(&file).await.unwrap());
+    drop(reopen(&file).await);
+    let conn = conn(&file).await;
+    let sql = "UPDATE crossfade_control SET value = '99' WHERE key = 'schema_version'";
+    conn.execute(sql, ()).await.unwrap();
+    drop(conn);
     let before = std::fs::read(&file).unwrap();
     let refused = loop {
         match LibsqlStorage::open_file(&file).await {
@@ -164,7 +170,71 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
         }
     };
     assert!(matches!(refused, StorageError::Newer { found: 99, .. }), "{refused}");
+    let refused = LibsqlStorage::open_beside(&file).await.unwrap_err();
+    assert!(matches!(refused, StorageError::Newer { found: 99, .. }), "{refused}");
     assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+/// The database as SQL sees it.
+async fn conn(file: &std::path::Path) -> ::libsql::Connection {
+    let database = ::libsql::Builder::new_local(file).build().await.unwrap();
+    let conn = database.connect().unwrap();
+    conn.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    conn
+}
+
+#[tokio::test]
+async fn beside_its_process_control_values_are_shared_and_all_else_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("control.db");
+    let put = |value: &str| ControlOp::Put { key: "switch".to_owned(), value: value.to_owned() };
+    let switch = async |storage: &LibsqlStorage| {
+        storage.control("switch".to_owned()).await.unwrap().unwrap_or_default()
+    };
+    // Before there is anything.
+    let beside = LibsqlStorage::open_beside(&file).await.unwrap();
+    beside.commit_control(vec![put("1")]).await.unwrap();
+    assert_eq!(beside.outbox_summary(1).await.unwrap(), OutboxSummary::default());
+    assert!(!file.exists());
+    let storage = LibsqlStorage::open_file(&file).await.unwrap();
+    assert_eq!(switch(&storage).await, "1");
+    storage.commit(vec![Op::Owe(entry("a", 1))]).await.unwrap();
+    let beside = LibsqlStorage::open_beside(&file).await.unwrap();
+    assert_eq!(beside.outbox_summary(1).await.unwrap().pending, 1);
+    storage.commit(vec![Op::Owe(entry("b", 2))]).await.unwrap();
+    assert_eq!(beside.outbox_summary(1).await.unwrap().pending, 2);
+    beside.commit_control(vec![put("2")]).await.unwrap();
+    assert_eq!(switch(&storage).await, "2");
+    storage.commit_control(vec![put("3")]).await.unwrap();
+    assert_eq!(switch(&beside).await, "3");
+    let refused = beside.commit(vec![Op::Owe(entry("c", 3))]).await.unwrap_err();
+    assert!(matches!(refused, StorageError::Failed(_)), "{refused}");
+    // After the process is gone, too.
+    drop(storage);
+    drop(reopen(&file).await);
+    assert_eq!(beside.outbox_summary(1).await.unwrap().pending, 2);
+}
+
+/// A copy of the files, made while they are in use, is what a kill leaves behind.
+#[tokio::test]
+async fn what_was_committed_outlives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("control.db");
+    let storage = LibsqlStorage::open_file(&file).await.unwrap();
+    let killed = dir.path().join("killed");
+    std::fs::create_dir(&killed).unwrap();
+    for n in 0..20_u64 {
+        storage.commit(vec![Op::Owe(entry(&n.to_string(), n))]).await.unwrap();
+    }
+    for name in ["control.db", "control.db-wal", "control.db.control"] {
+        std::fs::copy(dir.path().join(name), killed.join(name)).unwrap();
+    }
+    let file = killed.join("control.db");
+    // Whoever looks first finds all of it, and takes nothing away.
+    let beside = LibsqlStorage::open_beside(&file).await.unwrap();
+    assert_eq!(beside.outbox_summary(0).await.unwrap().pending, 20);
+    let again = LibsqlStorage::open_file(&file).await.unwrap();
+    assert_eq!(again.outbox_summary(0).await.unwrap().pending, 20);
 }
 
 #[tokio::test]
@@ -307,8 +377,8 @@ async fn a_file_has_generations() {
 async fn a_failed_transaction_leaves_no_number_behind() {
     let dir = tempfile::tempdir().unwrap();
     let storage = LibsqlStorage::open_file(&dir.path().join("control.db")).await.unwrap();
-    let stale =
-        Op::SwapControl { key: "k".to_owned(), from: Some("x".to_owned()), to: String::new() };
+    // A generation that is not the next one.
+    let stale = Op::Start(path(), Generation::FIRST);
     let other = PathId::new("org/o_2").unwrap();
     for _ in 0..2 {
         let put = Op::PutCell(other.clone(), record("a".into(), None));
@@ -323,11 +393,11 @@ async fn a_failed_transaction_leaves_no_number_behind() {
 async fn a_database_of_version_1_is_brought_up_to_date() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("control.db");
-    let database = ::libsql::Builder::new_local(&file).build().await.unwrap();
-    let conn = database.connect().unwrap();
+    let conn = conn(&file).await;
     conn.execute_batch(schema::STEPS[0]).await.unwrap();
     conn.execute_batch(&format!(
-        "INSERT INTO crossfade_control VALUES ('schema_version', '1');
+        "INSERT INTO crossfade_control VALUES ('schema_version', '1'), ('unique_id', 'u'),
+           ('switch', '0');
          INSERT INTO crossfade_cells VALUES
            ('org/o_1', '\"users\"', '\"a\"', '\"name\"', '\"Ada\"', '{HLC}'),
            ('org/o_1', '\"users\"', '\"\\ud800\"', '\"\\ud800\"', NULL, ''),
@@ -337,15 +407,18 @@ async fn a_database_of_version_1_is_brought_up_to_date() {
     ))
     .await
     .unwrap();
-    drop((conn, database));
+    drop(conn);
     // Whoever opens it beside an older process leaves it as it is.
     let beside = LibsqlStorage::open_beside(&file).await.unwrap();
-    let put = Op::PutControl { key: "switch".to_owned(), value: "1".to_owned() };
-    beside.commit(vec![put]).await.unwrap();
+    let put = ControlOp::Put { key: "switch".to_owned(), value: "1".to_owned() };
+    beside.commit_control(vec![put]).await.unwrap();
     let version = beside.control("schema_version".to_owned()).await.unwrap();
     assert_eq!(version.as_deref(), Some("1"));
     drop(beside);
     let storage = LibsqlStorage::open_file(&file).await.unwrap();
+    for (key, value) in [("switch", "1"), ("unique_id", "u")] {
+        assert_eq!(storage.control(key.to_owned()).await.unwrap().as_deref(), Some(value));
+    }
     let found = read_all(&storage, None).await;
     let lone = Text::from_utf16(&[0xd800]);
     let tombstone = CellRecord { cell: lone.clone(), hlc: Hlc::EMPTY, ..record(lone, None) };
@@ -361,5 +434,7 @@ async fn a_database_of_version_1_is_brought_up_to_date() {
     assert_eq!(storage.read_path(other, None, None).await.unwrap().cells.len(), 1);
     drop(storage);
     // The second time there is nothing left to do.
-    assert_eq!(read_all(&reopen(&file).await, None).await, found);
+    let storage = reopen(&file).await;
+    assert_eq!(read_all(&storage, None).await, found);
+    assert_eq!(storage.control("unique_id".to_owned()).await.unwrap().as_deref(), Some("u"));
 }

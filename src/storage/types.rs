@@ -73,9 +73,15 @@ pub enum Op {
         /// The row.
         row: RowId,
     },
-    /// Sets a control value, if it still is what the writer read; else the whole transaction fails
+}
+
+/// A durable change of a control value. Control values are kept apart from the rest, so that they can be
+/// written beside the process that has the paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlOp {
+    /// Sets a control value, if it still is what the writer read; else all that was to be kept with it fails
     /// with [`StorageError::Changed`](super::StorageError::Changed).
-    SwapControl {
+    Swap {
         /// Its key.
         key: String,
         /// What the writer read.
@@ -84,7 +90,7 @@ pub enum Op {
         to: String,
     },
     /// Sets a control value.
-    PutControl {
+    Put {
         /// Its key.
         key: String,
         /// Its value.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::migration::{PathId, ResourceName};
-use crate::storage::{Op, SharedStorage, StorageError};
+use crate::storage::{ControlOp, SharedStorage, StorageError};
 
 /// How often the database is told that a store is not caught up, while it cannot be written.
 const KEEP_TRIES: u32 = 10;
@@ -152,8 +152,8 @@ impl CaughtUp {
     }
 
     async fn mark(&self, resource: &ResourceName, value: &str) {
-        let put = Op::PutControl { key: format!("{MIRRORING}{resource}"), value: value.to_owned() };
-        if let Err(error) = self.storage.commit(vec![put]).await {
+        let put = ControlOp::Put { key: format!("{MIRRORING}{resource}"), value: value.to_owned() };
+        if let Err(error) = self.storage.commit_control(vec![put]).await {
             tracing::warn!(%resource, %error, "it is not kept that mirrors are under way");
             // The next write tries again.
             lock(&self.state).resources.entry(resource.clone()).or_default().marked = false;
@@ -240,9 +240,8 @@ impl CaughtUp {
     /// Keeps what is known now. Whoever changed it last writes last: it is read when it is written.
     async fn keep(&self, resource: &ResourceName) -> Result<(), StorageError> {
         let value = if self.is(resource) { FINISHED } else { LOST };
-        let op = Op::PutControl { key: format!("{PREFIX}{resource}"), value: value.to_owned() };
-        self.storage.commit(vec![op]).await?;
-        Ok(())
+        let op = ControlOp::Put { key: format!("{PREFIX}{resource}"), value: value.to_owned() };
+        self.storage.commit_control(vec![op]).await
     }
 }
 

@@ -22,6 +22,54 @@ pub(super) struct Database {
     _database: libsql::Database,
 }
 
+/// What a storage has open.
+pub(super) enum Databases {
+    /// All in one: over the network, or a file of an older version.
+    One(Database),
+    /// The store file, and the control file beside it.
+    Apart {
+        /// Nobody else writes it.
+        store: Database,
+        /// Others may write it at any time.
+        control: Database,
+    },
+    /// Beside the process that has the store file.
+    Beside {
+        /// Only to be read.
+        store: Database,
+        /// Also written by others.
+        control: Database,
+    },
+}
+
+impl Databases {
+    /// Where everything is but control values.
+    pub(super) fn store(&mut self) -> &mut Database {
+        match self {
+            Self::One(store) | Self::Apart { store, .. } | Self::Beside { store, .. } => store,
+        }
+    }
+
+    /// The same, to be written.
+    pub(super) fn writable_store(&mut self) -> Result<&mut Database, StorageError> {
+        match self {
+            Self::One(store) | Self::Apart { store, .. } => Ok(store),
+            Self::Beside { .. } => {
+                let reason = "another process has it: only control values can be written beside it";
+                Err(StorageError::Failed(reason.to_owned()))
+            }
+        }
+    }
+
+    /// Where control values are.
+    pub(super) fn control(&mut self) -> &mut Database {
+        match self {
+            Self::One(all) => all,
+            Self::Apart { control, .. } | Self::Beside { control, .. } => control,
+        }
+    }
+}
+
 /// Numbers that stand for texts in the tables. A transaction that fails may have made some of them,
 /// so they are forgotten with it.
 #[derive(Debug, Default)]
@@ -50,6 +98,10 @@ impl Database {
     pub(super) fn new(database: libsql::Database, conn: Connection, is_local: bool) -> Self {
         let statements = is_local.then(HashMap::new);
         Self { conn, statements, numbers: Numbers::default(), _database: database }
+    }
+
+    pub(super) fn conn(&self) -> &Connection {
+        &self.conn
     }
 
     /// Begins a unit of work: all of it becomes durable at its end, or nothing.

@@ -5,7 +5,7 @@ use libsql::Value;
 use super::database::{Database, Work};
 use super::records::Records;
 use super::{paths, records};
-use crate::storage::types::{NewEntry, Op, Seq, Transaction};
+use crate::storage::types::{ControlOp, NewEntry, Op, Seq, Transaction};
 use crate::storage::{Base, StorageError};
 
 impl From<libsql::Error> for StorageError {
@@ -101,20 +101,34 @@ async fn apply_rest(work: &mut Work<'_>, op: &Op) -> Result<(), StorageError> {
             "DELETE FROM crossfade_bases WHERE path = ?1 AND resource = ?2 AND row_id = ?3",
             vec![path.as_str().into(), resource.as_str().into(), row.as_str().into()],
         ),
-        Op::PutControl { key, value } => (
-            "INSERT INTO crossfade_control (key, value) VALUES (?1, ?2)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            vec![key.as_str().into(), value.as_str().into()],
-        ),
-        Op::SwapControl { key, from, to } => {
-            return swap_control(work, key, from.as_deref(), to).await;
-        }
         // Those that are gathered, or give something back, are done by the caller.
         Op::PutCell(..) | Op::PutValue(..) | Op::PutContainer(..) | Op::Owe(_) => return Ok(()),
         Op::Prepare(..) | Op::Start(..) | Op::Erase(..) => return Ok(()),
     };
     work.execute(sql, params).await?;
     Ok(())
+}
+
+/// Applies changes of control values: all of them are durable afterwards, or none.
+pub(super) async fn apply_control(
+    database: &mut Database,
+    ops: &[ControlOp],
+) -> Result<(), StorageError> {
+    let mut work = database.begin().await?;
+    for op in ops {
+        // An early return drops the work, which rolls back.
+        match op {
+            ControlOp::Swap { key, from, to } => {
+                swap_control(&mut work, key, from.as_deref(), to).await?;
+            }
+            ControlOp::Put { key, value } => {
+                let sql = "INSERT INTO crossfade_control (key, value) VALUES (?1, ?2)
+                           ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+                work.execute(sql, vec![key.as_str().into(), value.as_str().into()]).await?;
+            }
+        }
+    }
+    work.commit().await
 }
 
 async fn swap_control(

@@ -78,7 +78,7 @@ impl SyncSide {
             Self::CrossfadeCommitted => Side {
                 name: "crossfade_committed",
                 what: CROSSFADE,
-                durability: "committed: flushed to disk (rollback journal, synchronous = FULL) \
+                durability: "committed: flushed to disk (write-ahead log, synchronous = FULL) \
                              before others see an edit",
             },
             Self::CrossfadeRelaxed => Side {

@@ -1,0 +1,242 @@
+//! How databases are opened: which files there are, who may have them, and how older ones are brought up to date.
+//!
+//! A local database is two files. The *store file* (paths, bases, outbox) belongs to one process, which holds its lock
+//! as long as it lives; it has a write-ahead log, since a commit is then one flush to disk instead of five. The SQLite
+//! inside libSQL predates the fix of a bug that loses commits in that mode when two connections write or checkpoint
+//! at the same time: here there is one such connection, others only read. The *control file* beside it (control values:
+//! stages, the rollback switch) may be written by other processes at any time, and has a rollback journal.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libsql::{Builder, Connection, OpenFlags, TransactionBehavior};
+
+use super::database::{Database, Databases};
+use crate::storage::{StorageError, schema};
+
+/// Every commit is flushed. What the log keeps of the disk when it is empty again has a bound.
+const STORE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+     PRAGMA wal_autocheckpoint = 1000; PRAGMA journal_size_limit = 67108864;
+     PRAGMA cache_size = -16384;";
+
+/// The journal is cut to nothing rather than deleted, since with `FULL` only that is synchronised as well: a deletion
+/// that a power cut undoes would bring the journal back, and take the last commit with it.
+const CONTROL_PRAGMAS: &str = "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = FULL;";
+
+/// How long a file that another connection has is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The newest version in which control values were in the store file.
+const LAST_WITH_CONTROL: i64 = 2;
+
+/// Where a database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Location {
+    File(PathBuf),
+    /// A file that another process may have.
+    Beside(PathBuf),
+    Remote {
+        url: String,
+        token: String,
+    },
+}
+
+impl Location {
+    /// How it is called in messages: never with credentials.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::File(path) | Self::Beside(path) => path.display().to_string(),
+            Self::Remote { url, .. } => url.clone(),
+        }
+    }
+}
+
+/// The file beside `path` whose name ends with `suffix` as well.
+pub(super) fn companion(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Takes a local database for this process alone, as long as the file stays open.
+pub(super) fn take_lock(path: &Path) -> Result<File, StorageError> {
+    let url = path.display().to_string();
+    let failed = |e: std::io::Error| StorageError::Open { url: url.clone(), reason: e.to_string() };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(companion(path, ".lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StorageError::InUse { url }),
+        Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// Opens what there is at a location.
+pub(super) async fn open(location: &Location) -> Result<Databases, StorageError> {
+    let opening = Opening { url: location.url() };
+    match location {
+        Location::File(path) => opening.file(path).await,
+        Location::Beside(path) => opening.beside(path).await,
+        Location::Remote { url, token } => opening.remote(url, token).await,
+    }
+}
+
+struct Opening {
+    url: String,
+}
+
+impl Opening {
+    fn failed(&self, error: libsql::Error) -> StorageError {
+        StorageError::Open { url: self.url.clone(), reason: error.to_string() }
+    }
+
+    async fn file(&self, path: &Path) -> Result<Databases, StorageError> {
+        let mut store = self.connect(path, OpenFlags::default()).await?;
+        let found = self.version(store.conn()).await?;
+        self.may_open(found)?;
+        self.prepare(store.conn(), STORE_PRAGMAS).await?;
+        self.upgrade(store.conn(), found, &schema::STEPS).await?;
+        let mut control = self.control(path).await?;
+        move_control(&mut store, &mut control).await?;
+        Ok(Databases::Apart { store, control })
+    }
+
+    /// The control file, and the store to be looked at. Before the process that has an older database has moved its
+    /// control values, they are where that process looks for them.
+    async fn beside(&self, path: &Path) -> Result<Databases, StorageError> {
+        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let store = if path.exists() {
+            self.connect(path, read_only).await?
+        } else {
+            self.nothing().await?
+        };
+        let found = self.version(store.conn()).await?;
+        self.may_open(found)?;
+        let store = match found {
+            0 => self.nothing().await?,
+            1..=LAST_WITH_CONTROL => {
+                drop(store);
+                let older = self.connect(path, OpenFlags::default()).await?;
+                self.prepare(older.conn(), CONTROL_PRAGMAS).await?;
+                return Ok(Databases::One(older));
+            }
+            _ => store,
+        };
+        Ok(Databases::Beside { store, control: self.control(path).await? })
+    }
+
+    /// A store without anything in it.
+    async fn nothing(&self) -> Result<Database, StorageError> {
+        let store = self.connect(Path::new(":memory:"), OpenFlags::default()).await?;
+        self.upgrade(store.conn(), 0, &schema::STEPS).await?;
+        Ok(store)
+    }
+
+    async fn remote(&self, url: &str, token: &str) -> Result<Databases, StorageError> {
+        let builder = Builder::new_remote(url.to_owned(), token.to_owned());
+        let database = builder.build().await.map_err(|e| self.failed(e))?;
+        let conn = database.connect().map_err(|e| self.failed(e))?;
+        let found = self.version(&conn).await?;
+        self.may_open(found)?;
+        self.upgrade(&conn, found, &schema::STEPS).await?;
+        Ok(Databases::One(Database::new(database, conn, false)))
+    }
+
+    async fn control(&self, path: &Path) -> Result<Database, StorageError> {
+        let file = companion(path, ".control");
+        let control = self.connect(&file, OpenFlags::default()).await?;
+        let found = self.version(control.conn()).await?;
+        self.prepare(control.conn(), CONTROL_PRAGMAS).await?;
+        self.upgrade(control.conn(), found, &schema::CONTROL_STEPS).await?;
+        Ok(control)
+    }
+
+    async fn connect(&self, path: &Path, flags: OpenFlags) -> Result<Database, StorageError> {
+        let database = Builder::new_local(path).flags(flags).build().await;
+        let database = database.map_err(|e| self.failed(e))?;
+        let conn = database.connect().map_err(|e| self.failed(e))?;
+        conn.busy_timeout(BUSY).map_err(|e| self.failed(e))?;
+        Ok(Database::new(database, conn, true))
+    }
+
+    async fn prepare(&self, conn: &Connection, pragmas: &str) -> Result<(), StorageError> {
+        conn.execute_batch(pragmas).await.map(drop).map_err(|e| self.failed(e))
+    }
+
+    fn may_open(&self, found: i64) -> Result<(), StorageError> {
+        if found > schema::VERSION {
+            let known = schema::VERSION;
+            return Err(StorageError::Newer { url: self.url.clone(), found, known });
+        }
+        Ok(())
+    }
+
+    async fn version(&self, conn: &Connection) -> Result<i64, StorageError> {
+        stored_version(conn).await.map_err(|e| self.failed(e))
+    }
+
+    async fn upgrade(
+        &self,
+        conn: &Connection,
+        found: i64,
+        steps: &[&'static str],
+    ) -> Result<(), StorageError> {
+        upgrade(conn, found, steps).await.map_err(|e| self.failed(e))
+    }
+}
+
+/// The version of the schema; 0 for an empty database. Reads only.
+async fn stored_version(conn: &Connection) -> libsql::Result<i64> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'crossfade_control'";
+    let mut rows = conn.query(sql, ()).await?;
+    let exists = matches!(rows.next().await?, Some(row) if row.get::<i64>(0)? > 0);
+    if !exists {
+        return Ok(0);
+    }
+    let sql = "SELECT value FROM crossfade_control WHERE key = 'schema_version'";
+    let mut rows = conn.query(sql, ()).await?;
+    let Some(row) = rows.next().await? else { return Ok(0) };
+    Ok(row.get::<String>(0)?.parse().unwrap_or(i64::MAX))
+}
+
+async fn upgrade(conn: &Connection, found: i64, steps: &[&'static str]) -> libsql::Result<()> {
+    for (step, script) in (0_i64..).zip(steps).skip_while(|(step, _)| *step < found) {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).await?;
+        tx.execute_batch(script).await?;
+        tx.execute(
+            "INSERT INTO crossfade_control (key, value) VALUES ('schema_version', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [(step + 1).to_string()],
+        )
+        .await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Brings control values from where an older version kept them, unless they are known already: they are there before
+/// they are gone here, so that a kill in between does no harm.
+async fn move_control(store: &mut Database, control: &mut Database) -> Result<(), StorageError> {
+    let sql = "SELECT key, value FROM crossfade_control WHERE key <> 'schema_version'";
+    let read = |row: &libsql::Row| Ok((row.get::<String>(0)?, row.get::<String>(1)?));
+    let left = store.read().query(sql, Vec::new(), read).await?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mut work = control.begin().await?;
+    for (key, value) in left {
+        let sql = "INSERT INTO crossfade_control (key, value) VALUES (?1, ?2)
+                   ON CONFLICT (key) DO NOTHING";
+        work.execute(sql, vec![key.into(), value.into()]).await?;
+    }
+    work.commit().await?;
+    let mut work = store.begin().await?;
+    let sql = "DELETE FROM crossfade_control WHERE key <> 'schema_version'";
+    work.execute(sql, Vec::new()).await?;
+    work.commit().await
+}
