@@ -85,6 +85,8 @@ raw! {
         idle_unload_s: u64,
         topology: super::Topology,
         max_connections: u64,
+        broadcasts_per_s: u64,
+        broadcast_wait_ms: u64,
         ping_ms: u64,
         silence_ms: u64,
         send_timeout_ms: u64,

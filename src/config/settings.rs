@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::resource::Resource;
+use crate::sync::PaceSettings;
 
 use super::{BaseUrl, Database, SecretRef};
 
@@ -170,6 +171,9 @@ pub struct Sync {
     pub topology: Topology,
     /// Sockets open at once; one more is refused. Default 16,384.
     pub max_connections: usize,
+    /// When what a path has for all of its clients leaves. Default: at once up to 5,000 sends a second, after
+    /// at most 100 ms beyond.
+    pub pace: PaceSettings,
     /// A socket that was silent for so long is pinged. Default 20 s.
     pub ping: Duration,
     /// A socket that was silent for so long is taken for dead; longer than `ping`. Default 60 s.

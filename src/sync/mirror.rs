@@ -273,7 +273,7 @@ mod tests {
         use crate::legacy::{LegacyClient, LegacySettings};
         use crate::storage::{MemoryStorage, SharedStorage};
         use crate::sync::row_traffic::RowTraffic;
-        use crate::sync::{MappedTables, PathRegistry, RegistrySettings};
+        use crate::sync::{MappedTables, PaceSettings, PathRegistry, RegistrySettings};
 
         let example = include_str!("../../docs/crossfade.example.toml");
         let config =
@@ -289,6 +289,7 @@ mod tests {
             unique_id: "server".into(),
             durability: crate::config::Durability::Committed,
             idle_unload: Duration::from_secs(300),
+            pace: PaceSettings::default(),
         });
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let legacy = LegacyClient::new(LegacySettings {

@@ -33,6 +33,7 @@ pub use caught_up::{CaughtUp, OpenMirror};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use name::PathName;
+pub use path::PaceSettings;
 pub use path::{
     Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathIndexes, PathReport,
     PathView, Prepared, Settled, Source, Wrote,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use mergeable_store::{ConnectionId, Effects, Limits, Relay};
+use mergeable_store::{ConnectionId, Effects, Limits, Recipients, Relay};
 use tokio::sync::{mpsc, oneshot};
 
-use super::path::{ClientSink, CloseReason, PathError};
+use super::path::{Broadcasts, ClientSink, CloseReason, Pace, PathError};
 use super::random::StarRandom;
 use crate::clock::{SharedClock, SharedEntropy};
 
@@ -33,6 +33,7 @@ pub(super) struct PeerPaths {
     paths: Arc<Mutex<HashMap<Arc<str>, Commands>>>,
     clock: SharedClock,
     entropy: SharedEntropy,
+    pace: Arc<Pace>,
 }
 
 /// One of them, and a way to it once connected.
@@ -44,8 +45,8 @@ pub(super) struct PeerPath {
 }
 
 impl PeerPaths {
-    pub(super) fn new(clock: SharedClock, entropy: SharedEntropy) -> Self {
-        Self { paths: Arc::default(), clock, entropy }
+    pub(super) fn new(clock: SharedClock, entropy: SharedEntropy, pace: Arc<Pace>) -> Self {
+        Self { paths: Arc::default(), clock, entropy, pace }
     }
 
     /// The path of this name, which begins to live with its first client.
@@ -83,6 +84,7 @@ impl PeerPath {
                 paths: self.paths.clone(),
                 relay: Relay::new(&Limits::default()),
                 sinks: HashMap::new(),
+                broadcasts: Broadcasts::new(self.paths.pace.clone()),
             };
             tokio::spawn(task.run(queue));
             commands
@@ -117,31 +119,62 @@ struct PeerTask {
     paths: PeerPaths,
     relay: Relay,
     sinks: HashMap<ConnectionId, ClientSink>,
+    broadcasts: Broadcasts,
+}
+
+/// What a relayed path has to do next.
+enum Event {
+    Command(Command),
+    Deadline,
+    /// What is queued for all clients may be due.
+    Broadcasts,
+    /// All handles are gone: nobody can reach this path any more.
+    Unreachable,
 }
 
 impl PeerTask {
     async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         loop {
-            let command = match self.relay.next_deadline() {
-                None => queue.recv().await.map(Some),
-                Some(at) => {
-                    let wait = at.saturating_sub(self.paths.clock.now_ms());
-                    let next = tokio::time::timeout(Duration::from_millis(wait), queue.recv());
-                    next.await.map_or(Some(None), |command| command.map(Some))
-                }
-            };
-            match command {
-                None => break,
-                Some(Some(command)) => self.handle(command),
-                Some(None) => {
+            match self.next_event(&mut queue).await {
+                Event::Unreachable => break,
+                Event::Command(command) => self.handle(command),
+                Event::Deadline => {
                     let (now, mut random) = (self.paths.clock.now_ms(), self.random());
                     let effects = self.relay.tick(now, &mut random);
                     self.carry_out(effects);
                 }
+                // As after every event: see below.
+                Event::Broadcasts => {}
+            }
+            if self.broadcasts.may_leave(self.sinks.len()) {
+                self.sinks.values().for_each(ClientSink::wake);
             }
             if self.sinks.is_empty() && self.ends(&queue) {
                 break;
             }
+        }
+    }
+
+    async fn next_event(&self, queue: &mut mpsc::Receiver<Command>) -> Event {
+        let deadline = async {
+            match self.relay.next_deadline() {
+                Some(at) => {
+                    let wait = at.saturating_sub(self.paths.clock.now_ms());
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let broadcasts = async {
+            match self.broadcasts.next_look() {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = queue.recv() => command.map_or(Event::Unreachable, Event::Command),
+            () = deadline => Event::Deadline,
+            () = broadcasts => Event::Broadcasts,
         }
     }
 
@@ -191,8 +224,13 @@ impl PeerTask {
     fn carry_out(&mut self, effects: Effects) {
         for outgoing in effects.send {
             let frame = Utf8Bytes::from(&*outgoing.frame);
-            for (_, sink) in self.sinks.iter().filter(|(id, _)| outgoing.to.contains(id)) {
-                sink.send(frame.clone());
+            let to = self.sinks.iter().filter(|(id, _)| outgoing.to.contains(id));
+            match &outgoing.to {
+                Recipients::One(_) => to.for_each(|(_, sink)| sink.send(frame.clone())),
+                Recipients::All { .. } => {
+                    to.for_each(|(_, sink)| sink.queue(frame.clone()));
+                    self.broadcasts.queued();
+                }
             }
         }
         for (client, close) in effects.close {

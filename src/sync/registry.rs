@@ -8,7 +8,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::mapped::MappedTables;
 use super::name::PathName;
-use super::path::{self, CloseReason, PathContext, PathHandle};
+use super::path::{self, CloseReason, Pace, PaceSettings, PathContext, PathHandle};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::Durability;
 use crate::migration::PathId;
@@ -31,6 +31,8 @@ pub struct RegistrySettings {
     pub durability: Durability,
     /// A path that nobody has used for so long is dropped from memory.
     pub idle_unload: Duration,
+    /// When broadcasts leave.
+    pub pace: PaceSettings,
 }
 
 /// Paths in memory above which those that nobody uses are dropped before their time. Paths in use are
@@ -122,6 +124,7 @@ impl PathRegistry {
             unique_id,
             durability,
             idle_unload,
+            pace,
         } = settings;
         let (owed, shared) = (Arc::new(Notify::new()), Arc::<Paths>::default());
         let paths = Arc::downgrade(&shared);
@@ -135,6 +138,7 @@ impl PathRegistry {
             durability,
             idle_unload,
             paths,
+            pace: Pace::new(pace),
         };
         Self { context, paths: shared, generations: Arc::default() }
     }

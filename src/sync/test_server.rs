@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::server::{
     Admission, NotAdmitted, Session, SocketLimits, SyncServer, SyncServerSettings,
 };
-use super::{MappedTables, PathRegistry, RegistrySettings, Writer};
+use super::{MappedTables, PaceSettings, PathRegistry, RegistrySettings, Writer};
 use crate::clock::{SharedClock, SystemClock, SystemEntropy};
 use crate::migration::{PathId, ResourceName};
 use crate::resource::{
@@ -134,6 +134,7 @@ impl TestServer {
             unique_id: "server".into(),
             durability: crate::config::Durability::Committed,
             idle_unload: Duration::from_secs(300),
+            pace: PaceSettings::default(),
         });
         let door = Arc::new(Door::default());
         let sync = SyncServer::new(SyncServerSettings {

@@ -11,6 +11,7 @@ use super::super::settings::{
 };
 use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
+use crate::sync::PaceSettings;
 
 const ANY_PORT: &str = "write an address and a port, as in \"127.0.0.1:8080\"";
 const SECRET: &str = "write \"env:NAME\" or \"file:PATH\"";
@@ -248,7 +249,15 @@ impl Checker<'_> {
             );
         }
         let send_timeout = self.millis(&key.field("send_timeout_ms"), raw.send_timeout_ms, 30_000);
+        let wait_key = key.field("broadcast_wait_ms");
+        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 100, (0, 10_000));
+        let per_s_key = key.field("broadcasts_per_s");
+        let per_s = self.number(&per_s_key, raw.broadcasts_per_s, 5_000, (1, 10_000_000));
         Sync {
+            pace: PaceSettings {
+                broadcasts_per_s: u32::try_from(per_s).unwrap_or(u32::MAX),
+                broadcast_wait: Duration::from_millis(wait_ms),
+            },
             durability: raw.durability.unwrap_or_default(),
             idle_unload: Duration::from_secs(idle_unload_s),
             topology,

@@ -180,12 +180,32 @@ pub(in crate::sync) fn client_channel_sharing(
 }
 
 impl ClientSink {
-    /// Queues a frame. At the bound the connection is closed as too slow, and counted: its client
-    /// comes back and catches up from the hashes.
+    /// Queues a frame and has it sent.
     pub(in crate::sync) fn send(&self, frame: Utf8Bytes) {
+        self.push(frame);
+        self.0.wake.notify_one();
+    }
+
+    /// Queues a frame, which leaves with the next one that is sent, or when [`ClientSink::wake`] is called.
+    pub(in crate::sync) fn queue(&self, frame: Utf8Bytes) {
+        if self.push(frame) {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Has what is queued sent.
+    pub(in crate::sync) fn wake(&self) {
+        if !self.0.lock().frames.is_empty() {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// At the bound the connection is closed as too slow, and counted: its client comes back and catches up
+    /// from the hashes. Gives whether there is nothing to be gained by waiting any more.
+    fn push(&self, frame: Utf8Bytes) -> bool {
         let mut waiting = self.0.lock();
         if waiting.close.is_some() {
-            return;
+            return true;
         }
         let waiting_bytes = self.0.added(&mut waiting, frame.len());
         if waiting_bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
@@ -196,8 +216,7 @@ impl ClientSink {
         } else {
             waiting.frames.push_back(frame);
         }
-        drop(waiting);
-        self.0.wake.notify_one();
+        waiting.close.is_some() || waiting.bytes >= TAKE_BYTES
     }
 
     /// Bytes that wait for the connection to take them.
@@ -250,6 +269,8 @@ impl ClientSource {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     fn frames(frames: &[&str]) -> Outbound {
@@ -285,6 +306,25 @@ mod tests {
         assert_eq!(first, frames(&["a"]));
         let (last, ()) = tokio::join!(source.next(), async { sink.close(CloseReason::drained()) });
         assert_eq!(last, Outbound::Close(CloseReason::drained()));
+    }
+
+    #[tokio::test]
+    async fn what_is_only_queued_leaves_when_it_is_woken_or_with_what_is_sent_or_fills_a_write() {
+        let (sink, mut source) = client_channel();
+        sink.queue("a".into());
+        sink.queue("b".into());
+        assert!(sink.0.wake.notified().now_or_never().is_none());
+        sink.wake();
+        assert!(sink.0.wake.notified().now_or_never().is_some());
+        sink.send("c".into());
+        assert_eq!(source.next().await, frames(&["a", "b", "c"]));
+        sink.wake();
+        sink.queue("x".repeat(TAKE_BYTES).into());
+        assert!(sink.0.wake.notified().now_or_never().is_some());
+        source.next().await;
+        sink.queue("last".into());
+        sink.close(CloseReason::drained());
+        assert_eq!(source.next().await, frames(&["last"]));
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use super::batch::Batch;
 use super::gone::Gone;
 use super::indexes::{PathIndexes, PathView};
 use super::owed::Owed;
+use super::pace::{Broadcasts, Pace};
 use super::sink::{ClientSink, CloseReason};
 use super::{Command, PathError, PathHandle, QUEUE, records};
 use crate::clock::{SharedClock, SharedEntropy};
@@ -62,6 +63,8 @@ pub(crate) struct PathContext {
     pub(crate) idle_unload: Duration,
     /// Where the path is found while it is in memory.
     pub(crate) paths: Weak<Paths>,
+    /// When broadcasts leave.
+    pub(in crate::sync) pace: Arc<Pace>,
 }
 
 struct Client {
@@ -91,6 +94,8 @@ struct PathTask {
     /// What is merged and not yet handed to storage.
     pending: Batch,
     in_flight: Option<InFlight>,
+    /// What is queued for all clients and has not left.
+    broadcasts: Broadcasts,
     last_used: Instant,
     /// Nobody may use the path any more: its task ends once all is kept.
     retired: bool,
@@ -101,6 +106,8 @@ enum Event {
     Committed(Result<Vec<Seq>, StorageError>),
     Command(Command),
     Deadline,
+    /// What is queued for all clients may be due.
+    Broadcasts,
     /// Nothing else to do: a client can be sent more of what it lacks.
     Backlog,
     /// All handles are gone: nobody can reach this path any more.
@@ -125,6 +132,7 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
     let star = Star::new(store, limits);
     let task = PathTask {
         path: path.clone(),
+        broadcasts: Broadcasts::new(context.pace.clone()),
         context,
         star,
         indexes,
@@ -163,10 +171,13 @@ impl PathTask {
                 Event::Committed(outcome) => self.committed(outcome)?,
                 Event::Command(first) => self.take_commands(first, queue).await,
                 Event::Deadline => self.tick(),
+                // As after every event: see below.
+                Event::Broadcasts => {}
                 Event::Backlog => self.end_batch(Batch::default()),
                 Event::Unreachable => return self.finish().await,
             }
             self.start_commit();
+            self.send_broadcasts();
         }
     }
 
@@ -186,9 +197,16 @@ impl PathTask {
                 None => std::future::pending().await,
             }
         };
+        let broadcasts = async {
+            match self.broadcasts.next_look() {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             outcome = commit => Event::Committed(outcome),
+            () = broadcasts => Event::Broadcasts,
             () = deadline, if may_merge => Event::Deadline,
             command = queue.recv(), if may_merge => {
                 command.map_or(Event::Unreachable, Event::Command)

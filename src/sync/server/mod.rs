@@ -84,7 +84,10 @@ impl SyncServer {
     pub fn new(settings: SyncServerSettings) -> Self {
         let SyncServerSettings { registry, admission, clock, entropy, relay_unmapped, limits } =
             settings;
-        let peers = relay_unmapped.then(|| PeerPaths::new(clock.clone(), entropy));
+        let peers = relay_unmapped.then(|| {
+            let pace = registry.context().pace.clone();
+            PeerPaths::new(clock.clone(), entropy, pace)
+        });
         let places = limits.max_connections.min(Semaphore::MAX_PERMITS);
         Self {
             paths: Paths { registry, peers, admission },

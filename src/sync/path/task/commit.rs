@@ -122,7 +122,7 @@ impl PathTask {
     }
 
     /// Queues a frame for its recipients, who share its bytes.
-    fn send(&self, outgoing: &Outgoing) {
+    fn send(&mut self, outgoing: &Outgoing) {
         let frame = Utf8Bytes::from(&*outgoing.frame);
         match &outgoing.to {
             Recipients::One(id) => {
@@ -132,8 +132,16 @@ impl PathTask {
             }
             Recipients::All { except } => {
                 let to = self.clients.iter().filter(|(id, _)| except.as_ref() != Some(id));
-                to.for_each(|(_, client)| client.sink.send(frame.clone()));
+                to.for_each(|(_, client)| client.sink.queue(frame.clone()));
+                self.broadcasts.queued();
             }
+        }
+    }
+
+    /// Lets go of what is queued for all, if it is time.
+    pub(super) fn send_broadcasts(&mut self) {
+        if self.broadcasts.may_leave(self.clients.len()) {
+            self.clients.values().for_each(|client| client.sink.wake());
         }
     }
 
