@@ -159,10 +159,14 @@ impl Late {
     fn receive(&self, star: &mut Star, text: &str) -> Result<Effects, NotDrained> {
         let (tables, writer) = (&self.context.tables, &self.writer);
         let (path, vectors) = (&self.name.path, &mut Vectors::default());
-        let mut judge = Judge { path, tables, writer, vectors, refused: Vec::new() };
+        let (user, now, refusals) = (&writer.actor.user, self.now(), &self.context.refusals);
+        let (refused, allowance) = (Vec::new(), refusals.allowance(user, now));
+        let mut judge = Judge { path, tables, writer, vectors, refused, allowance };
         let mut random = StarRandom(self.context.entropy.clone());
-        star.receive(self.now(), &self.client, text, &mut judge, &mut random)
-            .map_err(|_| NotDrained)
+        let received = star.receive(now, &self.client, text, &mut judge, &mut random);
+        let effects = received.map_err(|_| NotDrained)?;
+        refusals.spend(user, now, effects.refused.len());
+        Ok(effects)
     }
 
     /// Brings what won to the path, then answers: what the client is told of is durable.

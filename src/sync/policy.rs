@@ -5,6 +5,8 @@ use std::sync::Arc;
 use mergeable_store::{Cell, Edit, Hlc, Policy, Ruling, Target, Text};
 
 use super::mapped::MappedTables;
+use super::path::CloseReason;
+use super::refusals::Allowance;
 use super::vectors::Vectors;
 use crate::migration::PathId;
 use crate::storage::Actor;
@@ -35,6 +37,8 @@ pub(super) struct Judge<'a> {
     pub(super) vectors: &'a mut Vectors,
     /// Cells whose edit was refused, with the stamps that they had.
     pub(super) refused: Vec<RefusedCell>,
+    /// How much more of the writer may be refused.
+    pub(super) allowance: Allowance,
 }
 
 /// A cell whose edit was refused. It gets a newer stamp: whoever is owed by the one that it had must be
@@ -48,8 +52,14 @@ pub(super) struct RefusedCell {
 
 impl Policy for Judge<'_> {
     fn judge(&mut self, edit: &Edit<'_>) -> Ruling {
+        if self.allowance.is_suspended() {
+            return Ruling::Close(CloseReason::too_many_refused().into());
+        }
         match self.reason_against(edit) {
             None => Ruling::Accept,
+            Some(_) if !self.allowance.take() => {
+                Ruling::Close(CloseReason::too_many_refused().into())
+            }
             Some(reason) => {
                 if let Target::Cell { table, row, cell } = &edit.target
                     && let Some((_, stamp)) = edit.store.stamp(table, row, cell)

@@ -135,6 +135,7 @@ impl PathRegistry {
             durability,
             idle_unload,
             paths,
+            refusals: Arc::default(),
         };
         Self { context, paths: shared, generations: Arc::default() }
     }

@@ -80,6 +80,13 @@ impl CloseReason {
         Self::new(4004, "crossfade:clock-skew")
     }
 
+    /// More of what the user wrote was refused than may be: refused edits leave stamps behind for ever. Writing is
+    /// suspended; correct the client and come back later.
+    #[must_use]
+    pub fn too_many_refused() -> Self {
+        Self::new(4006, "crossfade:too-many-refused")
+    }
+
     /// The store could not be kept; come back, it is loaded again.
     #[must_use]
     pub fn not_kept() -> Self {

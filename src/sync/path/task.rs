@@ -28,6 +28,7 @@ use crate::storage::{Seq, SharedStorage, StorageError};
 use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
+use crate::sync::refusals::Refusals;
 use crate::sync::registry::Paths;
 use crate::sync::vectors::Vectors;
 use commit::InFlight;
@@ -62,6 +63,8 @@ pub(crate) struct PathContext {
     pub(crate) idle_unload: Duration,
     /// Where the path is found while it is in memory.
     pub(crate) paths: Weak<Paths>,
+    /// How much of each user was refused lately, in whichever path.
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 struct Client {
@@ -352,15 +355,22 @@ impl PathTask {
         let (now, mut random) = (self.now(), self.random());
         let (path, tables) = (&self.path, &self.context.tables);
         let vectors = &mut self.vectors;
-        let mut judge = Judge { path, tables, writer: &writer, vectors, refused: Vec::new() };
+        let user = &writer.actor.user;
+        let allowance = self.context.refusals.allowance(user, now);
+        let (writer, refused) = (&writer, Vec::new());
+        let mut judge = Judge { path, tables, writer, vectors, refused, allowance };
         let received = self.star.receive_read(now, from, frame, &mut judge, &mut random);
-        let refused = judge.refused;
+        let (refused, allowance) = (judge.refused, judge.allowance);
         match received {
             Ok(mut effects) => {
+                self.context.refusals.spend(user, now, effects.refused.len());
                 self.take(&mut effects, batch);
                 self.owe_again(&refused, batch);
             }
             Err(close) => {
+                if allowance.is_exceeded() {
+                    self.context.refusals.suspend(user, now);
+                }
                 metrics::counter!("crossfade_sync_bad_frames_total").increment(1);
                 batch.closes.push((from.clone(), close.into()));
             }

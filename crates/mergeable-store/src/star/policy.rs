@@ -1,6 +1,6 @@
 //! Who may write what: asked of every edit that would win, answered by the caller.
 
-use crate::{Cell, Changes, ConnectionId, Container, Hlc, MergeableStore, Millis, Text};
+use crate::{Cell, Changes, Close, ConnectionId, Container, Hlc, MergeableStore, Millis, Text};
 
 /// What an edit is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +51,8 @@ pub enum Ruling {
     Accept,
     /// Do not merge it; what was there gets a newer stamp, so that the writer goes back to it. The reason is for the record.
     Refuse(String),
+    /// Merge nothing of the message, and close its connection like this; nothing more of it is judged.
+    Close(Close),
 }
 
 /// Judges edits.
@@ -93,7 +95,7 @@ pub(super) struct Judged {
     pub(super) refused: Vec<Refusal>,
 }
 
-/// Judges all of a message. What would lose the merge anyway is left out; so are containers without content or HLC, which no
+/// Judges all of a message, unless the policy has its connection closed. What would lose the merge anyway is left out; so are containers without content or HLC, which no
 /// TinyBase client sends and whose hash is not stable.
 pub(super) fn judge(
     store: &MergeableStore,
@@ -101,13 +103,13 @@ pub(super) fn judge(
     writer: &ConnectionId,
     changes: &Changes,
     policy: &mut dyn Policy,
-) -> Judged {
+) -> Result<Judged, Close> {
     let mut judge = Judge { store, now, writer, changes, policy, judged: Judged::default() };
-    judge.containers();
+    judge.containers()?;
     for (table, row, cell, stamp) in changes.cells() {
         let there = store.stamp(table, row, cell);
         let target = Target::Cell { table: table.clone(), row: row.clone(), cell: cell.clone() };
-        if judge.wins(target, there, stamp.thing.as_ref(), stamp.hlc) {
+        if judge.wins(target, there, stamp.thing.as_ref(), stamp.hlc)? {
             judge.judged.accepted.set_cell(table, row, cell, stamp.thing.clone(), stamp.hlc);
         }
     }
@@ -118,11 +120,11 @@ pub(super) fn judge(
             there,
             stamp.thing.as_ref(),
             stamp.hlc,
-        ) {
+        )? {
             judge.judged.accepted.set_value(value, stamp.thing.clone(), stamp.hlc);
         }
     }
-    judge.judged
+    Ok(judge.judged)
 }
 
 struct Judge<'a> {
@@ -135,25 +137,17 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn containers(&mut self) {
+    fn containers(&mut self) -> Result<(), Close> {
         let changes = self.changes;
-        let tables = changes.tables.iter().flat_map(|(table, changes)| {
-            let rows = changes.rows.iter();
-            let rows = rows.map(move |(row, changes)| {
-                (Container::Row(table.clone(), row.clone()), changes.hlc)
-            });
-            std::iter::once((Container::Table(table.clone()), changes.hlc)).chain(rows)
-        });
-        let all =
-            [(Container::Tables, changes.tables_hlc), (Container::Values, changes.values_hlc)];
-        for (container, hlc) in all.into_iter().chain(tables) {
+        for (container, hlc) in changes.containers() {
             if hlc <= self.store.container_hlc(&container) {
                 continue;
             }
-            if self.accepts(Target::Container(container.clone()), None, None, hlc) {
+            if self.accepts(Target::Container(container.clone()), None, None, hlc)? {
                 self.judged.accepted.set_container(&container, hlc);
             }
         }
+        Ok(())
     }
 
     /// Whether a stamp is to be merged.
@@ -163,7 +157,7 @@ impl Judge<'_> {
         there: Option<(Option<Cell>, Hlc)>,
         new: Option<&Cell>,
         hlc: Hlc,
-    ) -> bool {
+    ) -> Result<bool, Close> {
         let (old, there) = there.unwrap_or((None, Hlc::EMPTY));
         if there.is_empty() || hlc > there {
             return self.accepts(target, old.as_ref(), new, hlc);
@@ -173,12 +167,12 @@ impl Judge<'_> {
             let old = old.as_ref();
             let edit = Edit { writer, target, old, new, hlc, now, store, changes };
             self.policy.lost(&edit, there);
-            return false;
+            return Ok(false);
         }
         if old.as_ref() != new {
             self.refuse(target, old.as_ref(), new, hlc, EQUAL_HLC.to_owned());
         }
-        false
+        Ok(false)
     }
 
     fn accepts(
@@ -187,16 +181,17 @@ impl Judge<'_> {
         old: Option<&Cell>,
         new: Option<&Cell>,
         hlc: Hlc,
-    ) -> bool {
+    ) -> Result<bool, Close> {
         let Self { store, now, writer, changes, .. } = *self;
         let edit = Edit { writer, target, old, new, hlc, now, store, changes };
         match self.policy.judge(&edit) {
-            Ruling::Accept => true,
+            Ruling::Accept => Ok(true),
             Ruling::Refuse(reason) => {
                 let target = edit.target;
                 self.refuse(target, old, new, hlc, reason);
-                false
+                Ok(false)
             }
+            Ruling::Close(close) => Err(close),
         }
     }
 
