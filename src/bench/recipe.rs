@@ -12,7 +12,8 @@
 //! | 5 | `score`: number / 7 | `active`: every third is true |
 //! | 6 | `tags`: the array `["a","b"]` | `score`: number / 7 |
 //!
-//! Row ids are `user_00000007`. In the store benchmark all stamps have one time and one writer; the counter
+//! Row ids are `user_00000007` in the store benchmark, and `o_3_00000007` in the other: the legacy API has the rows of
+//! all paths in one table. In the store benchmark all stamps have one time and one writer; the counter
 //! numbers the writes. In the sync benchmark stamps are fresh: each client has a clock of its own.
 
 use mergeable_store::{Cell, Changes, ClientId, Clock, Hlc, Millis};
@@ -92,10 +93,15 @@ pub(super) fn digest(rows: u32) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A row's id in the sync benchmark.
+pub(super) fn synced_row_id(org: &str, row: u32) -> String {
+    format!("{org}_{row:08}")
+}
+
 /// A row of the sync benchmark, as the legacy API has it.
 pub(super) fn legacy_row(org: &str, row: u32) -> Value {
     json!({
-        "id": row_id(row),
+        "id": synced_row_id(org, row),
         "orgId": org,
         "name": format!("User Number {row}"),
         "email": format!("user{row}@example.com"),
@@ -113,7 +119,7 @@ pub(super) fn synced_rows(
 ) -> Changes {
     let mut changes = Changes::new();
     for row in rows {
-        let id = row_id(row);
+        let id = synced_row_id(org, row);
         let cells: [(&str, Cell); CELLS_PER_ROW as usize] = [
             ("id", id.as_str().into()),
             ("orgId", org.into()),
@@ -154,7 +160,7 @@ mod tests {
         let legacy = legacy_row("o_1", 4);
         assert_eq!(changes.cells().count(), legacy.as_object().unwrap().len());
         for (_, row, cell, stamp) in changes.cells() {
-            assert_eq!(row.as_str(), Some("user_00000004"));
+            assert_eq!(row.as_str(), legacy["id"].as_str());
             let (cell, thing) = (cell.as_str().unwrap(), stamp.thing.as_ref().unwrap());
             match thing {
                 Cell::String(text) => assert_eq!(legacy[cell].as_str(), text.as_str()),

@@ -398,7 +398,7 @@ impl Queries {
                 return;
             }
             for row in reader.row_ids(&plan.root) {
-                node.select.root_changed(plan, reader, &row, table);
+                node.select.root_is_there(plan, reader, &row, table);
             }
         });
         self.finish(store, query, changes);

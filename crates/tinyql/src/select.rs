@@ -66,7 +66,7 @@ impl SelectStage {
             return;
         }
         if reader.has_row(&plan.root, root) {
-            self.follow(plan, reader, root, (&plan.root, root), &plan.from_root, table);
+            self.root_is_there(plan, reader, root, table);
         } else {
             table.del_row(root);
             for links in &mut self.links {
@@ -74,6 +74,17 @@ impl SelectStage {
                 links.set(root, None);
             }
         }
+    }
+
+    /// A row of the source is known to be there: it came, or changed.
+    pub(crate) fn root_is_there(
+        &mut self,
+        plan: &Plan,
+        reader: Reader<'_>,
+        root: &Text,
+        table: &mut ResultTable,
+    ) {
+        self.follow(plan, reader, root, (&plan.root, root), &plan.from_root, table);
     }
 
     /// A row that is read through these joins came, changed or went.
@@ -145,14 +156,14 @@ impl SelectStage {
         }
         match &mut self.writes {
             Writes::Cells(cells) => {
-                for (column, at) in cells {
+                let cells = cells.iter().filter_map(|(column, at)| {
                     match select_one(&plan.selection[*at], &context) {
                         // TinyBase ignores what is no cell, and leaves what is there.
-                        Some(cell) if is_storable(&cell) => table.set_cell(root, *column, cell),
-                        Some(_) => {}
-                        None => table.del_cell(root, *column),
+                        Some(cell) if !is_storable(&cell) => None,
+                        cell => Some((*column, cell)),
                     }
-                }
+                });
+                table.write_cells(root, cells);
             }
             Writes::Rows(columns) => {
                 let cells = select_row(plan, &context, columns, table);

@@ -41,8 +41,10 @@ struct Transaction {
     columns: HashMap<Column, bool>,
 }
 
+/// A row as it was.
 #[derive(Clone, Debug)]
 struct Before {
+    /// `None`: it was not there; then no cells are noted.
     order: Option<u64>,
     cells: Vec<(Column, Option<Cell>)>,
 }
@@ -174,9 +176,9 @@ impl ResultTable {
 
     /// Sets a cell; the row is made at the end if need be.
     pub(crate) fn set_cell(&mut self, id: &Text, column: Column, cell: Cell) {
-        let place = match self.places.get(id) {
-            Some(place) => *place,
-            None => self.push_row(id),
+        let Some(place) = self.places.get(id).copied() else {
+            self.push_row(id, vec![(column, cell)]);
+            return;
         };
         let Some(row) = &mut self.rows[place] else { return };
         let before = match row.cells.iter_mut().find(|(there, _)| *there == column) {
@@ -189,7 +191,29 @@ impl ResultTable {
             }
         };
         let order = row.order;
-        self.transaction.touch(id, Some(order), column, before);
+        self.transaction.touch(id, order, column, before);
+    }
+
+    /// Sets or deletes cells one by one.
+    pub(crate) fn write_cells(
+        &mut self,
+        id: &Text,
+        cells: impl Iterator<Item = (Column, Option<Cell>)>,
+    ) {
+        if self.places.contains_key(id) {
+            for (column, cell) in cells {
+                match cell {
+                    Some(cell) => self.set_cell(id, column, cell),
+                    None => self.del_cell(id, column),
+                }
+            }
+        } else {
+            // No column comes twice, so that what is deleted was not set before.
+            let cells: Vec<_> = cells.filter_map(|(column, cell)| Some((column, cell?))).collect();
+            if !cells.is_empty() {
+                self.push_row(id, cells);
+            }
+        }
     }
 
     /// Deletes a cell; the row goes with its last one.
@@ -200,7 +224,7 @@ impl ResultTable {
         let (_, before) = row.cells.remove(at);
         let (order, empty) = (row.order, row.cells.is_empty());
         self.transaction.count(&mut self.live, column, -1);
-        self.transaction.touch(id, Some(order), column, Some(before));
+        self.transaction.touch(id, order, column, Some(before));
         if empty {
             self.rows[place] = None;
             self.places.remove(id);
@@ -213,6 +237,10 @@ impl ResultTable {
     /// Sets the cells given and then deletes the others; without any, nothing happens.
     pub(crate) fn set_row(&mut self, id: &Text, cells: Vec<(Column, Cell)>) {
         if cells.is_empty() {
+            return;
+        }
+        if !self.places.contains_key(id) {
+            self.push_row(id, cells);
             return;
         }
         let keep: Vec<Column> = cells.iter().map(|(column, _)| *column).collect();
@@ -261,16 +289,16 @@ impl ResultTable {
         row.map_or_else(Vec::new, |row| row.cells.iter().map(|(column, _)| *column).collect())
     }
 
-    fn push_row(&mut self, id: &Text) -> usize {
-        let place = self.rows.len();
-        self.transaction
-            .rows
-            .entry(id.clone())
-            .or_insert(Before { order: None, cells: Vec::new() });
-        self.rows.push(Some(Row { id: id.clone(), order: self.next_order, cells: Vec::new() }));
-        self.places.insert(id.clone(), place);
+    /// Adds a row that is not there, at the end.
+    fn push_row(&mut self, id: &Text, cells: Vec<(Column, Cell)>) {
+        let (place, order) = (self.rows.len(), self.next_order);
         self.next_order += 1;
-        place
+        for (column, _) in &cells {
+            self.transaction.count(&mut self.live, *column, 1);
+        }
+        self.transaction.came(id, cells.iter().map(|(column, _)| *column));
+        self.rows.push(Some(Row { id: id.clone(), order, cells }));
+        self.places.insert(id.clone(), place);
     }
 
     /// Ends the transaction: what changed in total. Orders are brought up to date.
@@ -293,18 +321,21 @@ impl ResultTable {
 
     fn net(&self, row: Text, before: Before) -> Option<NetRow> {
         let now = self.row_at(row.as_wtf8());
-        let cells: Vec<NetCell> = before
-            .cells
-            .into_iter()
-            .filter_map(|(column, old)| {
-                let new = now.and_then(|row| row.cell(column));
-                let same = match (&old, new) {
-                    (Some(old), Some(new)) => old.reads_like(new),
-                    (old, new) => old.is_none() && new.is_none(),
+        let cells: Vec<NetCell> = match (before.order, now) {
+            (None, now) => {
+                let cells = now.into_iter().flat_map(|row| &row.cells);
+                let came = |(column, cell): &(Column, Cell)| NetCell {
+                    column: *column,
+                    old: None,
+                    new: Some(cell.clone()),
                 };
-                (!same).then(|| NetCell { column, new: new.cloned(), old })
-            })
-            .collect();
+                cells.map(came).collect()
+            }
+            (Some(_), now) => {
+                let cells = before.cells.into_iter();
+                cells.filter_map(|(column, old)| net_cell(column, old, now)).collect()
+            }
+        };
         let (existed, exists) = (before.order.is_some(), now.is_some());
         (!cells.is_empty()).then_some(NetRow { row, existed, exists, cells })
     }
@@ -345,6 +376,15 @@ impl ResultTable {
     }
 }
 
+fn net_cell(column: Column, old: Option<Cell>, now: Option<&Row>) -> Option<NetCell> {
+    let new = now.and_then(|row| row.cell(column));
+    let same = match (&old, new) {
+        (Some(old), Some(new)) => old.reads_like(new),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    (!same).then(|| NetCell { column, new: new.cloned(), old })
+}
+
 impl Row {
     fn cell(&self, column: Column) -> Option<&Cell> {
         self.cells.iter().find(|(there, _)| *there == column).map(|(_, cell)| cell)
@@ -368,18 +408,33 @@ fn entry<'a>(
     Entry { key, order, row: id.clone() }
 }
 
+impl Before {
+    fn note(&mut self, column: Column, cell: Option<Cell>) {
+        if self.order.is_some() && !self.cells.iter().any(|(there, _)| *there == column) {
+            self.cells.push((column, cell));
+        }
+    }
+}
+
 impl Transaction {
-    /// Notes a cell as it was, at its first touch.
-    fn touch(&mut self, row: &Text, order: Option<u64>, column: Column, cell: Option<Cell>) {
-        let before = match self.rows.get_mut(row) {
-            Some(before) => before,
+    /// Notes a cell of a row that is there as it was, at its first touch.
+    fn touch(&mut self, row: &Text, order: u64, column: Column, cell: Option<Cell>) {
+        match self.rows.get_mut(row) {
+            Some(before) => before.note(column, cell),
             None => {
-                let before = Before { order, cells: Vec::new() };
-                self.rows.entry(row.clone()).or_insert(before)
+                let before = Before { order: Some(order), cells: vec![(column, cell)] };
+                self.rows.insert(row.clone(), before);
             }
-        };
-        if !before.cells.iter().any(|(there, _)| *there == column) {
-            before.cells.push((column, cell));
+        }
+    }
+
+    /// Notes that a row came, with these cells; if it had been there before, these may be new to it.
+    fn came(&mut self, row: &Text, columns: impl Iterator<Item = Column>) {
+        match self.rows.get_mut(row) {
+            Some(before) => columns.for_each(|column| before.note(column, None)),
+            None => {
+                self.rows.insert(row.clone(), Before { order: None, cells: Vec::new() });
+            }
         }
     }
 

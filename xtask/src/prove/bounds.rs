@@ -232,7 +232,30 @@ pub(crate) const BOUNDS: &[Bound] = &[
         ),
     },
     peer_ratio(
-        "sync_cpu_per_relay",
+        "relay_cpu",
+        SYNC_PEER,
+        &[
+            ("name", "cpu_per_relay"),
+            ("case", "at node_relay's highest rate"),
+            ("side", "crossfade_relay"),
+            ("peer", "node_relay"),
+        ],
+        0.1,
+    ),
+    peer_ratio(
+        "relay_p99",
+        SYNC_PEER,
+        &[("name", "p99"), ("side", "crossfade_relay"), ("peer", "node_relay")],
+        0.2,
+    ),
+    peer_ratio(
+        "relay_memory",
+        SYNC_PEER,
+        &[("name", "memory_per_connection"), ("side", "crossfade_relay"), ("peer", "node_relay")],
+        0.2,
+    ),
+    peer_ratio(
+        "committed_cpu",
         SYNC_PEER,
         &[
             ("name", "cpu_per_relay"),
@@ -243,13 +266,13 @@ pub(crate) const BOUNDS: &[Bound] = &[
         0.1,
     ),
     peer_ratio(
-        "sync_p99",
+        "committed_p99",
         SYNC_PEER,
         &[("name", "p99"), ("side", "crossfade_committed"), ("peer", "node_relay")],
         0.2,
     ),
     peer_ratio(
-        "sync_memory_per_connection",
+        "committed_memory",
         SYNC_PEER,
         &[
             ("name", "memory_per_connection"),
@@ -360,8 +383,8 @@ mod tests {
             ratio(highest, "crossfade_relaxed", "node_relay", 0.8),
             ratio(highest, "crossfade_committed", "node_file", 0.7),
             ratio(highest, "crossfade_committed", "node_relay", 0.05)]});
-        assert_eq!(bound("sync_cpu_per_relay").read(&document), Ok(0.05));
-        assert!(bound("sync_p99").read(&document).is_err());
+        assert_eq!(bound("committed_cpu").read(&document), Ok(0.05));
+        assert!(bound("committed_p99").read(&document).is_err());
         let time = |rows: u32, value: f64| {
             json!({"case": format!("one edit in {rows} rows"), "name": "cpu time",
                 "side": "crossfade", "unit": "us", "value": value})

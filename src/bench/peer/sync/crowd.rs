@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use super::light::{EditNumber, LightClient, PathHashes};
 use super::server::Server;
 use super::wire;
-use crate::bench::BenchError;
 use crate::bench::stats::Samples;
+use crate::bench::{BenchError, recipe};
 use crate::clock::SharedClock;
 
 /// Connections that are opened at the same time.
@@ -332,7 +332,7 @@ fn pace(clients: &[Arc<LightClient>], shape: Shape, phase: Phase, clock: &Shared
             #[expect(clippy::cast_possible_truncation, reason = "below the rows, which are u32")]
             let row = (turn % shape.rows.max(1) as usize) as u32;
             let edit = EditNumber { phase: phase.number, edit: next };
-            if !client.send_edit(row, edit, clock) {
+            if !client.send_edit(&recipe::synced_row_id(&org(path), row), edit, clock) {
                 waiting.push(client);
             }
             next += 1;

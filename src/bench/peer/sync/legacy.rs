@@ -51,12 +51,13 @@ impl LegacyApi {
         Ok(Self { address, rows, task })
     }
 
-    /// Puts rows of the recipe there.
+    /// Has these rows of the recipe and no others.
     pub(super) fn fill(&self, org: &str, rows: u32) {
         let mut held = lock(&self.rows);
+        held.clear();
         for row in 0..rows {
             if let Value::Object(cells) = recipe::legacy_row(org, row) {
-                held.insert(recipe::row_id(row), cells);
+                held.insert(recipe::synced_row_id(org, row), cells);
             }
         }
     }

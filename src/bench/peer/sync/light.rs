@@ -109,10 +109,10 @@ impl LightClient {
     }
 
     /// Sends an edit of one cell; `false` if that waits for the server to read.
-    pub(super) fn send_edit(&self, row: u32, number: EditNumber, clock: &SharedClock) -> bool {
+    pub(super) fn send_edit(&self, row: &str, number: EditNumber, clock: &SharedClock) -> bool {
         let mut out = self.out();
         let hlc = out.clock.next(clock.now_ms());
-        let (table, row, cell) = (recipe::TABLE, recipe::row_id(row), recipe::EDITED);
+        let (table, cell) = (recipe::TABLE, recipe::EDITED);
         let frame = format!(
             "\n[\"{:011}\",3,[[{{\"{table}\":[{{\"{row}\":[{{\"{cell}\":[\"{}\",\"{hlc}\"]}}]}}]}}],\
              [{{}}],1]]",

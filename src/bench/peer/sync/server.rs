@@ -28,6 +28,8 @@ pub enum SyncSide {
     NodeRelay,
     /// TinyBase's server with its file persister.
     NodeFile,
+    /// crossfade as a pure relay: a path that no resource maps, in peer topology.
+    CrossfadeRelay,
     /// crossfade, others see an edit after its commit.
     CrossfadeCommitted,
     /// crossfade, others see an edit before its commit.
@@ -35,8 +37,13 @@ pub enum SyncSide {
 }
 
 impl SyncSide {
-    pub(super) const ALL: [Self; 4] =
-        [Self::NodeRelay, Self::NodeFile, Self::CrossfadeCommitted, Self::CrossfadeRelaxed];
+    pub(super) const ALL: [Self; 5] = [
+        Self::NodeRelay,
+        Self::NodeFile,
+        Self::CrossfadeRelay,
+        Self::CrossfadeCommitted,
+        Self::CrossfadeRelaxed,
+    ];
 
     pub(super) const fn is_node(self) -> bool {
         matches!(self, Self::NodeRelay | Self::NodeFile)
@@ -44,7 +51,7 @@ impl SyncSide {
 
     /// Whether anything is there after a restart.
     pub(super) const fn keeps(self) -> bool {
-        !matches!(self, Self::NodeRelay)
+        !matches!(self, Self::NodeRelay | Self::CrossfadeRelay)
     }
 
     pub(super) const fn side(self) -> Side {
@@ -62,6 +69,11 @@ impl SyncSide {
                 what: NODE,
                 durability: "file persister: the whole store is written anew after edits, not \
                              flushed to disk, and others see an edit before",
+            },
+            Self::CrossfadeRelay => Side {
+                name: "crossfade_relay",
+                what: "crossfade serve, topology = \"peer\", a path that no resource maps",
+                durability: "keeps nothing: frames pass from client to client, as in node_relay",
             },
             Self::CrossfadeCommitted => Side {
                 name: "crossfade_committed",
@@ -176,6 +188,9 @@ impl Server {
     pub(super) fn target(&self, org: &str) -> String {
         if self.side.is_node() {
             format!("/org/{org}")
+        } else if self.side == SyncSide::CrossfadeRelay {
+            // The resource's paths are org/…: this one is nobody's.
+            format!("/sync/relay/{org}?user=bench&org={org}&role=admin")
         } else {
             format!("/sync/org/{org}?user=bench&org={org}&role=admin")
         }
@@ -268,16 +283,17 @@ fn write_config(side: SyncSide, starting: &Starting, folder: &Path) -> std::io::
         "stickiness": "default"}]);
     let flags = json!({"version": 2, "features": [flag("crossfade.users.stage", stage)]});
     std::fs::write(folder.join("flags.json"), flags.to_string())?;
-    let durability = match side {
-        SyncSide::CrossfadeRelaxed => "relaxed",
-        _ => "committed",
-    };
-    std::fs::write(folder.join("crossfade.toml"), config(durability, starting.legacy))
+    std::fs::write(folder.join("crossfade.toml"), config(side, starting.legacy))
 }
 
 /// One resource with the recipe's cells. Its cells and paths are the sync benchmark's.
-fn config(durability: &str, legacy: SocketAddr) -> String {
+fn config(side: SyncSide, legacy: SocketAddr) -> String {
     let table = recipe::TABLE;
+    let sync = match side {
+        SyncSide::CrossfadeRelay => "topology = \"peer\"",
+        SyncSide::CrossfadeRelaxed => "durability = \"relaxed\"",
+        _ => "durability = \"committed\"",
+    };
     format!(
         r#"
 [server]
@@ -296,7 +312,7 @@ mode = "insecure-dev"
 [flags]
 file = "flags.json"
 [sync]
-durability = "{durability}"
+{sync}
 [compare]
 max_body_bytes = 67108864
 
@@ -347,10 +363,11 @@ mod tests {
     #[test]
     fn the_configuration_is_one_that_crossfade_takes() {
         let folder = TempDir::new().unwrap();
-        let text = config("committed", "127.0.0.1:9".parse().unwrap());
         let file = folder.path().join("crossfade.toml");
-        std::fs::write(&file, text).unwrap();
-        crate::config::Config::load(&file).unwrap();
+        for side in SyncSide::ALL.into_iter().filter(|side| !side.is_node()) {
+            std::fs::write(&file, config(side, "127.0.0.1:9".parse().unwrap())).unwrap();
+            crate::config::Config::load(&file).unwrap();
+        }
     }
 
     #[test]

@@ -105,7 +105,8 @@ impl Native {
             }
             Kind::Multiplexed(client) => {
                 let id = channel_id(&text(channel))?;
-                client.edit(now, &id, turn.rng, |tx| carry_out(tx, ops, roll_back))
+                let channel = client.on(&id);
+                channel.map(|mut on| on.edit(now, turn.rng, |tx| carry_out(tx, ops, roll_back)))
             }
         };
         match written.ok_or(DriverError::Field("channel"))? {
