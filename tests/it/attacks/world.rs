@@ -130,7 +130,7 @@ impl World {
         };
         let (result, ()) = limited(async { tokio::join!(attack, honest) }).await;
         limited(self.go_on()).await;
-        for loss in self.losses.lock().await.iter_mut().filter(|loss| loss.is_finished()) {
+        if let Some(loss) = self.losses.lock().await.iter_mut().find(|loss| loss.is_finished()) {
             panic!("an honest client was cut off: {:?}", loss.await);
         }
         result
