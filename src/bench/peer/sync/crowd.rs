@@ -243,9 +243,12 @@ impl Crowd {
         for client in firsts {
             let (wanted, told) = (&self.shared.hashes[client.path], &self.shared.told[client.path]);
             while told.get() != wanted.get() {
-                if begun.elapsed() > READY || client.is_gone() {
-                    let name = server.side().name();
-                    return Err(BenchError::TooSlow(format!("{name}: taking the first rows")));
+                if client.is_gone() {
+                    let text = "a connection was closed while the first rows were written";
+                    return Err(BenchError::Wrong(text.to_owned()));
+                }
+                if begun.elapsed() > READY {
+                    return Err(BenchError::TooSlow("taking the first rows".to_owned()));
                 }
                 client.ask_hashes();
                 tokio::time::sleep(Duration::from_millis(20)).await;

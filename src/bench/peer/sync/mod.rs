@@ -102,6 +102,11 @@ impl Run {
         self.ratios.extend(ratios);
     }
 
+    /// One side could not be measured: that is told, and the others go on.
+    fn not_measured(&mut self, side: SyncSide, case: &str, why: &BenchError) {
+        self.notes.push(format!("{}, {case}: not measured: {why}", side.name()));
+    }
+
     fn say(&self, side: SyncSide, what: &str) {
         self.progress.set_message(format!("{}: {what}", side.name()));
     }

@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) step: Duration,
     pub(super) first_rate: f64,
     pub(super) last_rate: f64,
+    /// How often a rate is offered before it counts as not sustained.
+    pub(super) tries: usize,
     /// Steps between the highest rate that was sustained and the lowest that was not.
     pub(super) refinements: usize,
     /// A rate is sustained if 99 % of edits are visible within this time, and no delivery is missing.
@@ -73,10 +75,11 @@ impl Plan {
             step: if options.quick { Duration::from_millis(500) } else { seconds(3) },
             first_rate: options.rate,
             last_rate: if options.quick { options.rate * 2.0 } else { MAX_RATE },
+            tries: if options.quick { 1 } else { 3 },
             refinements: if options.quick { 0 } else { 3 },
             p99_limit: Duration::from_millis(100),
             idle: Shape { paths: 20, clients: idle_clients, rows: 0 },
-            first_sync_rows: if options.quick { [100, 200] } else { [40_000, 100_000] },
+            first_sync_rows: if options.quick { [100, 200] } else { [20_000, 100_000] },
             settle: if options.quick { seconds(10) } else { seconds(30) },
         };
         let needed = connections.max(plan.idle.paths * plan.idle.clients) + OTHER_FILES;

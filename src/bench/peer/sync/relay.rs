@@ -72,7 +72,10 @@ async fn in_turns(
 ) -> Result<(), BenchError> {
     let mut stands = Vec::new();
     for side in sides {
-        stands.push((*side, Stand::up(run, *side).await?, Vec::new()));
+        match Stand::up(run, *side).await {
+            Ok(stand) => stands.push((*side, stand, Vec::new())),
+            Err(why) => run.not_measured(*side, case, &why),
+        }
     }
     for round in 0..run.plan.rounds {
         let count = stands.len();
@@ -86,7 +89,9 @@ async fn in_turns(
     for (side, stand, measured) in stands {
         let gone = stand.crowd.gone();
         stand.down().await;
-        report(run, case, side, &measured)?;
+        if let Err(why) = report(run, case, side, &measured) {
+            run.not_measured(side, case, &why);
+        }
         if gone > 0 {
             run.notes.push(format!("{}, {case}: {gone} connections were closed", side.name()));
         }
@@ -136,49 +141,67 @@ fn report(
     Ok(())
 }
 
-/// Steps up until edits come late or not at all; then halves what lies between.
+/// The highest rate of each side.
 pub(super) async fn highest_rate(run: &mut Run) -> Result<(), BenchError> {
     for side in run.plan.sides.clone() {
-        let (mut good, mut bad) = (None, None);
-        let mut rate = run.plan.first_rate;
-        let mut left = run.plan.refinements;
-        let mut stand = Stand::up(run, side).await?;
-        loop {
-            run.say(side, &format!("{rate:.0} edits/s"));
-            let delivered = stand.crowd.load(rate, run.plan.step).await?;
-            if sustained(run, &delivered) && stand.crowd.gone() == 0 {
-                good = Some((rate, delivered));
-            } else {
-                bad = Some(rate);
-                // What an overloaded server and its clients have left undone must not count in the next step.
-                stand.down().await;
-                stand = Stand::up(run, side).await?;
-            }
-            rate = match (good.as_ref().map(|(rate, _)| *rate), bad) {
-                (Some(good), None) if good >= run.plan.last_rate => break,
-                (Some(good), None) => (good * 2.0).min(run.plan.last_rate),
-                (Some(good), Some(bad)) if left > 0 => (good * bad).sqrt(),
-                (None, Some(bad)) if left > 0 && bad > 1.0 => bad / 2.0,
-                _ => break,
-            };
-            left -= usize::from(bad.is_some());
-            stand.server.settle(run.plan.settle).await?;
-        }
-        stand.down().await;
-        match good {
-            Some((rate, delivered)) => {
-                let fan_out = run.plan.shape.fan_out() as f64;
-                run.figure(HIGHEST, "edits", side, (rate, "1/s", 1));
-                run.figure(HIGHEST, "relays", side, (rate * fan_out, "1/s", 1));
-                let p99 = delivered.latency.percentile(0.99) as f64 / 1000.0;
-                run.figure(HIGHEST, "edit to visible p99", side, (p99, "ms", delivered.received));
-            }
-            None => {
-                run.notes.push(format!("{}: no rate that was tried was sustained", side.name()))
-            }
+        if let Err(why) = highest_of(run, side).await {
+            run.not_measured(side, HIGHEST, &why);
         }
     }
     Ok(())
+}
+
+/// Steps up until edits come late or not at all; then narrows what lies between.
+async fn highest_of(run: &mut Run, side: SyncSide) -> Result<(), BenchError> {
+    let (mut good, mut bad) = (None, None);
+    let mut rate = run.plan.first_rate;
+    let mut left = run.plan.refinements;
+    let mut stand = Stand::up(run, side).await?;
+    loop {
+        if let Some(delivered) = tried(run, &mut stand, rate).await? {
+            good = Some((rate, delivered));
+        } else {
+            bad = Some(rate);
+        }
+        rate = match (good.as_ref().map(|(rate, _)| *rate), bad) {
+            (Some(good), None) if good >= run.plan.last_rate => break,
+            (Some(good), None) => (good * 2.0).min(run.plan.last_rate),
+            (Some(good), Some(bad)) if left > 0 => (good * bad).sqrt(),
+            (None, Some(bad)) if left > 0 && bad > 1.0 => bad / 2.0,
+            _ => break,
+        };
+        left -= usize::from(bad.is_some());
+        stand.server.settle(run.plan.settle).await?;
+    }
+    stand.down().await;
+    match good {
+        Some((rate, delivered)) => {
+            let fan_out = run.plan.shape.fan_out() as f64;
+            run.figure(HIGHEST, "edits", side, (rate, "1/s", 1));
+            run.figure(HIGHEST, "relays", side, (rate * fan_out, "1/s", 1));
+            let p99 = delivered.latency.percentile(0.99) as f64 / 1000.0;
+            run.figure(HIGHEST, "edit to visible p99", side, (p99, "ms", delivered.received));
+        }
+        None => run.notes.push(format!("{}: no rate that was tried was sustained", side.name())),
+    }
+    Ok(())
+}
+
+/// Offers the rate, up to so many times: a moment in which the machine did something else is no limit of the
+/// server. `None` if it was never sustained.
+async fn tried(run: &Run, stand: &mut Stand, rate: f64) -> Result<Option<Delivered>, BenchError> {
+    let side = stand.server.side();
+    for _ in 0..run.plan.tries {
+        run.say(side, &format!("{rate:.0} edits/s"));
+        let delivered = stand.crowd.load(rate, run.plan.step).await?;
+        if sustained(run, &delivered) && stand.crowd.gone() == 0 {
+            return Ok(Some(delivered));
+        }
+        // What an overloaded server and its clients have left undone must not count in the next load.
+        let new = Stand::up(run, side).await?;
+        std::mem::replace(stand, new).down().await;
+    }
+    Ok(None)
 }
 
 fn sustained(run: &Run, delivered: &Delivered) -> bool {
