@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use mergeable_store::{
     Cell, Changes, ClientId, Close, ConnectionId, Effects, Hlc, Json, Limits, Outgoing, Recipients,
-    Ruling, Star, Target, Writer,
+    Star, Target, Writer,
 };
 use support::net::{NOW, Net, Rule};
 use support::{Known, Rng, store, vectors};
@@ -285,26 +285,6 @@ fn a_refused_edit_is_restamped_and_its_writer_goes_back() {
         |row: &str| Target::Cell { table: "users".into(), row: row.into(), cell: "role".into() };
     assert_eq!(refused, [(&cell("u1"), &Some(Cell::from(2))), (&cell("u2"), &Some(Cell::from(2)))]);
     assert!(net.seen.refused.iter().all(|refusal| refusal.reason == "role is not yours"));
-}
-
-#[test]
-fn a_policy_may_close_a_connection_and_then_nothing_of_its_message_is_merged() {
-    let mut raw = Raw::new(Limits::default());
-    raw.rule = Rule::new(|edit| match &edit.target {
-        Target::Cell { cell, .. } if *cell == "b" => Ruling::Refuse("not yours".to_owned()),
-        Target::Cell { cell, .. } if *cell == "z" => Ruling::Close(Close::INVALID),
-        _ => Ruling::Accept,
-    });
-    let before = raw.star.store().content();
-    let mut changes = Changes::new();
-    for cell in ["a", "b", "z"] {
-        changes.set_cell("t", "r", cell, Some(1.into()), hlc(0, "x"));
-    }
-    let frame = format!("\n[\"abcdefghijk\",3,{}]", changes.to_json());
-    assert_eq!(raw.send("X", &frame), Err(Close::INVALID));
-    assert_eq!(raw.star.store().content(), before);
-    // It is forgotten: nothing that it says counts any more.
-    assert!(raw.send("X", &diff("a", 1.0, hlc(0, "x"))).unwrap().is_empty());
 }
 
 #[test]

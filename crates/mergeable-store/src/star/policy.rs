@@ -49,9 +49,11 @@ pub struct Edit<'a> {
 pub enum Ruling {
     /// Merge it.
     Accept,
-    /// Do not merge it; what was there gets a newer stamp, so that the writer goes back to it. The reason is for the record.
+    /// Do not merge it; what was there gets a newer stamp, so that the writer goes back to it. The
+    /// reason is for the record.
     Refuse(String),
-    /// Merge nothing of the message, and close its connection like this; nothing more of it is judged.
+    /// Merge nothing of the message, and close its connection like this; nothing more of it is
+    /// judged. A refusal leaves a stamp behind for ever, and this leaves nothing.
     Close(Close),
 }
 
@@ -64,6 +66,14 @@ pub trait Policy {
     /// nothing new: a client that comes back brings what it had. For the record; nothing depends on it.
     fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
         let _ = (edit, there);
+    }
+
+    /// An edit that is refused whatever the policy says: its stamp is there already, with another
+    /// content. What is there is restamped, unless the connection is to be closed like this, which
+    /// leaves the whole message unmerged.
+    fn same_stamp(&mut self, edit: &Edit<'_>) -> Option<Close> {
+        let _ = edit;
+        None
     }
 }
 
@@ -95,8 +105,9 @@ pub(super) struct Judged {
     pub(super) refused: Vec<Refusal>,
 }
 
-/// Judges all of a message, unless the policy has its connection closed. What would lose the merge anyway is left out; so are containers without content or HLC, which no
-/// TinyBase client sends and whose hash is not stable.
+/// Judges all of a message, unless the policy has its connection closed. What would lose the merge
+/// anyway is left out; so are containers without content or HLC, which no TinyBase client sends and
+/// whose hash is not stable.
 pub(super) fn judge(
     store: &MergeableStore,
     now: Millis,
@@ -162,15 +173,17 @@ impl Judge<'_> {
         if there.is_empty() || hlc > there {
             return self.accepts(target, old.as_ref(), new, hlc);
         }
+        let Self { store, now, writer, changes, .. } = *self;
+        let old = old.as_ref();
+        let edit = Edit { writer, target, old, new, hlc, now, store, changes };
         if hlc < there {
-            let Self { store, now, writer, changes, .. } = *self;
-            let old = old.as_ref();
-            let edit = Edit { writer, target, old, new, hlc, now, store, changes };
             self.policy.lost(&edit, there);
-            return Ok(false);
-        }
-        if old.as_ref() != new {
-            self.refuse(target, old.as_ref(), new, hlc, EQUAL_HLC.to_owned());
+        } else if old != new {
+            if let Some(close) = self.policy.same_stamp(&edit) {
+                return Err(close);
+            }
+            let target = edit.target;
+            self.refuse(target, old, new, hlc, EQUAL_HLC.to_owned());
         }
         Ok(false)
     }
