@@ -85,6 +85,7 @@ raw! {
         idle_unload_s: u64,
         topology: super::Topology,
         max_connections: u64,
+        max_cell_bytes: u64,
         ping_ms: u64,
         silence_ms: u64,
         send_timeout_ms: u64,

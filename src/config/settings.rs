@@ -170,6 +170,8 @@ pub struct Sync {
     pub topology: Topology,
     /// Sockets open at once; one more is refused. Default 16,384.
     pub max_connections: usize,
+    /// A longer cell is refused of a client, in bytes of its text. Default 1 MiB.
+    pub max_cell_bytes: usize,
     /// A socket that was silent for so long is pinged. Default 20 s.
     pub ping: Duration,
     /// A socket that was silent for so long is taken for dead; longer than `ping`. Default 60 s.

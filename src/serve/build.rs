@@ -87,6 +87,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         unique_id,
         durability: config.sync.durability,
         idle_unload: config.sync.idle_unload,
+        max_cell_bytes: config.sync.max_cell_bytes,
     });
     registry.learn_generations().await?;
     let caught_up = CaughtUp::load(storage.clone()).await?;

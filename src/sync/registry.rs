@@ -31,6 +31,8 @@ pub struct RegistrySettings {
     pub durability: Durability,
     /// A path that nobody has used for so long is dropped from memory.
     pub idle_unload: Duration,
+    /// A longer cell is refused of a client, in bytes of its text.
+    pub max_cell_bytes: usize,
 }
 
 /// Paths in memory above which those that nobody uses are dropped before their time. Paths in use are
@@ -122,6 +124,7 @@ impl PathRegistry {
             unique_id,
             durability,
             idle_unload,
+            max_cell_bytes,
         } = settings;
         let (owed, shared) = (Arc::new(Notify::new()), Arc::<Paths>::default());
         let paths = Arc::downgrade(&shared);
@@ -136,6 +139,7 @@ impl PathRegistry {
             idle_unload,
             paths,
             refusals: Arc::default(),
+            max_cell_bytes,
         };
         Self { context, paths: shared, generations: Arc::default() }
     }

@@ -134,6 +134,7 @@ impl TestServer {
             unique_id: "server".into(),
             durability: crate::config::Durability::Committed,
             idle_unload: Duration::from_secs(300),
+            max_cell_bytes: 1 << 20,
         });
         let door = Arc::new(Door::default());
         let sync = SyncServer::new(SyncServerSettings {

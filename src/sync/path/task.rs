@@ -65,6 +65,8 @@ pub(crate) struct PathContext {
     pub(crate) paths: Weak<Paths>,
     /// How much of each user was refused lately, in whichever path.
     pub(crate) refusals: Arc<Refusals>,
+    /// Longest cell that is accepted of a client, in bytes of its text.
+    pub(crate) max_cell_bytes: usize,
 }
 
 struct Client {
@@ -357,8 +359,8 @@ impl PathTask {
         let vectors = &mut self.vectors;
         let user = &writer.actor.user;
         let allowance = self.context.refusals.allowance(user, now);
-        let (writer, refused) = (&writer, Vec::new());
-        let mut judge = Judge { path, tables, writer, vectors, refused, allowance };
+        let (writer, refused, max_cell_bytes) = (&writer, Vec::new(), self.context.max_cell_bytes);
+        let mut judge = Judge { path, tables, writer, vectors, refused, allowance, max_cell_bytes };
         let received = self.star.receive_read(now, from, frame, &mut judge, &mut random);
         let (refused, allowance) = (judge.refused, judge.allowance);
         match received {
@@ -368,9 +370,7 @@ impl PathTask {
                 self.owe_again(&refused, batch);
             }
             Err(close) => {
-                if allowance.is_exceeded() {
-                    self.context.refusals.suspend(user, now);
-                }
+                self.context.refusals.closed(user, now, allowance);
                 metrics::counter!("crossfade_sync_bad_frames_total").increment(1);
                 batch.closes.push((from.clone(), close.into()));
             }

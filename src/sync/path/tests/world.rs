@@ -38,6 +38,7 @@ impl World {
             unique_id: "server".into(),
             durability,
             idle_unload: Duration::from_secs(300),
+            max_cell_bytes: 1 << 20,
         });
         Self { storage, registry, users }
     }
