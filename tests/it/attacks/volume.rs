@@ -23,6 +23,34 @@ async fn a_slow_reader_is_closed_and_keeps_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_requests_whose_answers_nobody_reads_is_held_back() {
+    // No time ends it: either it is not read while it does not read, or too much waits for it.
+    let world = World::start_sync(&PATIENT).await;
+    let name = "x".repeat(512 << 10);
+    world.write("honest", &name);
+    world.sees("honest", &name).await;
+    let mut attacker = world.attacker().await;
+    let end = world
+        .during(async {
+            // Each is answered by all of the store.
+            for _ in 0..100 {
+                attacker.send("\n[\"abcdefghijk.abcd\",4,{}]").await;
+            }
+            attacker.send("\n[\"abcdefghijk.last\",1,\"\"]").await;
+            // It reads only after the honest ones have gone on for a while.
+            for round in 0..20 {
+                let row = format!("honest between {round}");
+                world.write(&row, &row);
+                world.sees(&row, &row).await;
+            }
+            attacker.hears_or_closed("abcdefghijk.last").await
+        })
+        .await;
+    assert!(end.is_none() || end == Some((TOO_MUCH.0, TOO_MUCH.1.to_owned())), "{end:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_frames_is_taken_at_the_servers_pace() {
     let world = World::start().await;
     world

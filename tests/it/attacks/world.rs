@@ -12,7 +12,7 @@ use crossfade::migration::{ResourceName, Stage};
 use crossfade::serve::{Server, Surroundings};
 use crossfade::sync::client::{ClientSettings, Status, SyncClient};
 use futures_util::{SinkExt as _, StreamExt as _};
-use mergeable_store::{Cell, CellRef, EditError, MergeableStore};
+use mergeable_store::{Cell, CellRef, Changes, EditError, MergeableStore};
 use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 /// Only guards against hanging.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Times, in milliseconds, after which no socket is given up while a test runs: what it looks at is something else.
 pub(crate) const PATIENT: [(&str, i64); 3] =
@@ -37,6 +37,7 @@ pub(crate) const TOO_MUCH: (u16, &str) = (1013, "tinybase:15:socket");
 pub(crate) const FRAGMENTS: (u16, &str) = (1013, "tinybase:15:fragments");
 pub(crate) const CHANNELS: (u16, &str) = (1013, "tinybase:15:channels");
 pub(crate) const REFUSED: (u16, &str) = (4006, "crossfade:too-many-refused");
+pub(crate) const ID_TOO_LONG: (u16, &str) = (4007, "crossfade:id-too-long");
 pub(crate) const CLOCK_SKEW: (u16, &str) = (4004, "crossfade:clock-skew");
 
 pub(crate) struct World {
@@ -187,6 +188,20 @@ impl World {
                 store.cell_stamps().filter(|(_, row, ..)| row.to_string().starts_with("honest"));
             rows.count()
         })
+    }
+
+    /// A frame with another content for each cell of the rows whose ids begin like this, under the
+    /// stamps that they have.
+    pub(crate) fn forged(&self, rows: &str, content: &str) -> String {
+        let mut changes = Changes::new();
+        self.carol.read(|store| {
+            for (table, row, cell, stamp) in store.cell_stamps() {
+                if row.to_string().starts_with(rows) {
+                    changes.set_cell(table, row, cell, Some(content.into()), stamp.hlc);
+                }
+            }
+        });
+        format!("\n[null,3,{}]", changes.to_json())
     }
 
     pub(crate) async fn stop(self) {
