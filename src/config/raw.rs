@@ -87,6 +87,7 @@ raw! {
         max_connections: u64,
         broadcasts_per_s: u64,
         broadcast_wait_ms: u64,
+        max_cell_bytes: u64,
         ping_ms: u64,
         silence_ms: u64,
         send_timeout_ms: u64,

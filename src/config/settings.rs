@@ -174,6 +174,8 @@ pub struct Sync {
     /// When what a path has for all of its clients leaves. Default: at once up to 5,000 sends a second, after
     /// at most 100 ms beyond.
     pub pace: PaceSettings,
+    /// A longer cell is refused of a client, in bytes of its text. Default 1 MiB.
+    pub max_cell_bytes: usize,
     /// A socket that was silent for so long is pinged. Default 20 s.
     pub ping: Duration,
     /// A socket that was silent for so long is taken for dead; longer than `ping`. Default 60 s.

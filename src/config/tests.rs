@@ -559,3 +559,11 @@ fn a_socket_is_pinged_before_it_is_taken_for_dead() {
     let told = problem("#silence_ms = 60000", "silence_ms = 20000");
     assert!(told.contains("sync.silence_ms = 20000: must be more than ping_ms"), "{told}");
 }
+
+#[test]
+fn a_cell_is_no_longer_than_a_frame_can_carry() {
+    let told = problem("#max_cell_bytes = 1048576", "max_cell_bytes = 2097153");
+    assert!(told.contains("sync.max_cell_bytes = 2097153: must be from 1024 to 2097152"), "{told}");
+    let text = edited("#max_cell_bytes = 1048576", "max_cell_bytes = 2097152");
+    assert_eq!(parse(&text).unwrap().sync.max_cell_bytes, 2 << 20);
+}

@@ -88,6 +88,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         durability: config.sync.durability,
         idle_unload: config.sync.idle_unload,
         pace: config.sync.pace,
+        max_cell_bytes: config.sync.max_cell_bytes,
     });
     registry.learn_generations().await?;
     let caught_up = CaughtUp::load(storage.clone()).await?;

@@ -91,17 +91,24 @@ struct Late {
     current: PathHandle,
 }
 
-/// Why a client was not drained; what it has is safe with it.
-struct NotDrained;
+/// A client was not drained, and how its connection is to be closed; what it has is safe with it.
+struct NotDrained(CloseReason);
+
+impl Default for NotDrained {
+    fn default() -> Self {
+        Self(CloseReason::not_drained())
+    }
+}
 
 impl Late {
     /// Takes what the client has that nobody knew. Gives how its connection is to be closed.
     async fn take(&self, received: mpsc::Receiver<String>, sink: &ClientSink) -> CloseReason {
         match tokio::time::timeout(LIMIT, self.drain(received, sink)).await {
             Ok(Ok(())) => CloseReason::rebuilt(),
-            Ok(Err(NotDrained)) | Err(_) => {
+            outcome => {
                 metrics::counter!("crossfade_sync_not_drained_total").increment(1);
-                CloseReason::not_drained()
+                let NotDrained(reason) = outcome.ok().and_then(Result::err).unwrap_or_default();
+                reason
             }
         }
     }
@@ -111,13 +118,13 @@ impl Late {
         mut received: mpsc::Receiver<String>,
         sink: &ClientSink,
     ) -> Result<(), NotDrained> {
-        let _turn = TURNS.acquire().await.map_err(|_| NotDrained)?;
+        let _turn = TURNS.acquire().await.map_err(|_| NotDrained::default())?;
         let PathContext { storage, unique_id, .. } = &self.context;
         let (path, generation) = (&self.name.path, Some(self.name.generation));
         let id = ClientId::from_unique_id(unique_id);
         let store = load(&**storage, path, generation, id, |_| {}).await.map_err(|error| {
             tracing::error!(%path, %error, "the former generation cannot be loaded");
-            NotDrained
+            NotDrained::default()
         })?;
         let limits = Limits {
             max_ahead_ms: MAX_AHEAD_MS,
@@ -138,7 +145,7 @@ impl Late {
                 // What the client lacks, a bit at a time: the client sets the pace.
                 while sink.waiting_bytes() > ENOUGH_WAITING {
                     if received.is_closed() {
-                        return Err(NotDrained);
+                        return Err(NotDrained::default());
                     }
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
@@ -150,7 +157,7 @@ impl Late {
                     star.tick(self.now(), &mut random())
                 }
                 frame = received.recv() => {
-                    self.receive(&mut star, &frame.ok_or(NotDrained)?)?
+                    self.receive(&mut star, &frame.ok_or_else(NotDrained::default)?)?
                 }
             };
         }
@@ -159,10 +166,19 @@ impl Late {
     fn receive(&self, star: &mut Star, text: &str) -> Result<Effects, NotDrained> {
         let (tables, writer) = (&self.context.tables, &self.writer);
         let (path, vectors) = (&self.name.path, &mut Vectors::default());
-        let mut judge = Judge { path, tables, writer, vectors, refused: Vec::new() };
+        let (user, now, refusals) = (&writer.actor.user, self.now(), &self.context.refusals);
+        let (refused, allowance) = (Vec::new(), refusals.allowance(user, now));
+        let max_cell_bytes = self.context.max_cell_bytes;
+        let mut judge = Judge { path, tables, writer, vectors, refused, allowance, max_cell_bytes };
         let mut random = StarRandom(self.context.entropy.clone());
-        star.receive(self.now(), &self.client, text, &mut judge, &mut random)
-            .map_err(|_| NotDrained)
+        let received = star.receive(now, &self.client, text, &mut judge, &mut random);
+        let allowance = judge.allowance;
+        let effects = received.map_err(|close| {
+            refusals.closed(user, now, allowance);
+            NotDrained(close.into())
+        })?;
+        refusals.spend(user, now, effects.refused.len());
+        Ok(effects)
     }
 
     /// Brings what won to the path, then answers: what the client is told of is durable.
@@ -174,7 +190,7 @@ impl Late {
         if !changes.is_empty() {
             self.bring(&changes).await.map_err(|error| {
                 tracing::warn!(path = %self.name.path, %error, "late edits are not taken");
-                NotDrained
+                NotDrained::default()
             })?;
         }
         for outgoing in &effects.send {

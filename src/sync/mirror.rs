@@ -290,6 +290,7 @@ mod tests {
             durability: crate::config::Durability::Committed,
             idle_unload: Duration::from_secs(300),
             pace: PaceSettings::default(),
+            max_cell_bytes: 1 << 20,
         });
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let legacy = LegacyClient::new(LegacySettings {

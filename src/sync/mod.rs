@@ -22,6 +22,7 @@ mod peer;
 mod policy;
 mod random;
 mod rebuild;
+mod refusals;
 mod registry;
 mod row_traffic;
 pub mod server;

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-use mergeable_store::{Cell, Edit, Hlc, Policy, Ruling, Target, Text};
+use mergeable_store::{Cell, Close, Container, Edit, Hlc, Policy, Ruling, Target, Text};
 
 use super::mapped::MappedTables;
+use super::path::CloseReason;
+use super::refusals::Allowance;
 use super::vectors::Vectors;
 use crate::migration::PathId;
 use crate::storage::Actor;
+
+/// Longest id of a table, row, cell or value that a client may write, in bytes of UTF-8.
+const MAX_ID_BYTES: usize = 1024;
 
 /// Who is behind a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub(super) struct Judge<'a> {
     pub(super) vectors: &'a mut Vectors,
     /// Cells whose edit was refused, with the stamps that they had.
     pub(super) refused: Vec<RefusedCell>,
+    /// How much more of the writer may be refused.
+    pub(super) allowance: Allowance,
+    /// Longest cell that is accepted, in bytes of its text.
+    pub(super) max_cell_bytes: usize,
 }
 
 /// A cell whose edit was refused. It gets a newer stamp: whoever is owed by the one that it had must be
@@ -48,20 +57,25 @@ pub(super) struct RefusedCell {
 
 impl Policy for Judge<'_> {
     fn judge(&mut self, edit: &Edit<'_>) -> Ruling {
+        if self.allowance.is_suspended() {
+            return Ruling::Close(CloseReason::too_many_refused().into());
+        }
+        // Not refused: what is refused gets a stamp, under its id, for ever.
+        if ids(&edit.target).into_iter().flatten().any(|id| id.as_wtf8().len() > MAX_ID_BYTES) {
+            metrics::counter!("crossfade_sync_long_ids_total").increment(1);
+            return Ruling::Close(CloseReason::id_too_long().into());
+        }
         match self.reason_against(edit) {
             None => Ruling::Accept,
-            Some(reason) => {
-                if let Target::Cell { table, row, cell } = &edit.target
-                    && let Some((_, stamp)) = edit.store.stamp(table, row, cell)
-                {
-                    let (table, row, cell) = (table.clone(), row.clone(), cell.clone());
-                    self.refused.push(RefusedCell { table, row, cell, stamp });
-                }
-                metrics::counter!("crossfade_sync_refused_cells_total", "reason" => reason)
-                    .increment(1);
-                Ruling::Refuse(reason.into())
-            }
+            Some(reason) => match self.refuse(edit, reason) {
+                Ok(()) => Ruling::Refuse(reason.into()),
+                Err(close) => Ruling::Close(close),
+            },
         }
+    }
+
+    fn same_stamp(&mut self, edit: &Edit<'_>) -> Option<Close> {
+        self.refuse(edit, "stamp-taken").err()
     }
 
     fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
@@ -70,6 +84,21 @@ impl Policy for Judge<'_> {
 }
 
 impl Judge<'_> {
+    /// Notes a refused edit, if one more may be refused.
+    fn refuse(&mut self, edit: &Edit<'_>, reason: &'static str) -> Result<(), Close> {
+        if !self.allowance.take() {
+            return Err(CloseReason::too_many_refused().into());
+        }
+        if let Target::Cell { table, row, cell } = &edit.target
+            && let Some((_, stamp)) = edit.store.stamp(table, row, cell)
+        {
+            let (table, row, cell) = (table.clone(), row.clone(), cell.clone());
+            self.refused.push(RefusedCell { table, row, cell, stamp });
+        }
+        metrics::counter!("crossfade_sync_refused_cells_total", "reason" => reason).increment(1);
+        Ok(())
+    }
+
     fn reason_against(&self, edit: &Edit<'_>) -> Option<&'static str> {
         if !self.writer.may_write {
             return Some("role-may-not-write");
@@ -88,6 +117,9 @@ impl Judge<'_> {
         // A tombstone of any cell may be part of deleting the row; a row that is left without a
         // required cell is deleted whole (delete wins).
         let new = edit.new?;
+        if text(new).is_some_and(|text| text.as_wtf8().len() > self.max_cell_bytes) {
+            return Some("cell-too-large");
+        }
         if spec.read_only {
             return Some("cell-read-only");
         }
@@ -101,6 +133,25 @@ impl Judge<'_> {
             return Some("row-of-another-path");
         }
         None
+    }
+}
+
+/// The ids that an edit names.
+fn ids(target: &Target) -> [Option<&Text>; 3] {
+    match target {
+        Target::Cell { table, row, cell } => [Some(table), Some(row), Some(cell)],
+        Target::Value { value } => [Some(value), None, None],
+        Target::Container(Container::Table(table)) => [Some(table), None, None],
+        Target::Container(Container::Row(table, row)) => [Some(table), Some(row), None],
+        Target::Container(Container::Tables | Container::Values) => [None; 3],
+    }
+}
+
+/// What is as long as its writer likes.
+fn text(cell: &Cell) -> Option<&Text> {
+    match cell {
+        Cell::String(text) | Cell::Json(text) | Cell::RawJson(text) => Some(text),
+        Cell::Number(_) | Cell::Bool(_) | Cell::Null => None,
     }
 }
 

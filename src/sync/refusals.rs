@@ -1,19 +1,22 @@
 //! How much of what a user writes may be refused.
 //!
-//! A refused edit is answered by a newer stamp, or a client that made it would keep it; and a stamp, once there, can never be
-//! dropped. So whoever writes what is refused, by mistake or on purpose, makes the store grow for everybody, without ever
-//! being let write anything. Hence an allowance for each user, over all paths and connections.
+//! A refused edit is answered by a newer stamp, or a client that made it would keep it; and a stamp,
+//! once there, can never be dropped. So whoever writes what is refused, by mistake or on purpose, makes
+//! the store grow for everybody, without ever being let write anything. Hence an allowance for each
+//! user, over all paths and connections.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Refused cells that a user who had none refused lately may have at once. A client with an old schema has some hundreds.
+/// Refused cells that a user who had none refused lately may have at once. A client with an old schema
+/// has some hundreds.
 pub(super) const ALLOWED: usize = 1000;
 /// How long until one more is allowed, in milliseconds.
 const REGAIN_MS: u64 = 10_000;
 /// How long a user who went beyond it may not write at all, in milliseconds.
 const SUSPENDED_MS: u64 = 60_000;
-/// Users remembered. Beyond it those are forgotten whose allowance is whole again, then the one with most of it left.
+/// Users remembered. Beyond it those are forgotten whose allowance is whole again, then the one for whom
+/// it is soonest.
 const MAX_USERS: usize = 16_384;
 
 /// What was refused lately, by user.
@@ -34,8 +37,9 @@ impl Spent {
         ALLOWED.saturating_sub(usize::try_from(spent).unwrap_or(usize::MAX))
     }
 
-    fn is_forgettable(&self, now: u64) -> bool {
-        self.whole_at <= now && self.suspended_until <= now
+    /// From when on there is nothing to remember.
+    fn over_at(&self) -> u64 {
+        self.whole_at.max(self.suspended_until)
     }
 }
 
@@ -65,8 +69,12 @@ impl Refusals {
         }
     }
 
-    /// The user went beyond the allowance.
-    pub(super) fn suspend(&self, user: &str, now: u64) {
+    /// A message of the user was not merged, and its connection closed: if it went beyond the allowance,
+    /// writing is suspended.
+    pub(super) fn closed(&self, user: &str, now: u64, allowance: Allowance) {
+        if allowance != Allowance::Exceeded {
+            return;
+        }
         metrics::counter!("crossfade_sync_suspended_total").increment(1);
         tracing::warn!(user, "more was refused of a user than may be: writing is suspended");
         self.change(user, now, |spent| spent.suspended_until = now.saturating_add(SUSPENDED_MS));
@@ -75,9 +83,9 @@ impl Refusals {
     fn change(&self, user: &str, now: u64, change: impl FnOnce(&mut Spent)) {
         let mut users = self.lock();
         if users.len() >= MAX_USERS && !users.contains_key(user) {
-            users.retain(|_, spent| !spent.is_forgettable(now));
+            users.retain(|_, spent| spent.over_at() > now);
             if users.len() >= MAX_USERS {
-                let least = users.iter().min_by_key(|(_, spent)| spent.whole_at);
+                let least = users.iter().min_by_key(|(_, spent)| spent.over_at());
                 if let Some(least) = least.map(|(user, _)| user.clone()) {
                     users.remove(&least);
                 }
@@ -117,10 +125,6 @@ impl Allowance {
     pub(super) fn is_suspended(self) -> bool {
         self == Self::Suspended
     }
-
-    pub(super) fn is_exceeded(self) -> bool {
-        self == Self::Exceeded
-    }
 }
 
 #[cfg(test)]
@@ -146,10 +150,21 @@ mod tests {
     fn whoever_goes_beyond_it_is_suspended_for_a_while() {
         let refusals = Refusals::default();
         let mut allowance = Allowance::Left(1);
-        assert!(allowance.take() && !allowance.is_exceeded());
-        assert!(!allowance.take() && allowance.is_exceeded());
-        refusals.suspend("u", NOW);
+        assert!(allowance.take());
+        refusals.closed("u", NOW, allowance);
+        assert_eq!(
+            refusals.allowance("u", NOW),
+            Allowance::Left(ALLOWED),
+            "closed for a reason else"
+        );
+        assert!(!allowance.take() && !allowance.take());
+        refusals.closed("u", NOW, allowance);
         assert!(refusals.allowance("u", NOW + SUSPENDED_MS - 1).is_suspended());
+        assert_eq!(refusals.allowance("u", NOW + SUSPENDED_MS), Allowance::Left(ALLOWED));
+        // What it tries meanwhile does not make it longer.
+        let mut suspended = refusals.allowance("u", NOW);
+        assert!(!suspended.take());
+        refusals.closed("u", NOW + 1, suspended);
         assert_eq!(refusals.allowance("u", NOW + SUSPENDED_MS), Allowance::Left(ALLOWED));
     }
 
@@ -162,7 +177,19 @@ mod tests {
         }
         assert_eq!(refusals.lock().len(), MAX_USERS);
         assert_eq!(refusals.allowance("worst", NOW), Allowance::Left(0));
+        // Those are forgotten for whom nothing is to be remembered: all but these two.
         refusals.spend("late", NOW + 4 * REGAIN_MS, 1);
         assert_eq!(refusals.lock().len(), 2);
+    }
+
+    #[test]
+    fn who_is_suspended_is_not_forgotten_for_those_who_spent_little() {
+        let refusals = Refusals::default();
+        refusals.closed("worst", NOW, Allowance::Exceeded);
+        for number in 0..MAX_USERS + 10 {
+            refusals.spend(&format!("u{number}"), NOW, 1);
+        }
+        assert_eq!(refusals.lock().len(), MAX_USERS);
+        assert!(refusals.allowance("worst", NOW).is_suspended());
     }
 }

@@ -33,6 +33,8 @@ pub struct RegistrySettings {
     pub idle_unload: Duration,
     /// When broadcasts leave.
     pub pace: PaceSettings,
+    /// A longer cell is refused of a client, in bytes of its text.
+    pub max_cell_bytes: usize,
 }
 
 /// Paths in memory above which those that nobody uses are dropped before their time. Paths in use are
@@ -125,6 +127,7 @@ impl PathRegistry {
             durability,
             idle_unload,
             pace,
+            max_cell_bytes,
         } = settings;
         let (owed, shared) = (Arc::new(Notify::new()), Arc::<Paths>::default());
         let paths = Arc::downgrade(&shared);
@@ -139,6 +142,8 @@ impl PathRegistry {
             idle_unload,
             paths,
             pace: Pace::new(pace),
+            refusals: Arc::default(),
+            max_cell_bytes,
         };
         Self { context, paths: shared, generations: Arc::default() }
     }

@@ -135,6 +135,7 @@ impl TestServer {
             durability: crate::config::Durability::Committed,
             idle_unload: Duration::from_secs(300),
             pace: PaceSettings::default(),
+            max_cell_bytes: 1 << 20,
         });
         let door = Arc::new(Door::default());
         let sync = SyncServer::new(SyncServerSettings {

@@ -13,6 +13,8 @@ use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
 use crate::sync::PaceSettings;
 
+/// Written out with six bytes for one, the most that JSON needs, such a cell fits into one frame.
+const MAX_CELL_BYTES: u64 = 2 << 20;
 const ANY_PORT: &str = "write an address and a port, as in \"127.0.0.1:8080\"";
 const SECRET: &str = "write \"env:NAME\" or \"file:PATH\"";
 
@@ -237,6 +239,9 @@ impl Checker<'_> {
         let connections_key = key.field("max_connections");
         let max_connections =
             self.number(&connections_key, raw.max_connections, 16_384, (1, 1_000_000));
+        let cell_key = key.field("max_cell_bytes");
+        let max_cell_bytes =
+            self.number(&cell_key, raw.max_cell_bytes, 1 << 20, (1024, MAX_CELL_BYTES));
         let idle_key = key.field("idle_unload_s");
         let idle_unload_s = self.number(&idle_key, raw.idle_unload_s, 300, (1, 24 * 60 * 60));
         let ping = self.millis(&key.field("ping_ms"), raw.ping_ms, 20_000);
@@ -262,6 +267,7 @@ impl Checker<'_> {
             idle_unload: Duration::from_secs(idle_unload_s),
             topology,
             max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+            max_cell_bytes: usize::try_from(max_cell_bytes).unwrap_or(usize::MAX),
             ping,
             silence,
             send_timeout,

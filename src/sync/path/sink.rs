@@ -80,6 +80,20 @@ impl CloseReason {
         Self::new(4004, "crossfade:clock-skew")
     }
 
+    /// More of what the user wrote was refused than may be: refused edits leave stamps behind for
+    /// ever. Writing is suspended; correct the client and come back later.
+    #[must_use]
+    pub fn too_many_refused() -> Self {
+        Self::new(4006, "crossfade:too-many-refused")
+    }
+
+    /// The client wrote under an id of more than 1,024 bytes; none of that message was merged. Correct
+    /// the client.
+    #[must_use]
+    pub fn id_too_long() -> Self {
+        Self::new(4007, "crossfade:id-too-long")
+    }
+
     /// The store could not be kept; come back, it is loaded again.
     #[must_use]
     pub fn not_kept() -> Self {

@@ -29,6 +29,7 @@ use crate::storage::{Seq, SharedStorage, StorageError};
 use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
+use crate::sync::refusals::Refusals;
 use crate::sync::registry::Paths;
 use crate::sync::vectors::Vectors;
 use commit::InFlight;
@@ -65,6 +66,10 @@ pub(crate) struct PathContext {
     pub(crate) paths: Weak<Paths>,
     /// When broadcasts leave.
     pub(in crate::sync) pace: Arc<Pace>,
+    /// How much of each user was refused lately, in whichever path.
+    pub(crate) refusals: Arc<Refusals>,
+    /// Longest cell that is accepted of a client, in bytes of its text.
+    pub(crate) max_cell_bytes: usize,
 }
 
 struct Client {
@@ -370,15 +375,20 @@ impl PathTask {
         let (now, mut random) = (self.now(), self.random());
         let (path, tables) = (&self.path, &self.context.tables);
         let vectors = &mut self.vectors;
-        let mut judge = Judge { path, tables, writer: &writer, vectors, refused: Vec::new() };
+        let user = &writer.actor.user;
+        let allowance = self.context.refusals.allowance(user, now);
+        let (writer, refused, max_cell_bytes) = (&writer, Vec::new(), self.context.max_cell_bytes);
+        let mut judge = Judge { path, tables, writer, vectors, refused, allowance, max_cell_bytes };
         let received = self.star.receive_read(now, from, frame, &mut judge, &mut random);
-        let refused = judge.refused;
+        let (refused, allowance) = (judge.refused, judge.allowance);
         match received {
             Ok(mut effects) => {
+                self.context.refusals.spend(user, now, effects.refused.len());
                 self.take(&mut effects, batch);
                 self.owe_again(&refused, batch);
             }
             Err(close) => {
+                self.context.refusals.closed(user, now, allowance);
                 metrics::counter!("crossfade_sync_bad_frames_total").increment(1);
                 batch.closes.push((from.clone(), close.into()));
             }

@@ -439,5 +439,6 @@ async fn a_clock_that_is_far_ahead_is_told_and_changes_nothing() {
 
 mod memory;
 mod rebuild;
+mod refused;
 mod turns;
 mod world;

@@ -6,7 +6,7 @@ fn subscribe(channel: &str) -> String {
     format!("S\n[\"sub\",-1,[1,\"{channel}\"]]")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_of_one_socket_are_bounded() {
     let relayed = |config: &mut toml::Table| {
         let sync = config["sync"].as_table_mut().unwrap();
@@ -35,7 +35,7 @@ async fn channels_of_one_socket_are_bounded() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn channels_that_may_not_be_opened_cost_nothing_and_those_that_cannot_be_close_the_socket() {
     let world = World::start().await;
     world
@@ -63,7 +63,7 @@ async fn channels_that_may_not_be_opened_cost_nothing_and_those_that_cannot_be_c
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fragments_count_for_the_whole_socket() {
     let world = World::start().await;
     world

@@ -6,7 +6,7 @@ fn fragment(message: usize, index: usize, total: usize, text: &str) -> String {
     format!("\n{message:016}\n{index}\n{total}\n{text}")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unfinished_messages_are_bounded_in_number_and_bytes() {
     let world = World::start().await;
     world
@@ -39,7 +39,7 @@ async fn unfinished_messages_are_bounded_in_number_and_bytes() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_stays_unfinished_is_forgotten_and_its_sender_may_go_on() {
     let world = World::start().await;
     world

@@ -2,7 +2,7 @@
 
 use super::world::{INVALID, TOO_MUCH, World};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn malformed_frames_close_their_sender() {
     let world = World::start().await;
     world
@@ -27,7 +27,7 @@ async fn malformed_frames_close_their_sender() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deep_json_closes_its_sender() {
     let world = World::start().await;
     world
@@ -51,7 +51,7 @@ async fn deep_json_closes_its_sender() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_are_no_utf_8_close_their_sender() {
     let world = World::start().await;
     world
@@ -72,7 +72,7 @@ async fn bytes_that_are_no_utf_8_close_their_sender() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oversize_frames_close_their_sender() {
     const LIMIT: usize = 16 << 20;
     let world = World::start().await;

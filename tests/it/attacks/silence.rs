@@ -4,24 +4,24 @@ use std::time::Duration;
 
 use super::world::{World, limited};
 
-fn quick(config: &mut toml::Table) {
-    let sync = config["sync"].as_table_mut().unwrap();
-    for (key, ms) in [("ping_ms", 200), ("silence_ms", 1500), ("send_timeout_ms", 1500)] {
-        sync.insert(key.to_owned(), ms.into());
-    }
-    // The honest ones and one more.
-    sync.insert("max_connections".to_owned(), 3.into());
-}
+/// Short times, but no shorter than an honest client under load may need; and room for the honest ones and one more.
+const QUICK: [(&str, i64); 4] = [
+    ("ping_ms", 1000),
+    ("silence_ms", 20_000),
+    ("send_timeout_ms", 20_000),
+    ("max_connections", 3),
+];
 
 /// A half-open socket: it answers no ping, because nobody reads it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_answers_no_ping_is_dropped() {
-    let world = World::start_with(quick).await;
+    let world = World::start_sync(&QUICK).await;
     world
         .during(async {
             let attacker = world.attacker().await;
-            attacker.dropped().await;
+            assert!(world.try_attacker().await.is_none(), "its place is taken");
             assert_place_is_free(&world).await;
+            drop(attacker);
         })
         .await;
     world.stop().await;
@@ -37,10 +37,10 @@ async fn assert_place_is_free(world: &World) {
     limited(free).await;
 }
 
-/// It keeps talking, so that it does not count as silent, and never takes what it is sent.
-#[tokio::test]
+/// It keeps asking for what is long, so that it is not silent, and never takes an answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_takes_nothing_is_dropped_though_it_talks() {
-    let world = World::start_with(quick).await;
+    let world = World::start_sync(&QUICK).await;
     let name = "x".repeat(512 << 10);
     world.write("honest", &name);
     world.acknowledged().await;
@@ -48,7 +48,7 @@ async fn a_socket_that_takes_nothing_is_dropped_though_it_talks() {
         .during(async {
             let mut attacker = world.attacker().await;
             assert!(world.try_attacker().await.is_none(), "its place is taken");
-            for _ in 0..200 {
+            for _ in 0..30 {
                 attacker.send("\n[\"abcdefghijk.abcd\",4,{}]").await;
             }
             // Its own end does not notice: what it did not take is in the way.

@@ -12,24 +12,32 @@ use crossfade::migration::{ResourceName, Stage};
 use crossfade::serve::{Server, Surroundings};
 use crossfade::sync::client::{ClientSettings, Status, SyncClient};
 use futures_util::{SinkExt as _, StreamExt as _};
-use mergeable_store::{Cell, EditError};
+use mergeable_store::{Cell, CellRef, Changes, EditError, MergeableStore};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 /// Only guards against hanging.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// Times, in milliseconds, after which no socket is given up while a test runs: what it looks at is something else.
+pub(crate) const PATIENT: [(&str, i64); 3] =
+    [("ping_ms", 300_000), ("silence_ms", 600_000), ("send_timeout_ms", 300_000)];
 
 /// Close codes and reasons as the documents have them.
 pub(crate) const INVALID: (u16, &str) = (1007, "tinybase:14");
 pub(crate) const TOO_MUCH: (u16, &str) = (1013, "tinybase:15:socket");
 pub(crate) const FRAGMENTS: (u16, &str) = (1013, "tinybase:15:fragments");
+pub(crate) const CHANNELS: (u16, &str) = (1013, "tinybase:15:channels");
+pub(crate) const REFUSED: (u16, &str) = (4006, "crossfade:too-many-refused");
+pub(crate) const ID_TOO_LONG: (u16, &str) = (4007, "crossfade:id-too-long");
 pub(crate) const CLOCK_SKEW: (u16, &str) = (4004, "crossfade:clock-skew");
 
 pub(crate) struct World {
@@ -39,7 +47,7 @@ pub(crate) struct World {
     /// Only reads: what it has came through the server.
     carol: Arc<SyncClient>,
     /// Each ends when its client loses its connection.
-    losses: Vec<JoinHandle<()>>,
+    losses: Mutex<Vec<JoinHandle<Status>>>,
     rounds: AtomicU64,
     _folder: TempDir,
 }
@@ -47,6 +55,17 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
+    }
+
+    /// With these numbers in section `[sync]`.
+    pub(crate) async fn start_sync(numbers: &[(&str, i64)]) -> Self {
+        Self::start_with(|config| {
+            let sync = config["sync"].as_table_mut().unwrap();
+            for (key, number) in numbers {
+                sync.insert((*key).to_owned(), (*number).into());
+            }
+        })
+        .await
     }
 
     /// As the documented example configures it, but for what `change` changes.
@@ -71,15 +90,29 @@ impl World {
             let client = client.clone();
             tokio::spawn(async move {
                 client.wait_status(|status| matches!(status, Status::Waiting(_))).await;
+                client.status()
             })
         });
-        let (losses, rounds) = (losses.into(), AtomicU64::new(0));
+        let (losses, rounds) = (Mutex::new(losses.into()), AtomicU64::new(0));
         Self { server, alice, carol, losses, rounds, _folder: folder }
     }
 
     /// A hostile client of the same path.
     pub(crate) async fn attacker(&self) -> Attacker {
-        Attacker::connect(&self.server, "mallory").await
+        self.try_attacker().await.expect("it may connect")
+    }
+
+    /// As [`World::attacker`], unless the server has as many sockets as it takes.
+    pub(crate) async fn try_attacker(&self) -> Option<Attacker> {
+        Attacker::connect(url(&self.server, "mallory"), None).await
+    }
+
+    /// A hostile client on a multiplexed socket, greeted; the path is its channel `o`.
+    pub(crate) async fn multiplexed(&self) -> Attacker {
+        let url = url(&self.server, "mallory").replace("/sync/org/o?", "/sync/org?");
+        let mut attacker = Attacker::connect(url, Some("tinybase")).await.unwrap();
+        attacker.send("S\n[\"hello\",-1,[0,1]]").await;
+        attacker
     }
 
     /// Runs an attack while the honest clients go on, and sees that they go on after it, all on the connections that they
@@ -98,7 +131,9 @@ impl World {
         };
         let (result, ()) = limited(async { tokio::join!(attack, honest) }).await;
         limited(self.go_on()).await;
-        assert!(self.losses.iter().all(|loss| !loss.is_finished()), "an honest client was cut off");
+        if let Some(loss) = self.losses.lock().await.iter_mut().find(|loss| loss.is_finished()) {
+            panic!("an honest client was cut off: {:?}", loss.await);
+        }
         result
     }
 
@@ -120,6 +155,15 @@ impl World {
     /// Returns once the server has all that Alice wrote.
     pub(crate) async fn acknowledged(&self) {
         self.alice.wait_acknowledged().await;
+    }
+
+    /// Returns once the reading client has this name in a row.
+    pub(crate) async fn sees(&self, row: &str, name: &str) {
+        let there = |store: &MergeableStore| {
+            let cell = store.get_cell("users", row, "name");
+            matches!(cell, Some(CellRef::String(there)) if there == name)
+        };
+        limited(self.carol.wait_until(there)).await;
     }
 
     /// The name in a row, as a client sees it that has all of the path.
@@ -146,8 +190,22 @@ impl World {
         })
     }
 
+    /// A frame with another content for each cell of the rows whose ids begin like this, under the
+    /// stamps that they have.
+    pub(crate) fn forged(&self, rows: &str, content: &str) -> String {
+        let mut changes = Changes::new();
+        self.carol.read(|store| {
+            for (table, row, cell, stamp) in store.cell_stamps() {
+                if row.to_string().starts_with(rows) {
+                    changes.set_cell(table, row, cell, Some(content.into()), stamp.hlc);
+                }
+            }
+        });
+        format!("\n[null,3,{}]", changes.to_json())
+    }
+
     pub(crate) async fn stop(self) {
-        self.losses.iter().for_each(JoinHandle::abort);
+        self.losses.lock().await.iter().for_each(JoinHandle::abort);
         limited(self.server.stop()).await.unwrap();
     }
 }
@@ -206,14 +264,27 @@ fn honest(server: &Server, user: &str) -> Arc<SyncClient> {
 pub(crate) struct Attacker(WebSocketStream<TcpStream>);
 
 impl Attacker {
-    async fn connect(server: &Server, user: &str) -> Self {
-        let request = url(server, user).into_client_request().unwrap();
-        let stream = TcpStream::connect(server.listen()).await.unwrap();
+    /// `None`: refused with 503.
+    async fn connect(url: String, protocol: Option<&'static str>) -> Option<Self> {
+        let mut request = url.into_client_request().unwrap();
+        if let Some(protocol) = protocol {
+            let name = http::header::SEC_WEBSOCKET_PROTOCOL;
+            request.headers_mut().insert(name, http::HeaderValue::from_static(protocol));
+        }
+        let host = request.uri().authority().unwrap().as_str();
+        // A small buffer on this side: what is not read soon waits at the server.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let stream = socket.connect(host.parse().unwrap()).await.unwrap();
         // No limit of its own gets in the way.
         let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
         let connected =
             tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await;
-        Self(connected.unwrap().0)
+        match connected {
+            Ok((socket, _)) => Some(Self(socket)),
+            Err(Error::Http(answer)) if answer.status() == 503 => None,
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub(crate) async fn send(&mut self, text: impl Into<Utf8Bytes>) {
@@ -233,38 +304,40 @@ impl Attacker {
 
     /// Reads until the server closes; with which code and reason. (1006: without any.)
     pub(crate) async fn closed(&mut self) -> (u16, String) {
-        let close = async {
-            loop {
-                match self.0.next().await {
-                    Some(Ok(Message::Close(Some(close)))) => {
-                        return (close.code.into(), close.reason.to_string());
-                    }
-                    Some(Ok(Message::Close(None))) => return (1005, String::new()),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return (1006, String::new()),
-                }
-            }
-        };
-        limited(close).await
+        // No text has all of this in it.
+        self.hears_or_closed("\u{0}").await.expect("only a close ends it")
     }
 
     pub(crate) async fn assert_closed(&mut self, (code, reason): (u16, &str)) {
         assert_eq!(self.closed().await, (code, reason.to_owned()));
     }
 
-    /// Sends a request and reads until its answer: what was sent before has been taken in.
-    pub(crate) async fn assert_open(&mut self) {
-        self.send("\n[\"abcdefghijk.open\",1,\"\"]").await;
-        let answer = async {
+    /// Reads until a text with this in it comes.
+    pub(crate) async fn hears(&mut self, words: &str) {
+        assert_eq!(self.hears_or_closed(words).await, None);
+    }
+
+    /// Reads until a text with this in it comes, or the server closes: then with which code and reason.
+    pub(crate) async fn hears_or_closed(&mut self, words: &str) -> Option<(u16, String)> {
+        let heard = async {
             loop {
                 match self.0.next().await {
-                    Some(Ok(Message::Text(text))) if text.contains("abcdefghijk.open") => return,
-                    Some(Ok(Message::Close(close))) => panic!("closed: {close:?}"),
+                    Some(Ok(Message::Text(text))) if text.contains(words) => return None,
+                    Some(Ok(Message::Close(Some(close)))) => {
+                        return Some((close.code.into(), close.reason.to_string()));
+                    }
+                    Some(Ok(Message::Close(None))) => return Some((1005, String::new())),
                     Some(Ok(_)) => {}
-                    other => panic!("{other:?}"),
+                    Some(Err(_)) | None => return Some((1006, String::new())),
                 }
             }
         };
-        limited(answer).await;
+        limited(heard).await
+    }
+
+    /// Sends a request and reads until its answer: what was sent before has been taken in.
+    pub(crate) async fn assert_open(&mut self) {
+        self.send("\n[\"abcdefghijk.open\",1,\"\"]").await;
+        self.hears("abcdefghijk.open").await;
     }
 }

@@ -25,7 +25,7 @@ impl Star {
         if changes.hlcs().any(|hlc| hlc.time_ms() > limit) {
             return self.limits.ahead_close.clone().map_or(Ok(()), Err);
         }
-        let judged = policy::judge(&self.store, call.now, from, changes, policy);
+        let judged = policy::judge(&self.store, call.now, from, changes, policy)?;
         // The one reason for which a merge is refused was looked at above.
         let Ok(merged) = self.store.merge(call.now, &judged.accepted) else {
             return Ok(());

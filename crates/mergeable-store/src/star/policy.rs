@@ -1,6 +1,6 @@
 //! Who may write what: asked of every edit that would win, answered by the caller.
 
-use crate::{Cell, Changes, ConnectionId, Container, Hlc, MergeableStore, Millis, Text};
+use crate::{Cell, Changes, Close, ConnectionId, Container, Hlc, MergeableStore, Millis, Text};
 
 /// What an edit is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,8 +49,12 @@ pub struct Edit<'a> {
 pub enum Ruling {
     /// Merge it.
     Accept,
-    /// Do not merge it; what was there gets a newer stamp, so that the writer goes back to it. The reason is for the record.
+    /// Do not merge it; what was there gets a newer stamp, so that the writer goes back to it. The
+    /// reason is for the record.
     Refuse(String),
+    /// Merge nothing of the message, and close its connection like this; nothing more of it is
+    /// judged. A refusal leaves a stamp behind for ever, and this leaves nothing.
+    Close(Close),
 }
 
 /// Judges edits.
@@ -62,6 +66,14 @@ pub trait Policy {
     /// nothing new: a client that comes back brings what it had. For the record; nothing depends on it.
     fn lost(&mut self, edit: &Edit<'_>, there: Hlc) {
         let _ = (edit, there);
+    }
+
+    /// An edit that is refused whatever the policy says: its stamp is there already, with another
+    /// content. What is there is restamped, unless the connection is to be closed like this, which
+    /// leaves the whole message unmerged.
+    fn same_stamp(&mut self, edit: &Edit<'_>) -> Option<Close> {
+        let _ = edit;
+        None
     }
 }
 
@@ -93,21 +105,22 @@ pub(super) struct Judged {
     pub(super) refused: Vec<Refusal>,
 }
 
-/// Judges all of a message. What would lose the merge anyway is left out; so are containers without content or HLC, which no
-/// TinyBase client sends and whose hash is not stable.
+/// Judges all of a message, unless the policy has its connection closed. What would lose the merge
+/// anyway is left out; so are containers without content or HLC, which no TinyBase client sends and
+/// whose hash is not stable.
 pub(super) fn judge(
     store: &MergeableStore,
     now: Millis,
     writer: &ConnectionId,
     changes: &Changes,
     policy: &mut dyn Policy,
-) -> Judged {
+) -> Result<Judged, Close> {
     let mut judge = Judge { store, now, writer, changes, policy, judged: Judged::default() };
-    judge.containers();
+    judge.containers()?;
     for (table, row, cell, stamp) in changes.cells() {
         let there = store.stamp(table, row, cell);
         let target = Target::Cell { table: table.clone(), row: row.clone(), cell: cell.clone() };
-        if judge.wins(target, there, stamp.thing.as_ref(), stamp.hlc) {
+        if judge.wins(target, there, stamp.thing.as_ref(), stamp.hlc)? {
             judge.judged.accepted.set_cell(table, row, cell, stamp.thing.clone(), stamp.hlc);
         }
     }
@@ -118,11 +131,11 @@ pub(super) fn judge(
             there,
             stamp.thing.as_ref(),
             stamp.hlc,
-        ) {
+        )? {
             judge.judged.accepted.set_value(value, stamp.thing.clone(), stamp.hlc);
         }
     }
-    judge.judged
+    Ok(judge.judged)
 }
 
 struct Judge<'a> {
@@ -135,25 +148,17 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn containers(&mut self) {
+    fn containers(&mut self) -> Result<(), Close> {
         let changes = self.changes;
-        let tables = changes.tables.iter().flat_map(|(table, changes)| {
-            let rows = changes.rows.iter();
-            let rows = rows.map(move |(row, changes)| {
-                (Container::Row(table.clone(), row.clone()), changes.hlc)
-            });
-            std::iter::once((Container::Table(table.clone()), changes.hlc)).chain(rows)
-        });
-        let all =
-            [(Container::Tables, changes.tables_hlc), (Container::Values, changes.values_hlc)];
-        for (container, hlc) in all.into_iter().chain(tables) {
+        for (container, hlc) in changes.containers() {
             if hlc <= self.store.container_hlc(&container) {
                 continue;
             }
-            if self.accepts(Target::Container(container.clone()), None, None, hlc) {
+            if self.accepts(Target::Container(container.clone()), None, None, hlc)? {
                 self.judged.accepted.set_container(&container, hlc);
             }
         }
+        Ok(())
     }
 
     /// Whether a stamp is to be merged.
@@ -163,22 +168,24 @@ impl Judge<'_> {
         there: Option<(Option<Cell>, Hlc)>,
         new: Option<&Cell>,
         hlc: Hlc,
-    ) -> bool {
+    ) -> Result<bool, Close> {
         let (old, there) = there.unwrap_or((None, Hlc::EMPTY));
         if there.is_empty() || hlc > there {
             return self.accepts(target, old.as_ref(), new, hlc);
         }
+        let Self { store, now, writer, changes, .. } = *self;
+        let old = old.as_ref();
+        let edit = Edit { writer, target, old, new, hlc, now, store, changes };
         if hlc < there {
-            let Self { store, now, writer, changes, .. } = *self;
-            let old = old.as_ref();
-            let edit = Edit { writer, target, old, new, hlc, now, store, changes };
             self.policy.lost(&edit, there);
-            return false;
+        } else if old != new {
+            if let Some(close) = self.policy.same_stamp(&edit) {
+                return Err(close);
+            }
+            let target = edit.target;
+            self.refuse(target, old, new, hlc, EQUAL_HLC.to_owned());
         }
-        if old.as_ref() != new {
-            self.refuse(target, old.as_ref(), new, hlc, EQUAL_HLC.to_owned());
-        }
-        false
+        Ok(false)
     }
 
     fn accepts(
@@ -187,16 +194,17 @@ impl Judge<'_> {
         old: Option<&Cell>,
         new: Option<&Cell>,
         hlc: Hlc,
-    ) -> bool {
+    ) -> Result<bool, Close> {
         let Self { store, now, writer, changes, .. } = *self;
         let edit = Edit { writer, target, old, new, hlc, now, store, changes };
         match self.policy.judge(&edit) {
-            Ruling::Accept => true,
+            Ruling::Accept => Ok(true),
             Ruling::Refuse(reason) => {
                 let target = edit.target;
                 self.refuse(target, old, new, hlc, reason);
-                false
+                Ok(false)
             }
+            Ruling::Close(close) => Err(close),
         }
     }
 

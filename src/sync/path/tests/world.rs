@@ -39,6 +39,7 @@ impl World {
             durability,
             idle_unload: Duration::from_secs(300),
             pace: PaceSettings::default(),
+            max_cell_bytes: 1 << 20,
         });
         Self { storage, registry, users }
     }
