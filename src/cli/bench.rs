@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::exit_code::ExitCode;
 use super::{CliError, Format, print};
-use crate::bench::peer::{self, PeerDocument, StoreOptions, SyncOptions, SyncSide};
+use crate::bench::peer::{self, PeerDocument, StoreOptions, SyncCase, SyncOptions, SyncSide};
 use crate::bench::{self, BenchError, BenchOptions};
 use crate::clock::{SystemClock, SystemEntropy};
 
@@ -64,6 +64,9 @@ struct SyncArgs {
     /// Servers that are measured; all without it. May be given several times.
     #[arg(long, value_enum)]
     side: Vec<SyncSide>,
+    /// What is measured; all without it. May be given several times.
+    #[arg(long, value_enum)]
+    case: Vec<SyncCase>,
     /// Paths under load.
     #[arg(long, default_value_t = 10)]
     paths: usize,
@@ -118,6 +121,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
 async fn sync(args: SyncArgs) -> Result<ExitCode, CliError> {
     let options = SyncOptions {
         sides: args.side,
+        cases: args.case,
         paths: args.paths,
         clients: args.clients,
         rate: args.rate,

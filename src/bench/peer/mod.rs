@@ -17,7 +17,7 @@ mod usage;
 
 pub use document::{Figure, GoalRatio, PeerDocument, Side};
 pub use store::{StoreOptions, run as store, work as store_worker};
-pub use sync::{SyncOptions, SyncSide, run as sync};
+pub use sync::{SyncCase, SyncOptions, SyncSide, run as sync};
 
 /// Whether this program was built for measuring.
 const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

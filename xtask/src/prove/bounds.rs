@@ -236,7 +236,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
         SYNC_PEER,
         &[
             ("name", "cpu_per_relay"),
-            ("case", "at node_relay's highest rate"),
+            ("case", "at the rate that saturates node_relay"),
             ("side", "crossfade_relay"),
             ("peer", "node_relay"),
         ],
@@ -259,7 +259,7 @@ pub(crate) const BOUNDS: &[Bound] = &[
         SYNC_PEER,
         &[
             ("name", "cpu_per_relay"),
-            ("case", "at node_relay's highest rate"),
+            ("case", "at the rate that saturates node_relay"),
             ("side", "crossfade_committed"),
             ("peer", "node_relay"),
         ],
@@ -377,7 +377,7 @@ mod tests {
             json!({"name": "cpu_per_relay", "case": case, "side": side, "peer": peer,
                 "value": value, "goal": 0.1, "met": true})
         };
-        let highest = "at node_relay's highest rate";
+        let highest = "at the rate that saturates node_relay";
         let document = json!({"version": 1, "ratios": [
             ratio("100 edits/s", "crossfade_committed", "node_relay", 0.9),
             ratio(highest, "crossfade_relaxed", "node_relay", 0.8),

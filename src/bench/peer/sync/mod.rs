@@ -30,6 +30,20 @@ use plan::Plan;
 use server::Starting;
 pub use server::SyncSide;
 
+/// A part of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum SyncCase {
+    /// Processor time at a rate that all sustain.
+    SameLoad,
+    /// The highest rate of each side; then all at what `node_relay` just sustains, and just does not.
+    Saturation,
+    /// Memory of connections that do nothing.
+    Idle,
+    /// Loading a large store, and a new client that gets all of it.
+    FirstSync,
+}
+
 /// What to measure.
 #[derive(Debug, Clone)]
 pub struct SyncOptions {
@@ -41,6 +55,8 @@ pub struct SyncOptions {
     pub clients: usize,
     /// Edits a second, over all paths, of the load at which processor time is compared.
     pub rate: f64,
+    /// What to measure; empty: all.
+    pub cases: Vec<SyncCase>,
     /// A little of everything: to see that it works.
     pub quick: bool,
     /// Shows what is measured on stderr; for terminals.
@@ -144,7 +160,7 @@ pub async fn run(options: &SyncOptions) -> Result<PeerDocument, BenchError> {
         ratios: Vec::new(),
         notes: Vec::new(),
     };
-    let measured = measure(&mut run).await;
+    let measured = measure(&mut run, &options.cases).await;
     run.progress.finish_and_clear();
     measured?;
     let mut setup = run.plan.setup();
@@ -164,12 +180,22 @@ pub async fn run(options: &SyncOptions) -> Result<PeerDocument, BenchError> {
     })
 }
 
-async fn measure(run: &mut Run) -> Result<(), BenchError> {
-    relay::same_load(run).await?;
-    relay::highest_rate(run).await?;
-    relay::at_saturation(run).await?;
-    idle::connections(run).await?;
-    first_sync::large_store(run).await
+async fn measure(run: &mut Run, cases: &[SyncCase]) -> Result<(), BenchError> {
+    let wanted = |case| cases.is_empty() || cases.contains(&case);
+    if wanted(SyncCase::SameLoad) {
+        relay::same_load(run).await?;
+    }
+    if wanted(SyncCase::Saturation) {
+        relay::highest_rate(run).await?;
+        relay::at_saturation(run).await?;
+    }
+    if wanted(SyncCase::Idle) {
+        idle::connections(run).await?;
+    }
+    if wanted(SyncCase::FirstSync) {
+        first_sync::large_store(run).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

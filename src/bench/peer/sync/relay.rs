@@ -11,6 +11,8 @@ use crate::bench::BenchError;
 const CPU_GOAL: f64 = 0.1;
 const P99_GOAL: f64 = 0.2;
 const HIGHEST: &str = "highest rate sustained";
+const EDITS: &str = "edits";
+const NOT_SUSTAINED: &str = "edits, lowest rate not sustained";
 
 /// A server with its clients.
 struct Stand {
@@ -174,10 +176,13 @@ async fn highest_of(run: &mut Run, side: SyncSide) -> Result<(), BenchError> {
         stand.server.settle(run.plan.settle).await?;
     }
     stand.down().await;
+    if let Some(rate) = bad {
+        run.figure(HIGHEST, NOT_SUSTAINED, side, (rate, "1/s", run.plan.tries as u64));
+    }
     match good {
         Some((rate, delivered)) => {
             let fan_out = run.plan.shape.fan_out() as f64;
-            run.figure(HIGHEST, "edits", side, (rate, "1/s", 1));
+            run.figure(HIGHEST, EDITS, side, (rate, "1/s", 1));
             run.figure(HIGHEST, "relays", side, (rate * fan_out, "1/s", 1));
             let p99 = delivered.latency.percentile(0.99) as f64 / 1000.0;
             run.figure(HIGHEST, "edit to visible p99", side, (p99, "ms", delivered.received));
@@ -209,20 +214,31 @@ fn sustained(run: &Run, delivered: &Delivered) -> bool {
     delivered.share() >= 1.0 && p99 <= run.plan.p99_limit
 }
 
-/// All sides at the highest rate that TinyBase's relay sustains.
+/// All sides at the highest rate that TinyBase's relay sustains, and at the lowest that it does not: the rate that
+/// saturates it, at which what it has not relayed piles up.
 pub(super) async fn at_saturation(run: &mut Run) -> Result<(), BenchError> {
     let peer = SyncSide::NodeRelay;
-    let highest = |figure: &&crate::bench::peer::document::Figure| {
-        figure.case == HIGHEST && figure.name == "edits" && figure.side == peer.name()
-    };
-    let Some(rate) = run.figures.iter().find(highest).map(|figure| figure.value) else {
+    let sides = run.plan.sides.clone();
+    let case = "at node_relay's highest rate";
+    if let Some(rate) = found(run, peer, EDITS) {
+        in_turns(run, case, rate, &sides).await?;
+        run.goal("cpu_per_relay", case, "cpu per 1000 relays", &[peer], CPU_GOAL);
+    }
+    let case = "at the rate that saturates node_relay";
+    let Some(rate) = found(run, peer, NOT_SUSTAINED) else {
         run.notes.push(format!("{} was not measured: nothing says what saturates it", peer.name()));
         return Ok(());
     };
-    let case = "at node_relay's highest rate";
-    let sides = run.plan.sides.clone();
     in_turns(run, case, rate, &sides).await?;
     run.goal("cpu_per_relay", case, "cpu per 1000 relays", &[peer], CPU_GOAL);
     run.goal("p99", case, "edit to visible p99", &[peer], P99_GOAL);
     Ok(())
+}
+
+/// A rate that the search has found.
+fn found(run: &Run, side: SyncSide, name: &str) -> Option<f64> {
+    let of_side = |figure: &&crate::bench::peer::document::Figure| {
+        figure.case == HIGHEST && figure.name == name && figure.side == side.name()
+    };
+    run.figures.iter().find(of_side).map(|figure| figure.value)
 }

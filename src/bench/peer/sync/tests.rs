@@ -9,6 +9,7 @@ use crate::clock::SystemClock;
 fn options() -> SyncOptions {
     SyncOptions {
         sides: Vec::new(),
+        cases: Vec::new(),
         paths: 2,
         clients: 3,
         rate: 20.0,
