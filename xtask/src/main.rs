@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Chore {
     /// Install what the tests need: npm packages from the lock file, system packages by apt.
-    Setup(setup::Options),
+    Setup,
     /// Set up, then run every test: Rust, type checks, Node.
     Test(test::Options),
     /// Run every fuzz target, and print executions and findings.
@@ -57,7 +57,7 @@ impl From<Outcome> for ExitCode {
 fn main() -> ExitCode {
     let root = workspace_root();
     let outcome = match Cli::parse().chore {
-        Chore::Setup(options) => setup::chore(&root, &options),
+        Chore::Setup => setup::chore(&root),
         Chore::Test(options) => test::chore(&root, options),
         Chore::Fuzz(options) => fuzz::chore(&root, &options),
         Chore::Prove(options) => prove::chore(&root, &options),

@@ -1,16 +1,15 @@
 //! `cargo xtask setup`: what the tests need, found or installed.
 //!
-//! Order: tools and their versions, system packages, npm packages. Each is checked first, so that
-//! a second run does nothing and needs no network.
+//! Order: tools and their versions, system packages, npm packages, the browser. Each is checked
+//! first, so that a second run does nothing and needs no network.
 
+mod browser;
 mod cargo_fuzz;
 mod npm;
 mod system;
 mod version;
 
 use std::path::{Path, PathBuf};
-
-use clap::ValueEnum;
 
 use crate::Outcome;
 use crate::process::{ProcessError, complain, say};
@@ -20,28 +19,11 @@ pub(crate) use version::Version;
 /// The oldest Node that the packages run on; `packages/package.json` says the same.
 const NODE_MINIMUM: Version = Version { major: 20, minor: 9, patch: 0 };
 
-/// What to set up.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
-    /// Also install a part that no test of today needs.
-    #[arg(long, value_enum)]
-    with: Vec<Extra>,
-}
-
-/// A part that is installed on request only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Extra {
-    /// Headless Chromium, for actors of kind `browser`.
-    Chromium,
-}
-
 /// What a chore is about to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// Node, npm packages and PostgreSQL: the end-to-end tests.
+    /// Node, npm packages, PostgreSQL and Chromium: the end-to-end tests.
     pub(crate) node: bool,
-    /// Headless Chromium.
-    pub(crate) chromium: bool,
 }
 
 /// Why the machine is not ready, each with what to do about it.
@@ -63,6 +45,11 @@ pub(crate) enum SetupError {
         "{0} failed to install: {1}; check the network and the package sources, then run `cargo xtask setup` again"
     )]
     Install(String, ProcessError),
+    #[error(
+        "there is no Chromium for the browser tests: {system}; and Playwright's own could not be downloaded: {download}; \
+         install Chromium or Chrome, or set CHROMIUM to its path"
+    )]
+    Browser { system: Box<SetupError>, download: ProcessError },
     #[error("cannot read {}: {source}; the lock file belongs to the repository, restore it", path.display())]
     LockFile { path: PathBuf, source: std::io::Error },
     #[error("cannot write {}: {source}; make the folder writable", path.display())]
@@ -84,9 +71,8 @@ pub(crate) fn cargo_fuzz(root: &Path) -> Result<PathBuf, SetupError> {
 }
 
 /// Runs the chore.
-pub(crate) fn chore(root: &Path, options: &Options) -> Outcome {
-    let needs = Needs { node: true, chromium: options.with.contains(&Extra::Chromium) };
-    match run(root, &needs) {
+pub(crate) fn chore(root: &Path) -> Outcome {
+    match run(root, &Needs { node: true }) {
         Ok(()) => {
             say("setup: everything that the tests need is in place");
             Outcome::Done
@@ -108,14 +94,11 @@ pub(crate) fn run(root: &Path, needs: &Needs) -> Result<(), SetupError> {
         version::check("node", Some(NODE_MINIMUM), "install Node 20 or newer from nodejs.org")?;
         version::check("npm", None, "install npm, which comes with Node")?;
     }
-    let wanted: Vec<_> =
-        [needs.node.then_some(&system::POSTGRESQL), needs.chromium.then_some(&system::CHROMIUM)]
-            .into_iter()
-            .flatten()
-            .collect();
-    system::provide(&wanted, root)?;
     if needs.node {
-        npm::install(&packages_dir(root))?;
+        let packages = packages_dir(root);
+        system::provide(&[&system::POSTGRESQL], root)?;
+        npm::install(&packages)?;
+        browser::provide(root, &packages)?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) fn chore(root: &Path, options: Options) -> Outcome {
     let rust = options.only != Some(Side::Node);
     let node = options.only != Some(Side::Rust);
     let mut steps = Steps::default();
-    let ready = steps.step("setup", || setup::run(root, &Needs { node, chromium: false }));
+    let ready = steps.step("setup", || setup::run(root, &Needs { node }));
     if rust {
         steps.step("rust tests", || Invocation::cargo(root).args(["test", "--workspace"]).run());
     }

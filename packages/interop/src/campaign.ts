@@ -1,6 +1,7 @@
 /** Many schedules, one after the other: regressions first, then new ones by consecutive seeds. */
 
 import { Counts } from './counts.js';
+import { CONTENT, countContent } from './coverage.js';
 import { Driver } from './driver.js';
 import { toText } from './json.js';
 import { readRegressions, type Regression, saveRegression } from './regressions.js';
@@ -25,7 +26,7 @@ export interface Report {
 }
 
 /** What has to have happened, or the test has not tested it. */
-const FAULTS = [
+const WANTED = [
   'store: changes made by hand',
   'store: clock set back',
   'store: clock set forward',
@@ -53,6 +54,7 @@ const FAULTS = [
   'net: time passed with frames under way',
   'net: transaction rolled back',
   'net: with native clients',
+  ...CONTENT,
   ...['star', 'peer', 'peer without store'].flatMap((topology) =>
     ['single-store', 'multiplexed', 'mixed'].flatMap((mode) =>
       ['on', 'off'].map((fragments) => `net schedules: ${topology}, ${mode}, fragments ${fragments}`),
@@ -60,7 +62,7 @@ const FAULTS = [
   ),
 ];
 
-/** From so many schedules on, everything in {@link FAULTS} has to have happened. */
+/** From so many schedules on, everything in {@link WANTED} has to have happened. */
 const ENOUGH = 1_000;
 
 const MAX_FAILURES = 5;
@@ -83,7 +85,7 @@ export const runCampaign = async (options: Options): Promise<Report> => {
       if ((run + 1) % 1_000 === 0) options.onProgress?.(`${run + 1} schedules, ${failures.length} failures`);
     }
     const complete = options.schedules >= ENOUGH && !options.kind && failures.length === 0;
-    const missing = !complete ? [] : runner.counts.missing(FAULTS);
+    const missing = !complete ? [] : runner.counts.missing(WANTED);
     if (missing.length > 0) failures.push(`never happened, so nothing is known about it: ${missing.join('; ')}`);
     const last = options.seed + options.schedules - 1;
     return {
@@ -99,10 +101,11 @@ class Runner {
   readonly counts = new Counts();
   #driver = new Driver();
 
-  async run(schedule: Schedule, counts: Counts | undefined = this.counts): Promise<Disagreement | undefined> {
+  async run(schedule: Schedule, counts: Counts = this.counts): Promise<Disagreement | undefined> {
     // A driver that has panicked is replaced.
     if (!this.#driver.alive) this.#driver = new Driver();
-    counts?.add(`schedules: ${schedule.kind}`);
+    counts.add(`schedules: ${schedule.kind}`);
+    countContent(schedule, counts);
     return runSchedule(this.#driver, schedule, counts);
   }
 

@@ -15,6 +15,10 @@ pub(super) struct SystemPackage {
     /// A folder whose children may hold the binary in `bin/` (Debian keeps PostgreSQL's server
     /// programs off `PATH`, one folder a major version).
     versions_dir: Option<&'static str>,
+    /// What else the binary may be called.
+    aliases: &'static [&'static str],
+    /// A variable of the environment that may name the binary's path.
+    variable: Option<&'static str>,
 }
 
 /// The database under the real Unleash server.
@@ -22,20 +26,34 @@ pub(super) const POSTGRESQL: SystemPackage = SystemPackage {
     package: "postgresql",
     binary: "initdb",
     versions_dir: Some("/usr/lib/postgresql"),
+    aliases: &[],
+    variable: None,
 };
 
 /// The compiler of the fuzzer's runtime.
-pub(super) const CXX: SystemPackage =
-    SystemPackage { package: "g++", binary: "c++", versions_dir: None };
+pub(super) const CXX: SystemPackage = SystemPackage {
+    package: "g++",
+    binary: "c++",
+    versions_dir: None,
+    aliases: &[],
+    variable: None,
+};
 
-/// The browser.
-pub(super) const CHROMIUM: SystemPackage =
-    SystemPackage { package: "chromium", binary: "chromium", versions_dir: None };
+/// The browser; `packages/e2e/src/harness/browser.ts` looks for the same.
+pub(super) const CHROMIUM: SystemPackage = SystemPackage {
+    package: "chromium",
+    binary: "chromium",
+    versions_dir: None,
+    aliases: &["chromium-browser", "google-chrome", "google-chrome-stable"],
+    variable: Some("CHROMIUM"),
+};
 
 impl SystemPackage {
     fn find(&self, path_var: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
-        let on_path =
-            path_var.into_iter().flat_map(std::env::split_paths).map(|dir| dir.join(self.binary));
+        let named = self.variable.and_then(std::env::var_os).map(PathBuf::from);
+        let on_path = path_var.into_iter().flat_map(std::env::split_paths).flat_map(|dir| {
+            std::iter::once(&self.binary).chain(self.aliases).map(move |name| dir.join(name))
+        });
         let by_version = self
             .versions_dir
             .and_then(|dir| std::fs::read_dir(dir).ok())
@@ -43,7 +61,7 @@ impl SystemPackage {
             .flatten()
             .flatten()
             .map(|entry| entry.path().join("bin").join(self.binary));
-        on_path.chain(by_version).find(|candidate| candidate.is_file())
+        named.into_iter().chain(on_path).chain(by_version).find(|candidate| candidate.is_file())
     }
 }
 
@@ -73,7 +91,7 @@ pub(super) fn provide(wanted: &[&'static SystemPackage], root: &Path) -> Result<
         wanted.iter().filter(|package| package.find(path_var.as_deref()).is_none()).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     let names: Vec<_> = missing.iter().map(|package| package.package).collect();
-    let apt_get = SystemPackage { package: "apt", binary: "apt-get", versions_dir: None };
+    let apt_get = SystemPackage { package: "apt", binary: "apt-get", ..CXX };
     apt_permission(running_as_root(root), apt_get.find(path_var.as_deref()).is_some()).map_err(
         |why| SetupError::PackageMissing {
             binary: first.binary,
@@ -118,11 +136,11 @@ mod tests {
         std::fs::create_dir_all(&bin).unwrap();
         let versions: &'static str = dir.path().to_str().unwrap().to_owned().leak();
         let package =
-            SystemPackage { package: "p", binary: "initdb", versions_dir: Some(versions) };
+            SystemPackage { binary: "initdb", versions_dir: Some(versions), ..POSTGRESQL };
         assert_eq!(package.find(None), None);
         std::fs::write(bin.join("initdb"), "").unwrap();
         assert_eq!(package.find(None), Some(bin.join("initdb")));
-        let on_path = SystemPackage { package: "p", binary: "initdb", versions_dir: None };
+        let on_path = SystemPackage { binary: "something", aliases: &["other", "initdb"], ..CXX };
         assert_eq!(on_path.find(Some(bin.as_os_str())), Some(bin.join("initdb")));
         assert_eq!(on_path.find(Some(dir.path().as_os_str())), None);
     }

@@ -73,6 +73,12 @@ export class SyncClient {
     return this.store.hasRow("users", id) ? plain(this.store.getRow("users", id)) : undefined;
   }
 
+  /** The mergeable content as JSON has it; undefined is U+FFFC, as on the wire. */
+  content(): unknown {
+    const content = this.store.getMergeableContent();
+    return JSON.parse(JSON.stringify(content, (_key, value: unknown) => (value === undefined ? "\uFFFC" : value)));
+  }
+
   setUser(id: string, row: Row): void {
     this.store.setRow("users", id, row);
   }
