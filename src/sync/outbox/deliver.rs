@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::classify::{Asked, Meaning, classify};
 use super::{Delivered, DeliveryError, OutboxContext, bury, postpone, wait_out};
@@ -16,6 +17,7 @@ use crate::sync::path::{Outcome, PathHandle, Prepared, Settled};
 /// Asks the path what the entry means now, sends it, and settles it by the answer.
 pub(super) async fn deliver(
     context: &OutboxContext,
+    requests: &Semaphore,
     entry: &OutboxEntry,
 ) -> Result<Delivered, DeliveryError> {
     let (name, row) = (entry.entry.resource.clone(), entry.entry.row.clone());
@@ -24,12 +26,20 @@ pub(super) async fn deliver(
         let error = format!("no resource `{name}` is configured any more");
         return Ok(bury(context, entry, error).await);
     };
-    let delivery = Delivery { context, entry, path: &path, resource: &resource };
+    let delivery = Delivery { context, requests, entry, path: &path, resource: &resource };
+    // What is sent is what the row is now, not before the wait. It is never closed; if it were, there would be no bound.
+    let permit = requests.acquire().await.ok();
     let prepared = path.prepare(name, row, entry.seq).await?;
     let routes = &resource.routes;
     let (asked, route, body) = match prepared {
-        Prepared::Superseded => return delivery.settle(Outcome::Superseded).await,
-        Prepared::Reread => return delivery.taken_after_reread().await,
+        Prepared::Superseded => {
+            drop(permit);
+            return delivery.settle(Outcome::Superseded).await;
+        }
+        Prepared::Reread => {
+            drop(permit);
+            return delivery.taken_after_reread().await;
+        }
         Prepared::Create(body) => (Asked::Create, routes.create.as_ref(), Some(body)),
         Prepared::Update(body) => (Asked::Update, routes.update.as_ref(), Some(body)),
         Prepared::Delete => (Asked::Delete, routes.delete.as_ref(), None),
@@ -38,11 +48,13 @@ pub(super) async fn deliver(
         let error = format!("[resource.routes] of `{}` has no route for this write", resource.name);
         return Ok(bury(context, entry, error).await);
     };
-    delivery.send(asked, route, body).await
+    delivery.send(asked, route, body, permit).await
 }
 
 struct Delivery<'a> {
     context: &'a OutboxContext,
+    /// Requests to the legacy API that may still begin.
+    requests: &'a Semaphore,
     entry: &'a OutboxEntry,
     path: &'a PathHandle,
     resource: &'a Arc<Resource>,
@@ -54,6 +66,7 @@ impl Delivery<'_> {
         asked: Asked,
         route: &Route,
         body: Option<Value>,
+        permit: Option<SemaphorePermit<'_>>,
     ) -> Result<Delivered, DeliveryError> {
         let Some(path_and_query) = self.path_of_row(route) else {
             let error = "the row's id cannot stand in a URL".to_owned();
@@ -76,6 +89,7 @@ impl Delivery<'_> {
                 idempotency_key: Some(format!("crossfade-{}", self.entry.seq.0)),
             })
             .await;
+        drop(permit);
         match observation.outcome {
             Ok(answer) => self.answered(asked, &answer, now).await,
             Err(failure) if asked == Asked::Create && !self.may_repeat_create(&failure) => {
@@ -201,6 +215,7 @@ impl Delivery<'_> {
         let path_and_query = self
             .path_of_row(&self.resource.routes.get)
             .ok_or_else(|| "the row's id cannot stand in a URL".to_owned())?;
+        let _permit = self.requests.acquire().await;
         let observation = self
             .context
             .legacy

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::path::PathError;
 use super::registry::PathRegistry;
@@ -25,7 +26,7 @@ use crate::storage::{Actor, Op, OutboxEntry, SharedStorage, StorageError};
 /// How deliveries are made.
 #[derive(Debug, Clone)]
 pub struct OutboxSettings {
-    /// Deliveries under way at once.
+    /// Requests to the legacy API under way at once.
     pub concurrency: usize,
     /// Wait before the second try; doubled each time.
     pub initial_backoff: Duration,
@@ -88,75 +89,122 @@ enum Delivered {
 
 type RowKey = (PathId, ResourceName, RowId);
 
+/// Entries in hand at once for each request that may be under way: the others are looked up, or wait for the commit that
+/// ends them.
+const IN_HAND: usize = 8;
+/// The least time between two looks at what is due: what comes meanwhile is found by one.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+/// How long to wait when nothing is known to be due: a note that something is owed comes earlier.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long to wait while entries are in hand: the end of one comes earlier.
+const BUSY: Duration = Duration::from_secs(1);
+
 /// Delivers until `shutdown` turns true, then waits for what is in flight.
 pub async fn run(context: OutboxContext, mut shutdown: watch::Receiver<bool>) {
+    let requests = Arc::new(Semaphore::new(context.settings.concurrency));
     let context = Arc::new(context);
     let owed = context.registry.owed();
-    let mut in_flight: HashSet<RowKey> = HashSet::new();
-    let mut tasks: JoinSet<(RowKey, Delivered)> = JoinSet::new();
-    let mut paused_until = 0;
+    let mut worker = Worker {
+        context,
+        requests,
+        in_hand: HashSet::new(),
+        tasks: JoinSet::new(),
+        paused_until: 0,
+    };
     while !*shutdown.borrow() {
         // Registered before the look, so that nothing owed in between is missed.
         let notified = owed.notified();
-        let now = context.clock.now_ms();
-        let wait = if now < paused_until {
-            Duration::from_millis(paused_until - now)
-        } else {
-            start_due(&context, now, &mut in_flight, &mut tasks).await
-        };
+        let looked = Instant::now();
+        let wait = worker.look().await;
         tokio::select! {
             () = notified => {}
-            Some(ended) = tasks.join_next() => {
-                if let Some(until) = end(&context, ended, &mut in_flight) {
-                    paused_until = until;
-                }
-            }
+            Some(ended) = worker.tasks.join_next() => worker.end(ended),
             () = tokio::time::sleep(wait) => {}
             _ = shutdown.changed() => {}
         }
+        tokio::select! {
+            () = tokio::time::sleep_until(looked + BETWEEN_LOOKS) => {}
+            _ = shutdown.changed() => {}
+        }
+        while let Some(ended) = worker.tasks.try_join_next() {
+            worker.end(ended);
+        }
     }
-    while tasks.join_next().await.is_some() {}
+    while worker.tasks.join_next().await.is_some() {}
 }
 
-/// Starts what is due and free to go. Gives how long to wait for the next.
-async fn start_due(
-    context: &Arc<OutboxContext>,
-    now: u64,
-    in_flight: &mut HashSet<RowKey>,
-    tasks: &mut JoinSet<(RowKey, Delivered)>,
-) -> Duration {
-    /// How long to wait when nothing is known to be due: a note that something is owed comes earlier.
-    const IDLE: Duration = Duration::from_secs(60);
-    let limit = context.settings.concurrency;
-    if in_flight.len() >= limit {
-        // Nothing could start; the end of a delivery wakes us.
-        return IDLE;
-    }
-    // Twice the limit: what is in flight is among the oldest, and must not hide what is free to go.
-    let due = match context.storage.due_entries(now, limit * 2).await {
-        Ok(due) => due,
-        Err(error) => {
-            tracing::error!(%error, "outbox cannot be read; deliveries wait");
-            return Duration::from_secs(1);
+struct Worker {
+    context: Arc<OutboxContext>,
+    /// Requests to the legacy API that may still begin.
+    requests: Arc<Semaphore>,
+    /// Rows with an entry that is being delivered.
+    in_hand: HashSet<RowKey>,
+    tasks: JoinSet<(RowKey, Delivered)>,
+    /// In epoch milliseconds.
+    paused_until: u64,
+}
+
+impl Worker {
+    /// Starts what is due and free to go. Gives how long to wait for the next look.
+    async fn look(&mut self) -> Duration {
+        let now = self.context.clock.now_ms();
+        if now < self.paused_until {
+            return Duration::from_millis(self.paused_until - now);
         }
-    };
-    for entry in due {
+        let limit = self.context.settings.concurrency * IN_HAND;
+        if self.in_hand.len() >= limit {
+            return BUSY;
+        }
+        // What is in hand is among the oldest, and must not hide what is free to go.
+        let due = match self.context.storage.due_entries(now, self.in_hand.len() + limit).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!(%error, "outbox cannot be read; deliveries wait");
+                return Duration::from_secs(1);
+            }
+        };
+        for entry in due {
+            if self.in_hand.len() >= limit {
+                break;
+            }
+            self.start(entry);
+        }
+        if !self.in_hand.is_empty() {
+            return BUSY;
+        }
+        match self.context.storage.next_due_ms().await {
+            Ok(Some(due)) if due > now => Duration::from_millis(due - now).min(IDLE),
+            // Due, and not free to go: an entry that came in between.
+            Ok(Some(_)) => Duration::from_millis(100),
+            _ => IDLE,
+        }
+    }
+
+    fn start(&mut self, entry: OutboxEntry) {
         let key = row_key(&entry);
-        if in_flight.len() >= limit || !in_flight.insert(key.clone()) {
-            continue;
+        if !self.in_hand.insert(key.clone()) {
+            return;
         }
-        let context = context.clone();
-        tasks.spawn(async move { (key, attempt(&context, entry).await) });
+        let (context, requests) = (self.context.clone(), self.requests.clone());
+        self.tasks.spawn(async move { (key, attempt(&context, &requests, entry).await) });
     }
-    if in_flight.len() >= limit {
-        return IDLE;
-    }
-    match context.storage.next_due_ms().await {
-        Ok(Some(due)) if due > now => Duration::from_millis(due - now).min(IDLE),
-        // What is due and did not start is in flight or behind something that is: its end wakes us.
-        Ok(_) if !in_flight.is_empty() => IDLE,
-        Ok(Some(_)) => Duration::from_millis(100),
-        _ => IDLE,
+
+    fn end(&mut self, ended: Result<(RowKey, Delivered), JoinError>) {
+        match ended {
+            Ok((key, delivered)) => {
+                self.in_hand.remove(&key);
+                if delivered == Delivered::Paused {
+                    let pause = self.context.settings.max_backoff.as_millis();
+                    let pause = u64::try_from(pause).unwrap_or(u64::MAX);
+                    self.paused_until = self.context.clock.now_ms().saturating_add(pause);
+                }
+            }
+            Err(error) => {
+                // The row of a task that broke is not known any more; nothing in hand may stay blocked.
+                tracing::error!(%error, "a delivery broke; its entry is tried again");
+                self.in_hand.clear();
+            }
+        }
     }
 }
 
@@ -165,28 +213,8 @@ fn row_key(entry: &OutboxEntry) -> RowKey {
     (e.path.clone(), e.resource.clone(), e.row.clone())
 }
 
-fn end(
-    context: &OutboxContext,
-    ended: Result<(RowKey, Delivered), tokio::task::JoinError>,
-    in_flight: &mut HashSet<RowKey>,
-) -> Option<u64> {
-    match ended {
-        Ok((key, delivered)) => {
-            in_flight.remove(&key);
-            let pause = context.settings.max_backoff.as_millis().try_into().unwrap_or(u64::MAX);
-            (delivered == Delivered::Paused).then(|| context.clock.now_ms().saturating_add(pause))
-        }
-        Err(error) => {
-            // The row of a task that broke is not known any more; nothing in flight may stay blocked.
-            tracing::error!(%error, "a delivery broke; its entry is tried again");
-            in_flight.clear();
-            None
-        }
-    }
-}
-
-async fn attempt(context: &OutboxContext, entry: OutboxEntry) -> Delivered {
-    match deliver::deliver(context, &entry).await {
+async fn attempt(context: &OutboxContext, requests: &Semaphore, entry: OutboxEntry) -> Delivered {
+    match deliver::deliver(context, requests, &entry).await {
         Ok(delivered) => delivered,
         Err(error) => {
             tracing::warn!(seq = entry.seq.0, %error, "delivery waits");

@@ -7,6 +7,7 @@
 //! first, the commit follows at once).
 
 mod answer;
+mod bases;
 mod batch;
 mod delivery;
 mod gone;

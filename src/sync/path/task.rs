@@ -15,6 +15,7 @@ use mergeable_store::{ClientId, ConnectionId, Inbound, Limits, Star};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::bases::KnownBases;
 use super::batch::Batch;
 use super::gone::Gone;
 use super::indexes::{PathIndexes, PathView};
@@ -91,6 +92,7 @@ struct PathTask {
     star: Star,
     indexes: PathIndexes,
     owed: Owed,
+    bases: KnownBases,
     gone: Gone,
     vectors: Vectors,
     clients: HashMap<ConnectionId, Client>,
@@ -113,6 +115,8 @@ enum Event {
     Deadline,
     /// What is queued for all clients may be due.
     Broadcasts,
+    /// What could wait for its commit has waited for long enough.
+    CommitDue,
     /// Nothing else to do: a client can be sent more of what it lacks.
     Backlog,
     /// All handles are gone: nobody can reach this path any more.
@@ -142,6 +146,7 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
         star,
         indexes,
         owed,
+        bases: KnownBases::default(),
         gone: Gone::default(),
         vectors,
         clients: HashMap::new(),
@@ -177,7 +182,7 @@ impl PathTask {
                 Event::Command(first) => self.take_commands(first, queue).await,
                 Event::Deadline => self.tick(),
                 // As after every event: see below.
-                Event::Broadcasts => {}
+                Event::Broadcasts | Event::CommitDue => {}
                 Event::Backlog => self.end_batch(Batch::default()),
                 Event::Unreachable => return self.finish().await,
             }
@@ -190,6 +195,7 @@ impl PathTask {
         let may_merge = self.may_merge() && !self.retired;
         let backlog = may_merge && self.is_kept() && self.has_ready_backlog();
         let wait = self.next_deadline();
+        let waits_until = self.pending.waits_until().filter(|_| self.in_flight.is_none());
         let commit = async {
             match &mut self.in_flight {
                 Some(in_flight) => (&mut in_flight.outcome).await,
@@ -208,9 +214,16 @@ impl PathTask {
                 None => std::future::pending().await,
             }
         };
+        let commit_due = async {
+            match waits_until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             outcome = commit => Event::Committed(outcome),
+            () = commit_due => Event::CommitDue,
             () = broadcasts => Event::Broadcasts,
             () = deadline, if may_merge => Event::Deadline,
             command = queue.recv(), if may_merge => {
@@ -298,6 +311,11 @@ impl PathTask {
     }
 
     async fn handle(&mut self, command: Command, batch: &mut Batch) {
+        match &command {
+            Command::Settle { .. } => batch.may_wait(self.now()),
+            Command::Prepare { .. } | Command::Read(_) => {}
+            _ => batch.set_urgent(),
+        }
         match command {
             Command::Connect { client, writer, sink, drain } => {
                 self.connect(client, Client { sink, writer }, drain, batch);
@@ -324,7 +342,12 @@ impl PathTask {
             }
             Command::Prepare { resource, row, seq, reply } => {
                 let outcome = self.prepare(&resource, &row, seq, batch).await;
-                reply_after(batch, reply, outcome);
+                if self.in_flight.is_none() && !batch.is_urgent() {
+                    // All of the store is durable. A caller that went away does not want the answer any more.
+                    let _ = reply.send(outcome);
+                } else {
+                    reply_after(batch, reply, outcome);
+                }
             }
             Command::Settle { resource, row, seq, outcome, reply } => {
                 let outcome = self.settle(&resource, &row, seq, &outcome, batch).await;

@@ -45,7 +45,7 @@ use crate::proxy::problem::Problem;
 const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024 + 64 * 1024;
 /// Read at once from a socket, and kept for it: small, since one process has thousands of idle ones. Longer frames get
 /// the room they need.
-const READ_BUFFER_BYTES: usize = 1024;
+const READ_BUFFER_BYTES: usize = 512;
 /// Frames that wait are put together up to this, in bytes, before they are written.
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// Bytes that a connection may have given to its path and not know to be worked on, beside the frame under way. At the bound
@@ -161,10 +161,14 @@ impl SyncServer {
             Err(_) => (Arc::new(Writer::nobody()), None),
         };
         let (limits, admission) = (self.limits, self.paths.admission.clone());
-        upgrade.on_upgrade(move |ws| async move {
-            let socket = Socket::new(ws, limits, expires_in);
-            serve_single(socket, client, path, writer, admission).await;
-            drop(place);
+        upgrade.on_upgrade(move |ws| {
+            let socket = Box::new(Socket::new(ws, limits, expires_in));
+            // A task of its own: the upgrade's would keep the room that it took for as long as the socket lives.
+            tokio::spawn(async move {
+                serve_single(socket, client, path, writer, admission).await;
+                drop(place);
+            });
+            std::future::ready(())
         })
     }
 
@@ -204,7 +208,7 @@ impl SyncServer {
 }
 
 async fn serve_single(
-    socket: Socket,
+    socket: Box<Socket>,
     client: ConnectionId,
     mut path: Path,
     writer: Arc<Writer>,

@@ -1,4 +1,6 @@
 //! A socket of one path.
+//!
+//! What a socket does now and then has its state in a box of its own: that of an idle one is all that its task holds.
 
 use axum::extract::ws::Utf8Bytes;
 use futures_util::FutureExt as _;
@@ -14,17 +16,17 @@ const LAST_LOTS: usize = 64;
 
 /// Moves frames between a socket and its path, to which it is connected, until either ends.
 pub(super) async fn run(
-    mut socket: Socket,
+    mut socket: Box<Socket>,
     client: ConnectionId,
     path: Path,
     mut source: ClientSource,
 ) {
     if let Some(reason) = carry(&mut socket, &client, &path, &mut source).await {
         // Whoever reads slowly gets no more than the reason; the path must not wait for that.
-        path.disconnect(&client).await;
+        Box::pin(path.disconnect(&client)).await;
         return Box::pin(socket.close(reason)).await;
     }
-    path.disconnect(&client).await;
+    Box::pin(path.disconnect(&client)).await;
 }
 
 /// Until the end; with what the socket is to be closed, if it is still there.
@@ -39,13 +41,14 @@ async fn carry(
         let outbound = tokio::select! {
             incoming = socket.next() => match incoming {
                 Incoming::Frame(frame) => {
-                    if take(client, path, &frame, &mut unprocessed).await.is_err() {
+                    let taken = Box::pin(take(client, path, &frame, &mut unprocessed));
+                    if taken.await.is_err() {
                         return Some(CloseReason::not_kept());
                     }
                     continue;
                 }
                 Incoming::Expired => {
-                    return match send_queued(socket, source).await {
+                    return match Box::pin(send_queued(socket, source)).await {
                         Ok(None) => Some(CloseReason::token_expired()),
                         Ok(Some(reason)) => Some(reason),
                         Err(SendFailed) => None,
@@ -57,7 +60,7 @@ async fn carry(
         };
         match outbound {
             Outbound::Frames(frames) => {
-                if socket.send(frames).await.is_err() {
+                if Box::pin(socket.send(frames)).await.is_err() {
                     return None;
                 }
             }
@@ -96,4 +99,21 @@ async fn send_queued(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F: Future>(
+        _: impl FnOnce(Box<Socket>, ConnectionId, Path, ClientSource) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_socket_is_small() {
+        let (task, socket) = (size(run), size_of::<Socket>());
+        assert!(task + socket <= 1200, "{task} and {socket}");
+    }
 }

@@ -79,7 +79,7 @@ impl Socket {
         loop {
             tokio::select! {
                 () = &mut self.timer => {
-                    if let Some(over) = self.look().await {
+                    if let Some(over) = Box::pin(self.look()).await {
                         return over;
                     }
                 }

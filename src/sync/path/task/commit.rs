@@ -10,6 +10,7 @@ use std::collections::HashMap;
 
 use axum::extract::ws::Utf8Bytes;
 use mergeable_store::{Outgoing, Recipients};
+use tokio::time::Instant;
 
 use super::PathTask;
 use crate::config::Durability;
@@ -50,9 +51,15 @@ impl PathTask {
                 self.send(&outgoing);
             }
         }
-        if self.in_flight.is_some() || self.pending.is_empty() {
+        let waits = self.pending.waits_until().is_some_and(|until| Instant::now() < until);
+        if self.in_flight.is_some() || self.pending.is_empty() || waits {
             return;
         }
+        self.commit_pending();
+    }
+
+    /// Hands what was merged to storage.
+    fn commit_pending(&mut self) {
         let (ops, departures, bases) = std::mem::take(&mut self.pending).split();
         if ops.is_empty() {
             self.depart(departures);
@@ -93,17 +100,19 @@ impl PathTask {
     /// Ends the commits under way and waiting, when there is nothing else to do any more.
     pub(super) async fn finish(&mut self) -> Result<(), StorageError> {
         loop {
-            self.start_commit();
+            if self.in_flight.is_none() && !self.pending.is_empty() {
+                self.commit_pending();
+            }
             let Some(in_flight) = &mut self.in_flight else { return Ok(()) };
             let outcome = (&mut in_flight.outcome).await;
             self.committed(outcome)?;
         }
     }
 
-    /// A base that is changed and not yet kept.
-    pub(super) fn unkept_base(&self, batch: &Batch, key: &RowKey) -> Option<Option<RowCells>> {
+    /// A base that is changed and not yet kept, or that was read lately.
+    pub(super) fn base_in_memory(&self, batch: &Batch, key: &RowKey) -> Option<Option<RowCells>> {
         let in_flight = || self.in_flight.as_ref()?.bases.get(key);
-        batch.base(key).or_else(in_flight).cloned()
+        batch.base(key).or_else(in_flight).or_else(|| self.bases.get(key)).cloned()
     }
 
     fn depart(&mut self, departures: Departures) {

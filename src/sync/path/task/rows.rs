@@ -16,6 +16,9 @@ use crate::sync::path::delivery::{self, Outcome, Prepared, Settled};
 use crate::sync::path::owed::{Pending, RowKey};
 use crate::sync::random::StarRandom;
 
+/// Bases read at once that are worth remembering.
+const FEW: usize = 8;
+
 impl PathTask {
     pub(super) async fn apply(
         &mut self,
@@ -59,9 +62,11 @@ impl PathTask {
         Ok(outcomes)
     }
 
-    fn keep_base(&self, resource: &Arc<Resource>, row: &LegacyRow, batch: &mut Batch) {
+    fn keep_base(&mut self, resource: &Arc<Resource>, row: &LegacyRow, batch: &mut Batch) {
         let (path, resource) = (self.path.clone(), resource.name.clone());
-        batch.set_base((resource.clone(), row.row.clone()), row.now.clone());
+        let key = (resource.clone(), row.row.clone());
+        self.bases.set(key.clone(), row.now.clone());
+        batch.set_base(key, row.now.clone());
         let row_id = row.row.clone();
         batch.keep(match &row.now {
             None => Op::DropBase { path, resource, row: row_id },
@@ -83,7 +88,7 @@ impl PathTask {
         let mut found = HashMap::new();
         let mut missing = Vec::new();
         for row in rows {
-            match self.unkept_base(batch, &(resource.name.clone(), row.clone())) {
+            match self.base_in_memory(batch, &(resource.name.clone(), row.clone())) {
                 Some(Some(base)) => drop(found.insert(row, base)),
                 Some(None) => {}
                 None => missing.push(row),
@@ -93,7 +98,8 @@ impl PathTask {
             return Ok(found);
         }
         let (path, name) = (self.path.clone(), resource.name.clone());
-        for (row, base) in self.context.storage.bases(path, name, missing).await? {
+        let stored = self.context.storage.bases(path, name, missing.clone()).await?;
+        for (row, base) in stored {
             let cells = base.cells.iter().map(|(id, value)| {
                 let cell = Cell::from_json(value);
                 let damaged =
@@ -101,6 +107,13 @@ impl PathTask {
                 Ok((id.clone(), cell.map_err(damaged)?))
             });
             found.insert(row, cells.collect::<Result<RowCells, StorageError>>()?);
+        }
+        // A few are rows under delivery, which are asked for again; many are a page of a backfill.
+        if missing.len() <= FEW {
+            for row in missing {
+                let base = found.get(&row).cloned();
+                self.bases.set((resource.name.clone(), row), base);
+            }
         }
         Ok(found)
     }
