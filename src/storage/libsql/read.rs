@@ -72,13 +72,13 @@ pub(super) async fn due_entries(
     limit: usize,
 ) -> Result<Vec<OutboxEntry>, StorageError> {
     // In the order of the index on state and due_ms, whose entries end with seq: the look ends with its limit,
-    // however much is owed.
+    // however much is owed. `+ 0`: a bare parameter there has SQLite plan the statement anew for each value.
     let sql = entries!(
-        "WHERE o.state = 'pending' AND o.due_ms <= ?1 AND NOT EXISTS (
+        "WHERE o.state = 'pending' AND o.due_ms <= ?1 + 0 AND NOT EXISTS (
            SELECT 1 FROM crossfade_outbox p
            WHERE p.path = o.path AND p.resource = o.resource AND p.row_id = o.row_id
              AND p.state = 'pending' AND p.seq < o.seq)
-         ORDER BY o.due_ms, o.seq LIMIT ?2"
+         ORDER BY o.due_ms, o.seq LIMIT ?2 + 0"
     );
     work.query(sql, vec![to_sql(now_ms).into(), rows(limit).into()], entry).await
 }

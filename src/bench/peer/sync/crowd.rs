@@ -27,7 +27,7 @@ const SHARDS: usize = 16;
 const READY: Duration = Duration::from_secs(60);
 /// After the last edit was due: how long deliveries may pause before those missing are given up, and how
 /// long it may take altogether.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Who is there.
