@@ -282,11 +282,10 @@ impl Queries {
         query: usize,
         work: impl FnOnce(&mut Node, &mut ResultTable, Reader<'_>),
     ) {
-        let Some(mut node) = self.nodes[query].take() else { return };
-        let mut result = std::mem::take(&mut self.results[query]);
-        work(&mut node, &mut result, Reader { store, results: &self.results });
-        self.results[query] = result;
-        self.nodes[query] = Some(node);
+        let Some(node) = &mut self.nodes[query] else { return };
+        let (before, after) = self.results.split_at_mut(query);
+        let Some((result, after)) = after.split_first_mut() else { return };
+        work(node, result, Reader { store, results: (before, after) });
     }
 
     fn row_changed(
@@ -301,6 +300,7 @@ impl Queries {
         for (query, joins) in &readers.joins {
             self.with(store, *query, |node, result, reader| {
                 let table = node.groups.as_mut().map_or(result, |(selected, _)| selected);
+                node.plan.look_up(store);
                 node.select.remote_changed(&node.plan, reader, (joins, row), table);
             });
             self.finish_if_closed(store, *query, changes);
@@ -308,6 +308,7 @@ impl Queries {
         for query in &readers.roots {
             self.with(store, *query, |node, result, reader| {
                 let table = node.groups.as_mut().map_or(result, |(selected, _)| selected);
+                node.plan.look_up(store);
                 node.select.root_changed(&node.plan, reader, row, table);
             });
             self.finish_if_closed(store, *query, changes);
@@ -374,7 +375,7 @@ impl Queries {
 
     fn tell(&self, query: usize, net: Net, changes: &mut Vec<ResultChange>) {
         if !net.rows.is_empty() {
-            changes.push(ResultChange::new(&self.ids[query], net, &self.results[query]));
+            changes.push(ResultChange { query: self.ids[query].clone(), rows: net.rows });
         }
     }
 
@@ -384,10 +385,12 @@ impl Queries {
         let names: Vec<Text> = self.selected_names(&node.plan).into_iter().collect();
         self.with(store, query, |node, result, reader| {
             result.clear();
+            node.plan.look_up(store);
             let plan = &node.plan;
             let nothing = plan.selection.is_empty() || (plan.is_grouped() && names.is_empty());
             node.groups = (plan.is_grouped() && !nothing).then(|| {
                 let mut selected = ResultTable::default();
+                selected.clear();
                 let groups = GroupStage::new(plan, &names, &mut selected, result);
                 (selected, groups)
             });
@@ -397,9 +400,7 @@ impl Queries {
                 node.select.deaf = true;
                 return;
             }
-            for row in reader.row_ids(&plan.root) {
-                node.select.root_is_there(plan, reader, &row, table);
-            }
+            node.select.fill(plan, reader, table);
         });
         self.finish(store, query, changes);
     }

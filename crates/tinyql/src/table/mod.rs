@@ -1,10 +1,14 @@
 //! A query's result: rows in TinyBase's order, written in transactions that tell what they changed.
 
+mod transaction;
+
 use std::collections::HashMap;
 
 use indexmap::{IndexMap, IndexSet};
 use mergeable_store::{AsText, Cell, Text};
 
+use self::transaction::{Before, Touched, TouchedRows, Transaction};
+use crate::changes::{ResultCellChange, RowChange, RowChangeKind};
 use crate::js::SortKey;
 use crate::pool::IdPool;
 use crate::sort::{Entry, Page, SortedRows, sorted};
@@ -34,47 +38,24 @@ struct Row {
     cells: Vec<(Column, Cell)>,
 }
 
-/// What has been touched since the last [`ResultTable::finish`], in order, with what was there before.
-#[derive(Clone, Debug, Default)]
-struct Transaction {
-    rows: IndexMap<Text, Before>,
-    columns: HashMap<Column, bool>,
-}
-
-/// A row as it was.
-#[derive(Clone, Debug)]
-struct Before {
-    /// `None`: it was not there; then no cells are noted.
-    order: Option<u64>,
-    cells: Vec<(Column, Option<Cell>)>,
-}
-
-/// What a transaction came to for one row.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct NetRow {
-    pub(crate) row: Text,
-    pub(crate) existed: bool,
-    pub(crate) exists: bool,
-    pub(crate) cells: Vec<NetCell>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct NetCell {
-    pub(crate) column: Column,
-    pub(crate) old: Option<Cell>,
-    pub(crate) new: Option<Cell>,
-}
-
 /// What a transaction came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Net {
     /// Rows with a cell that differs, in order of first touch.
-    pub(crate) rows: Vec<NetRow>,
+    pub(crate) rows: Vec<RowChange>,
     /// Whether a cell id is new to the table, or gone from it.
     pub(crate) cell_ids_changed: bool,
 }
 
 impl ResultTable {
+    pub(crate) fn find_row(&self, row: &Text) -> Option<ResultRow<'_>> {
+        self.row_at(row.as_wtf8()).map(|row| ResultRow { table: self, row })
+    }
+
+    pub(crate) fn all_rows(&self) -> impl Iterator<Item = ResultRow<'_>> {
+        self.rows.iter().flatten().map(|row| ResultRow { table: self, row })
+    }
+
     /// How many rows there are.
     #[must_use]
     pub fn row_count(&self) -> usize {
@@ -209,10 +190,7 @@ impl ResultTable {
             }
         } else {
             // No column comes twice, so that what is deleted was not set before.
-            let cells: Vec<_> = cells.filter_map(|(column, cell)| Some((column, cell?))).collect();
-            if !cells.is_empty() {
-                self.push_row(id, cells);
-            }
+            self.add_cells(id, cells);
         }
     }
 
@@ -223,6 +201,10 @@ impl ResultTable {
         let Some(at) = row.cells.iter().position(|(there, _)| *there == column) else { return };
         let (_, before) = row.cells.remove(at);
         let (order, empty) = (row.order, row.cells.is_empty());
+        if empty {
+            // What went can come back at another place, which is not that of its first touch.
+            self.transaction.list(self.rows.iter().flatten().map(|row| &row.id));
+        }
         self.transaction.count(&mut self.live, column, -1);
         self.transaction.touch(id, order, column, Some(before));
         if empty {
@@ -277,7 +259,11 @@ impl ResultTable {
         }
     }
 
+    /// Deletes all rows.
     pub(crate) fn clear(&mut self) {
+        if self.places.is_empty() {
+            self.transaction.fill();
+        }
         let ids: Vec<Text> = self.row_ids().cloned().collect();
         for id in &ids {
             self.del_row(id);
@@ -287,6 +273,19 @@ impl ResultTable {
     fn columns_of(&self, id: &Text) -> Vec<Column> {
         let row = self.row_at(id.as_wtf8());
         row.map_or_else(Vec::new, |row| row.cells.iter().map(|(column, _)| *column).collect())
+    }
+
+    /// Adds a row that is known not to be there, unless it would have no cells. No column comes twice.
+    pub(crate) fn add_cells(
+        &mut self,
+        id: &Text,
+        cells: impl Iterator<Item = (Column, Option<Cell>)>,
+    ) {
+        let mut there = Vec::with_capacity(cells.size_hint().1.unwrap_or(0));
+        there.extend(cells.filter_map(|(column, cell)| Some((column, cell?))));
+        if !there.is_empty() {
+            self.push_row(id, there);
+        }
     }
 
     /// Adds a row that is not there, at the end.
@@ -303,48 +302,78 @@ impl ResultTable {
 
     /// Ends the transaction: what changed in total. Orders are brought up to date.
     pub(crate) fn finish(&mut self) -> Net {
-        let touched = std::mem::take(&mut self.transaction);
+        let Touched { rows: touched, columns } = self.transaction.end();
+        let mut cell_ids = columns.into_iter();
         let cell_ids_changed =
-            touched.columns.iter().any(|(column, was)| (self.live[*column as usize] > 0) != *was);
-        let mut rows = Vec::new();
-        for (id, before) in touched.rows {
-            self.resort(&id, &before);
-            if let Some(net) = self.net(id, before) {
-                rows.push(net);
-            }
-        }
+            cell_ids.any(|(column, was)| (self.live[column as usize] > 0) != was);
+        let rows = match touched {
+            TouchedRows::AllNew => self.all_rows_came(),
+            TouchedRows::Listed(touched) => self.differing(touched),
+        };
         if self.rows.len() > 32 && self.rows.len() > 2 * self.places.len() {
             self.close_gaps();
         }
         Net { rows, cell_ids_changed }
     }
 
-    fn net(&self, row: Text, before: Before) -> Option<NetRow> {
-        let now = self.row_at(row.as_wtf8());
-        let cells: Vec<NetCell> = match (before.order, now) {
-            (None, now) => {
-                let cells = now.into_iter().flat_map(|row| &row.cells);
-                let came = |(column, cell): &(Column, Cell)| NetCell {
-                    column: *column,
-                    old: None,
-                    new: Some(cell.clone()),
-                };
-                cells.map(came).collect()
-            }
-            (Some(_), now) => {
-                let cells = before.cells.into_iter();
-                cells.filter_map(|(column, old)| net_cell(column, old, now)).collect()
-            }
-        };
-        let (existed, exists) = (before.order.is_some(), now.is_some());
-        (!cells.is_empty()).then_some(NetRow { row, existed, exists, cells })
+    fn all_rows_came(&mut self) -> Vec<RowChange> {
+        for (by, sorted) in &mut self.sorted {
+            let entries = self.rows.iter().flatten();
+            let entries = entries.map(|row| row.entry(*by, |column| row.cell(column)));
+            *sorted = SortedRows::from_entries(entries.collect());
+        }
+        let rows = self.rows.iter().flatten();
+        rows.map(|row| self.row_came(row)).collect()
     }
 
-    fn resort(&mut self, id: &Text, before: &Before) {
-        if self.sorted.is_empty() {
-            return;
+    fn row_came(&self, row: &Row) -> RowChange {
+        let cells = row.cells.iter().map(|(column, cell)| ResultCellChange {
+            cell: self.name(*column).clone(),
+            old: None,
+            new: Some(cell.clone()),
+        });
+        RowChange { row: row.id.clone(), kind: RowChangeKind::Added, cells: cells.collect() }
+    }
+
+    fn differing(&mut self, touched: IndexMap<Text, Before>) -> Vec<RowChange> {
+        let mut rows = Vec::new();
+        for (id, before) in touched {
+            let place = self.places.get(&id).copied();
+            self.resort(&id, place, &before);
+            let now = place.and_then(|place| self.rows[place].as_ref());
+            if before.order.is_none() {
+                rows.extend(now.map(|row| self.row_came(row)));
+                continue;
+            }
+            let cells = before.cells.into_iter();
+            let cells = cells.filter_map(|(column, old)| self.cell_change(column, old, now));
+            let cells: Vec<_> = cells.collect();
+            if !cells.is_empty() {
+                let kind =
+                    if now.is_some() { RowChangeKind::Changed } else { RowChangeKind::Removed };
+                rows.push(RowChange { row: id, kind, cells });
+            }
         }
-        let now = self.places.get(id).and_then(|place| self.rows[*place].as_ref());
+        rows
+    }
+
+    fn cell_change(
+        &self,
+        column: Column,
+        old: Option<Cell>,
+        now: Option<&Row>,
+    ) -> Option<ResultCellChange> {
+        let new = now.and_then(|row| row.cell(column));
+        let same = match (&old, new) {
+            (Some(old), Some(new)) => old.reads_like(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        let cell = || self.name(column).clone();
+        (!same).then(|| ResultCellChange { cell: cell(), old, new: new.cloned() })
+    }
+
+    fn resort(&mut self, id: &Text, place: Option<usize>, before: &Before) {
+        let now = place.and_then(|place| self.rows[place].as_ref());
         let was = |column: Column| {
             let touched = before.cells.iter().find(|(there, _)| *there == column);
             match touched {
@@ -376,13 +405,26 @@ impl ResultTable {
     }
 }
 
-fn net_cell(column: Column, old: Option<Cell>, now: Option<&Row>) -> Option<NetCell> {
-    let new = now.and_then(|row| row.cell(column));
-    let same = match (&old, new) {
-        (Some(old), Some(new)) => old.reads_like(new),
-        (old, new) => old.is_none() && new.is_none(),
-    };
-    (!same).then(|| NetCell { column, new: new.cloned(), old })
+/// A row of a result, found once to read its cells.
+#[derive(Clone, Copy)]
+pub(crate) struct ResultRow<'a> {
+    table: &'a ResultTable,
+    row: &'a Row,
+}
+
+impl<'a> ResultRow<'a> {
+    pub(crate) fn id(&self) -> &'a Text {
+        &self.row.id
+    }
+
+    pub(crate) fn cell(&self, cell: impl AsText) -> Option<&'a Cell> {
+        self.row.cell(self.table.columns.get_index_of(cell.wtf8())? as Column)
+    }
+
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (&'a Text, &'a Cell)> + use<'a> {
+        let table = self.table;
+        self.row.cells.iter().map(|(column, cell)| (table.name(*column), cell))
+    }
 }
 
 impl Row {
@@ -408,101 +450,5 @@ fn entry<'a>(
     Entry { key, order, row: id.clone() }
 }
 
-impl Before {
-    fn note(&mut self, column: Column, cell: Option<Cell>) {
-        if self.order.is_some() && !self.cells.iter().any(|(there, _)| *there == column) {
-            self.cells.push((column, cell));
-        }
-    }
-}
-
-impl Transaction {
-    /// Notes a cell of a row that is there as it was, at its first touch.
-    fn touch(&mut self, row: &Text, order: u64, column: Column, cell: Option<Cell>) {
-        match self.rows.get_mut(row) {
-            Some(before) => before.note(column, cell),
-            None => {
-                let before = Before { order: Some(order), cells: vec![(column, cell)] };
-                self.rows.insert(row.clone(), before);
-            }
-        }
-    }
-
-    /// Notes that a row came, with these cells; if it had been there before, these may be new to it.
-    fn came(&mut self, row: &Text, columns: impl Iterator<Item = Column>) {
-        match self.rows.get_mut(row) {
-            Some(before) => columns.for_each(|column| before.note(column, None)),
-            None => {
-                self.rows.insert(row.clone(), Before { order: None, cells: Vec::new() });
-            }
-        }
-    }
-
-    fn count(&mut self, live: &mut [u32], column: Column, by: i32) {
-        let live = &mut live[column as usize];
-        let was = *live > 0;
-        *live = live.saturating_add_signed(by);
-        if was != (*live > 0) {
-            self.columns.entry(column).or_insert(was);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ids(table: &ResultTable) -> Vec<String> {
-        table.row_ids().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_row_that_leaves_and_returns_goes_to_the_end_without_a_net_change() {
-        let mut table = ResultTable::default();
-        table.keep_sorted(Some("n"));
-        let n = table.column(&"n".into());
-        for id in ["a", "b"] {
-            table.set_cell(&id.into(), n, Cell::Number(1.0));
-        }
-        assert_eq!(table.finish().rows.len(), 2);
-        table.del_cell(&"a".into(), n);
-        table.set_cell(&"a".into(), n, Cell::Number(1.0));
-        assert_eq!(table.finish(), Net::default());
-        assert_eq!(ids(&table), ["b", "a"]);
-        assert_eq!(table.sorted_row_ids(Some("n"), Page::default()), ["b", "a"]);
-    }
-
-    #[test]
-    fn ids_come_from_the_pool_and_counting_starts_again_when_the_table_is_empty() {
-        let mut table = ResultTable::default();
-        let n = table.column(&"n".into());
-        let add = |table: &mut ResultTable| table.add_row(vec![(n, Cell::Null)]).unwrap();
-        let made: Vec<Text> = (0..3).map(|_| add(&mut table)).collect();
-        assert_eq!(made, ["0", "1", "2"]);
-        table.del_row(&"1".into());
-        table.del_row(&"0".into());
-        assert_eq!(
-            (add(&mut table), add(&mut table), add(&mut table)),
-            ("1".into(), "0".into(), "3".into())
-        );
-        table.clear();
-        assert_eq!(add(&mut table), "0");
-    }
-
-    #[test]
-    fn gaps_are_closed_and_rows_found_afterwards() {
-        let mut table = ResultTable::default();
-        let n = table.column(&"n".into());
-        for at in 0..100 {
-            table.set_cell(&at.to_string().into(), n, Cell::Number(f64::from(at)));
-        }
-        table.finish();
-        for at in 0..90 {
-            table.del_row(&at.to_string().into());
-        }
-        table.finish();
-        assert!(table.rows.len() < 40);
-        assert_eq!(table.cell("95", "n"), Some(&Cell::Number(95.0)));
-        assert_eq!(ids(&table).len(), 10);
-    }
-}
+mod tests;
