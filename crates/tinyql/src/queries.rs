@@ -211,17 +211,29 @@ impl Queries {
     /// The rows with a cell that differs, by table, both in order of first touch.
     fn rows_of(&self, changed: &[CellChange]) -> IndexMap<Text, IndexSet<Text>> {
         let mut rows: IndexMap<Text, IndexSet<Text>> = IndexMap::new();
-        let mut read = HashMap::new();
+        // Changes of a table mostly come one after the other: whether anybody reads it, and its place among those touched.
+        let mut table: Option<(&Text, Option<usize>)> = None;
         for change in changed {
-            let is_read = *read
-                .entry(&change.table)
-                .or_insert_with(|| self.readers.contains_key(&Place::Table(change.table.clone())));
             let same = match (&change.old, &change.new) {
                 (Some(old), Some(new)) => old.reads_like(new),
                 (old, new) => old.is_none() && new.is_none(),
             };
-            if is_read && !same {
-                rows.entry(change.table.clone()).or_default().insert(change.row.clone());
+            if same {
+                continue;
+            }
+            let at = match table {
+                Some((latest, at)) if *latest == change.table => at,
+                _ => self.readers.contains_key(&Place::Table(change.table.clone())).then(|| {
+                    let touched = rows.entry(change.table.clone());
+                    let at = touched.index();
+                    touched.or_default();
+                    at
+                }),
+            };
+            table = Some((&change.table, at));
+            let Some((_, rows)) = at.and_then(|at| rows.get_index_mut(at)) else { continue };
+            if rows.last() != Some(&change.row) {
+                rows.insert(change.row.clone());
             }
         }
         rows

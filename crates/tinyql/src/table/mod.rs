@@ -1,14 +1,18 @@
 //! A query's result: rows in TinyBase's order, written in transactions that tell what they changed.
 
+mod finish;
+#[cfg(test)]
+mod tests;
 mod transaction;
+mod write;
 
 use std::collections::HashMap;
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 use mergeable_store::{AsText, Cell, Text};
 
-use self::transaction::{Before, Touched, TouchedRows, Transaction};
-use crate::changes::{ResultCellChange, RowChange, RowChangeKind};
+pub(crate) use self::finish::Net;
+use self::transaction::Transaction;
 use crate::js::SortKey;
 use crate::pool::IdPool;
 use crate::sort::{Entry, Page, SortedRows, sorted};
@@ -36,15 +40,6 @@ struct Row {
     id: Text,
     order: u64,
     cells: Vec<(Column, Cell)>,
-}
-
-/// What a transaction came to.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Net {
-    /// Rows with a cell that differs, in order of first touch.
-    pub(crate) rows: Vec<RowChange>,
-    /// Whether a cell id is new to the table, or gone from it.
-    pub(crate) cell_ids_changed: bool,
 }
 
 impl ResultTable {
@@ -154,255 +149,6 @@ impl ResultTable {
     fn row_at(&self, row: &[u8]) -> Option<&Row> {
         self.rows[*self.places.get(row)?].as_ref()
     }
-
-    /// Sets a cell; the row is made at the end if need be.
-    pub(crate) fn set_cell(&mut self, id: &Text, column: Column, cell: Cell) {
-        let Some(place) = self.places.get(id).copied() else {
-            self.push_row(id, vec![(column, cell)]);
-            return;
-        };
-        let Some(row) = &mut self.rows[place] else { return };
-        let before = match row.cells.iter_mut().find(|(there, _)| *there == column) {
-            Some((_, there)) if there.reads_like(&cell) => return,
-            Some((_, there)) => Some(std::mem::replace(there, cell)),
-            None => {
-                row.cells.push((column, cell));
-                self.transaction.count(&mut self.live, column, 1);
-                None
-            }
-        };
-        let order = row.order;
-        self.transaction.touch(id, order, column, before);
-    }
-
-    /// Sets or deletes cells one by one.
-    pub(crate) fn write_cells(
-        &mut self,
-        id: &Text,
-        cells: impl Iterator<Item = (Column, Option<Cell>)>,
-    ) {
-        if self.places.contains_key(id) {
-            for (column, cell) in cells {
-                match cell {
-                    Some(cell) => self.set_cell(id, column, cell),
-                    None => self.del_cell(id, column),
-                }
-            }
-        } else {
-            // No column comes twice, so that what is deleted was not set before.
-            self.add_cells(id, cells);
-        }
-    }
-
-    /// Deletes a cell; the row goes with its last one.
-    pub(crate) fn del_cell(&mut self, id: &Text, column: Column) {
-        let Some(place) = self.places.get(id).copied() else { return };
-        let Some(row) = &mut self.rows[place] else { return };
-        let Some(at) = row.cells.iter().position(|(there, _)| *there == column) else { return };
-        let (_, before) = row.cells.remove(at);
-        let (order, empty) = (row.order, row.cells.is_empty());
-        if empty {
-            // What went can come back at another place, which is not that of its first touch.
-            self.transaction.list(self.rows.iter().flatten().map(|row| &row.id));
-        }
-        self.transaction.count(&mut self.live, column, -1);
-        self.transaction.touch(id, order, column, Some(before));
-        if empty {
-            self.rows[place] = None;
-            self.places.remove(id);
-            if self.places.is_empty() {
-                self.pool = IdPool::default();
-            }
-        }
-    }
-
-    /// Sets the cells given and then deletes the others; without any, nothing happens.
-    pub(crate) fn set_row(&mut self, id: &Text, cells: Vec<(Column, Cell)>) {
-        if cells.is_empty() {
-            return;
-        }
-        if !self.places.contains_key(id) {
-            self.push_row(id, cells);
-            return;
-        }
-        let keep: Vec<Column> = cells.iter().map(|(column, _)| *column).collect();
-        for (column, cell) in cells {
-            self.set_cell(id, column, cell);
-        }
-        for column in self.columns_of(id) {
-            if !keep.contains(&column) {
-                self.del_cell(id, column);
-            }
-        }
-    }
-
-    /// Adds a row under an id of the pool; without cells, nothing happens.
-    pub(crate) fn add_row(&mut self, cells: Vec<(Column, Cell)>) -> Option<Text> {
-        if cells.is_empty() {
-            return None;
-        }
-        let mut id = self.pool.take();
-        while self.places.contains_key(&id) {
-            id = self.pool.take();
-        }
-        self.set_row(&id, cells);
-        Some(id)
-    }
-
-    /// Deletes a row, if it is there. Its id goes to the pool.
-    pub(crate) fn del_row(&mut self, id: &Text) {
-        if self.places.contains_key(id) {
-            self.pool.release(id);
-            for column in self.columns_of(id) {
-                self.del_cell(id, column);
-            }
-        }
-    }
-
-    /// Deletes all rows.
-    pub(crate) fn clear(&mut self) {
-        if self.places.is_empty() {
-            self.transaction.fill();
-        }
-        let ids: Vec<Text> = self.row_ids().cloned().collect();
-        for id in &ids {
-            self.del_row(id);
-        }
-    }
-
-    fn columns_of(&self, id: &Text) -> Vec<Column> {
-        let row = self.row_at(id.as_wtf8());
-        row.map_or_else(Vec::new, |row| row.cells.iter().map(|(column, _)| *column).collect())
-    }
-
-    /// Adds a row that is known not to be there, unless it would have no cells. No column comes twice.
-    pub(crate) fn add_cells(
-        &mut self,
-        id: &Text,
-        cells: impl Iterator<Item = (Column, Option<Cell>)>,
-    ) {
-        let mut there = Vec::with_capacity(cells.size_hint().1.unwrap_or(0));
-        there.extend(cells.filter_map(|(column, cell)| Some((column, cell?))));
-        if !there.is_empty() {
-            self.push_row(id, there);
-        }
-    }
-
-    /// Adds a row that is not there, at the end.
-    fn push_row(&mut self, id: &Text, cells: Vec<(Column, Cell)>) {
-        let (place, order) = (self.rows.len(), self.next_order);
-        self.next_order += 1;
-        for (column, _) in &cells {
-            self.transaction.count(&mut self.live, *column, 1);
-        }
-        self.transaction.came(id, cells.iter().map(|(column, _)| *column));
-        self.rows.push(Some(Row { id: id.clone(), order, cells }));
-        self.places.insert(id.clone(), place);
-    }
-
-    /// Ends the transaction: what changed in total. Orders are brought up to date.
-    pub(crate) fn finish(&mut self) -> Net {
-        let Touched { rows: touched, columns } = self.transaction.end();
-        let mut cell_ids = columns.into_iter();
-        let cell_ids_changed =
-            cell_ids.any(|(column, was)| (self.live[column as usize] > 0) != was);
-        let rows = match touched {
-            TouchedRows::AllNew => self.all_rows_came(),
-            TouchedRows::Listed(touched) => self.differing(touched),
-        };
-        if self.rows.len() > 32 && self.rows.len() > 2 * self.places.len() {
-            self.close_gaps();
-        }
-        Net { rows, cell_ids_changed }
-    }
-
-    fn all_rows_came(&mut self) -> Vec<RowChange> {
-        for (by, sorted) in &mut self.sorted {
-            let entries = self.rows.iter().flatten();
-            let entries = entries.map(|row| row.entry(*by, |column| row.cell(column)));
-            *sorted = SortedRows::from_entries(entries.collect());
-        }
-        let rows = self.rows.iter().flatten();
-        rows.map(|row| self.row_came(row)).collect()
-    }
-
-    fn row_came(&self, row: &Row) -> RowChange {
-        let cells = row.cells.iter().map(|(column, cell)| ResultCellChange {
-            cell: self.name(*column).clone(),
-            old: None,
-            new: Some(cell.clone()),
-        });
-        RowChange { row: row.id.clone(), kind: RowChangeKind::Added, cells: cells.collect() }
-    }
-
-    fn differing(&mut self, touched: IndexMap<Text, Before>) -> Vec<RowChange> {
-        let mut rows = Vec::new();
-        for (id, before) in touched {
-            let place = self.places.get(&id).copied();
-            self.resort(&id, place, &before);
-            let now = place.and_then(|place| self.rows[place].as_ref());
-            if before.order.is_none() {
-                rows.extend(now.map(|row| self.row_came(row)));
-                continue;
-            }
-            let cells = before.cells.into_iter();
-            let cells = cells.filter_map(|(column, old)| self.cell_change(column, old, now));
-            let cells: Vec<_> = cells.collect();
-            if !cells.is_empty() {
-                let kind =
-                    if now.is_some() { RowChangeKind::Changed } else { RowChangeKind::Removed };
-                rows.push(RowChange { row: id, kind, cells });
-            }
-        }
-        rows
-    }
-
-    fn cell_change(
-        &self,
-        column: Column,
-        old: Option<Cell>,
-        now: Option<&Row>,
-    ) -> Option<ResultCellChange> {
-        let new = now.and_then(|row| row.cell(column));
-        let same = match (&old, new) {
-            (Some(old), Some(new)) => old.reads_like(new),
-            (old, new) => old.is_none() && new.is_none(),
-        };
-        let cell = || self.name(column).clone();
-        (!same).then(|| ResultCellChange { cell: cell(), old, new: new.cloned() })
-    }
-
-    fn resort(&mut self, id: &Text, place: Option<usize>, before: &Before) {
-        let now = place.and_then(|place| self.rows[place].as_ref());
-        let was = |column: Column| {
-            let touched = before.cells.iter().find(|(there, _)| *there == column);
-            match touched {
-                Some((_, old)) => old.as_ref(),
-                None => now.and_then(|row| row.cell(column)),
-            }
-        };
-        for (by, rows) in &mut self.sorted {
-            let old = before.order.map(|order| entry(id, order, *by, was));
-            let new = now.map(|row| row.entry(*by, |column| row.cell(column)));
-            if old.as_ref() != new.as_ref() {
-                if let Some(old) = &old {
-                    rows.remove(old);
-                }
-                if let Some(new) = new {
-                    rows.insert(new);
-                }
-            }
-        }
-    }
-
-    fn close_gaps(&mut self) {
-        self.rows.retain(Option::is_some);
-        for (place, row) in self.rows.iter().enumerate() {
-            if let Some(there) = row.as_ref().and_then(|row| self.places.get_mut(&row.id)) {
-                *there = place;
-            }
-        }
-    }
 }
 
 /// A row of a result, found once to read its cells.
@@ -449,6 +195,3 @@ fn entry<'a>(
     };
     Entry { key, order, row: id.clone() }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use indexmap::IndexMap;
+use indexmap::map::Entry;
 use mergeable_store::{Cell, Text};
 
 use super::Column;
@@ -78,11 +79,10 @@ impl Transaction {
     /// Notes a cell of a row that is there as it was, at its first touch.
     pub(super) fn touch(&mut self, row: &Text, order: u64, column: Column, cell: Option<Cell>) {
         let TouchedRows::Listed(rows) = &mut self.touched.rows else { return };
-        match rows.get_mut(row) {
-            Some(before) => before.note(column, cell),
-            None => {
-                let before = Before { order: Some(order), cells: vec![(column, cell)] };
-                rows.insert(row.clone(), before);
+        match rows.entry(row.clone()) {
+            Entry::Occupied(before) => before.into_mut().note(column, cell),
+            Entry::Vacant(new) => {
+                new.insert(Before { order: Some(order), cells: vec![(column, cell)] });
             }
         }
     }
@@ -90,10 +90,13 @@ impl Transaction {
     /// Notes that a row came, with these cells; if it had been there before, these may be new to it.
     pub(super) fn came(&mut self, row: &Text, columns: impl Iterator<Item = Column>) {
         let TouchedRows::Listed(rows) = &mut self.touched.rows else { return };
-        match rows.get_mut(row) {
-            Some(before) => columns.for_each(|column| before.note(column, None)),
-            None => {
-                rows.insert(row.clone(), Before::NOTHING);
+        match rows.entry(row.clone()) {
+            Entry::Occupied(before) => {
+                let before = before.into_mut();
+                columns.for_each(|column| before.note(column, None));
+            }
+            Entry::Vacant(new) => {
+                new.insert(Before::NOTHING);
             }
         }
     }
