@@ -78,8 +78,8 @@ impl SelectStage {
 
     /// Takes all rows of the source, into a table without rows.
     pub(crate) fn fill(&mut self, plan: &Plan, reader: Reader<'_>, table: &mut ResultTable) {
-        // With joins a row can be written more than once.
-        let is_new = plan.joins.is_empty();
+        // Where joins hang on joins, a row is written more than once.
+        let is_new = plan.joins.iter().all(|join| join.next.is_empty());
         for (id, row) in reader.rows(&plan.root) {
             let root = Root { id: &id, row: Some(row), is_new };
             self.follow(plan, reader, root, root.row, &plan.from_root, table);
@@ -142,18 +142,20 @@ impl SelectStage {
                     function(&FromContext { row: from, root_row: root.id, params: &plan.params })
                 }
             };
-            let before = self.links[at].remote(root.id);
+            let before = if root.is_new { None } else { self.links[at].remote(root.id) };
             // A null is loosely equal to no link at all.
             let now = on.filter(|on| before.is_some() || *on != Cell::Null).map(|on| to_text(&on));
             if now.as_ref() == before {
                 continue;
             }
-            self.links[at].stop_listening(root.id);
+            if before.is_some() {
+                self.links[at].stop_listening(root.id);
+            }
             let link = now.map(|remote| (remote, self.next_link));
             if let Some((remote, number)) = &link {
                 self.next_link += 1;
                 self.links[at].listen(root.id, remote, *number);
-                if !join.next.is_empty() || table.has_row(root.id) {
+                if !join.next.is_empty() || (!root.is_new && table.has_row(root.id)) {
                     self.follow_next(plan, reader, root, (at, remote), table);
                 }
             }
@@ -205,7 +207,7 @@ struct Root<'a> {
     id: &'a Text,
     /// If it is there.
     row: Option<SourceRow<'a>>,
-    /// Whether the result is known not to have it.
+    /// Whether it is known to be in no link and not in the result.
     is_new: bool,
 }
 
