@@ -83,6 +83,7 @@ mod merge;
 mod message;
 mod order;
 mod pull;
+mod read;
 mod relay;
 mod row;
 mod saved;
@@ -112,6 +113,7 @@ pub use merge::{
     CellChange, ConnectionId, ContainerChange, MergeError, Merged, ValueChange, Writer,
 };
 pub use message::{Close, Frame, MAX_FRAME_BYTES, Message, Payload};
+pub use read::{CellName, RowRef, TableRef};
 pub use relay::Relay;
 pub use saved::LoadError;
 pub use schema::{Allowed, CellSchema, CellType, SchemaError, TablesSchema, ValuesSchema};

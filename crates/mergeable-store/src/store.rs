@@ -82,7 +82,8 @@ impl MergeableStore {
         row: impl AsText,
         cell: impl AsText,
     ) -> Option<CellRef<'_>> {
-        self.stamp_ref(table, row, cell)?.thing
+        let row = self.content.row(table.wtf8(), row.wtf8())?;
+        row.thing(self.ids.find(cell.wtf8())?)
     }
 
     /// A live value.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use mergeable_store::{CellChange, MergeableStore, Text};
+use mergeable_store::{AsText as _, CellChange, MergeableStore, TableRef, Text};
 
 /// Counts of the live cells of some tables, by cell id.
 #[derive(Default)]
@@ -17,9 +17,13 @@ impl TableCellIds {
         for table in tables {
             self.tables.entry(table.clone()).or_insert_with(|| {
                 let mut counts = HashMap::new();
-                for row in store.row_ids(table) {
-                    for cell in store.cell_ids(table, &row) {
-                        *counts.entry(cell).or_default() += 1;
+                let rows = store.table(table).into_iter().flat_map(TableRef::rows);
+                for (cell, _) in rows.flat_map(|(_, row)| row.cells()) {
+                    match counts.get_mut(cell.as_wtf8()) {
+                        Some(count) => *count += 1,
+                        None => {
+                            counts.insert(cell.to_text(), 1);
+                        }
                     }
                 }
                 counts

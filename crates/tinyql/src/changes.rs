@@ -2,8 +2,6 @@
 
 use mergeable_store::{Cell, Text};
 
-use crate::table::{Net, NetRow, ResultTable};
-
 /// What changed in the result of one query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResultChange {
@@ -44,27 +42,4 @@ pub struct ResultCellChange {
     pub old: Option<Cell>,
     /// What is there now; not the same as `old`.
     pub new: Option<Cell>,
-}
-
-impl ResultChange {
-    pub(crate) fn new(query: &Text, net: Net, table: &ResultTable) -> Self {
-        let row = |net: NetRow| RowChange {
-            kind: match (net.existed, net.exists) {
-                (false, _) => RowChangeKind::Added,
-                (true, false) => RowChangeKind::Removed,
-                (true, true) => RowChangeKind::Changed,
-            },
-            row: net.row,
-            cells: net
-                .cells
-                .into_iter()
-                .map(|cell| ResultCellChange {
-                    cell: table.name(cell.column).clone(),
-                    old: cell.old,
-                    new: cell.new,
-                })
-                .collect(),
-        };
-        Self { query: query.clone(), rows: net.rows.into_iter().map(row).collect() }
-    }
 }

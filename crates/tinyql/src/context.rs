@@ -2,10 +2,10 @@
 
 use mergeable_store::{AsText, Cell, CellRef, Text};
 
-use crate::definition::{CellOf, Of, Params};
+use crate::definition::Params;
 use crate::links::Links;
-use crate::plan::Plan;
-use crate::reader::{Place, Reader};
+use crate::plan::{Origin, Plan, ReadCell};
+use crate::reader::{Reader, SourceRow};
 
 /// A row of the source, with the rows joined to it.
 #[derive(Clone, Copy)]
@@ -14,6 +14,8 @@ pub struct RowContext<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) links: &'a [Links],
     pub(crate) row: &'a Text,
+    /// The row itself, if it is still there.
+    pub(crate) root: Option<SourceRow<'a>>,
 }
 
 impl<'a> RowContext<'a> {
@@ -26,19 +28,23 @@ impl<'a> RowContext<'a> {
     /// A cell of the row.
     #[must_use]
     pub fn cell(&self, cell: impl AsText) -> Option<CellRef<'a>> {
-        self.reader.cell(&self.plan.root, self.row, &cell.to_text())
+        self.root?.get_cell(cell)
     }
 
     /// A cell of the row joined under this name; of the row itself by the source's own id.
     #[must_use]
     pub fn joined(&self, join: impl AsText, cell: impl AsText) -> Option<CellRef<'a>> {
-        self.of_join(join.wtf8(), false, &cell.to_text())
+        if self.plan.source_id.as_wtf8() == join.wtf8() {
+            return self.cell(cell);
+        }
+        self.joined_query(join, cell)
     }
 
     /// A cell of the row joined under this name, though it be the source's own id.
     #[must_use]
     pub fn joined_query(&self, join: impl AsText, cell: impl AsText) -> Option<CellRef<'a>> {
-        self.of_join(join.wtf8(), true, &cell.to_text())
+        let join = self.plan.join_named(join.wtf8())?;
+        self.source_row(Origin::Join(join))?.get_cell(cell)
     }
 
     /// A parameter.
@@ -47,33 +53,26 @@ impl<'a> RowContext<'a> {
         self.plan.params.get(name.wtf8())
     }
 
-    pub(crate) fn read(&self, cell: &CellOf) -> Option<CellRef<'a>> {
-        match &cell.of {
-            Of::Source => self.reader.cell(&self.plan.root, self.row, &cell.cell),
-            Of::Join(join) => self.of_join(join.as_wtf8(), false, &cell.cell),
-            Of::QueryJoin(join) => self.of_join(join.as_wtf8(), true, &cell.cell),
-        }
+    pub(crate) fn read(&self, cell: &ReadCell) -> Option<CellRef<'a>> {
+        self.source_row(cell.of?)?.cell(&cell.cell)
     }
 
-    fn of_join(&self, join: &[u8], query: bool, cell: &Text) -> Option<CellRef<'a>> {
-        if !query && self.plan.source_id.as_wtf8() == join {
-            return self.reader.cell(&self.plan.root, self.row, cell);
+    pub(crate) fn source_row(&self, of: Origin) -> Option<SourceRow<'a>> {
+        match of {
+            Origin::Root => self.root,
+            Origin::Join(join) => {
+                let remote = self.links[join].remote(self.row)?;
+                self.reader.row(&self.plan.joins[join].place, remote)
+            }
         }
-        let at = self.plan.join_named(join)?;
-        self.reader.cell(&self.plan.joins[at].place, self.joined_row(at)?, cell)
-    }
-
-    pub(crate) fn joined_row(&self, join: usize) -> Option<&'a Text> {
-        self.links[join].remote(self.row)
     }
 }
 
 /// The row that another is joined to.
 #[derive(Clone, Copy)]
 pub struct FromContext<'a> {
-    pub(crate) reader: Reader<'a>,
-    pub(crate) of: &'a Place,
-    pub(crate) row: &'a Text,
+    /// If it is there.
+    pub(crate) row: Option<SourceRow<'a>>,
     pub(crate) root_row: &'a Text,
     pub(crate) params: &'a Params,
 }
@@ -82,7 +81,7 @@ impl<'a> FromContext<'a> {
     /// A cell of the row.
     #[must_use]
     pub fn cell(&self, cell: impl AsText) -> Option<CellRef<'a>> {
-        self.reader.cell(self.of, self.row, &cell.to_text())
+        self.row?.get_cell(cell)
     }
 
     /// The id of the row of the query's source.

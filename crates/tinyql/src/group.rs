@@ -6,10 +6,11 @@ use indexmap::IndexMap;
 use mergeable_store::{Cell, Text};
 
 use crate::aggregate::{Aggregate, Change, Members};
+use crate::changes::{RowChange, RowChangeKind};
 use crate::context::GroupContext;
 use crate::definition::HavingCondition;
 use crate::plan::Plan;
-use crate::table::{Column, Net, NetRow, ResultTable};
+use crate::table::{Column, Net, ResultTable};
 
 /// What rows are grouped by, comparable as JavaScript's `Map` compares its keys. A missing cell is a key, too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -129,13 +130,17 @@ impl GroupStage {
     fn row_changed(
         &mut self,
         plan: &Plan,
-        net: &NetRow,
+        net: &RowChange,
         selected: &ResultTable,
         result: &mut ResultTable,
     ) {
-        let change = |column: Column| net.cells.iter().find(|cell| cell.column == column);
+        let change = |column: Column| {
+            let name = selected.name(column);
+            net.cells.iter().find(|cell| cell.cell == *name)
+        };
+        let exists = net.kind != RowChangeKind::Removed;
         let now = |column: Column| selected.cell_at(&net.row, column);
-        let mut moves = !net.exists;
+        let mut moves = !exists;
         let (mut old_key, mut new_key) = (Vec::new(), Vec::new());
         for column in &self.by {
             match change(*column) {
@@ -166,7 +171,7 @@ impl GroupStage {
             self.write(plan, group, &net.row, gone, result);
             self.forget(group, &net.row);
         }
-        if net.exists {
+        if exists {
             let group = self.enter(new_key, &net.row, now);
             self.write(plan, group, &net.row, changed, result);
         }

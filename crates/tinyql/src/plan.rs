@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use indexmap::IndexMap;
-use mergeable_store::Text;
+use mergeable_store::{CellName, MergeableStore, Text};
 
 use crate::aggregate::Aggregate;
 use crate::definition::{
-    CellOf, Condition, Definition, HavingCondition, NameFn, On, Params, SelectFn, Selected, Source,
+    CellOf, Condition, Definition, HavingCondition, NameFn, Of, On, OnFn, Operand, Params,
+    SelectFn, Selected, Source, WhereFn,
 };
 use crate::reader::Place;
 
@@ -19,7 +20,7 @@ pub(crate) struct Plan {
     join_names: HashMap<Text, usize>,
     /// The joins that hang on the source itself.
     pub(crate) from_root: Vec<usize>,
-    pub(crate) wheres: Vec<Condition>,
+    pub(crate) wheres: Vec<Filter>,
     pub(crate) selection: Vec<Selection>,
     /// Name in the result, selected name, aggregate.
     pub(crate) groups: IndexMap<Text, (Text, Aggregate)>,
@@ -29,23 +30,42 @@ pub(crate) struct Plan {
 
 pub(crate) struct JoinPlan {
     pub(crate) place: Place,
-    pub(crate) on: On,
+    pub(crate) on: LinkedBy,
     /// The joins that hang on this one.
     pub(crate) next: Vec<usize>,
 }
 
+/// Where a row's link comes from.
+pub(crate) enum LinkedBy {
+    Cell(CellName),
+    Function(OnFn),
+}
+
+/// A condition, compiled.
+pub(crate) enum Filter {
+    Cell(ReadCell, Operand),
+    Function(WhereFn),
+}
+
 pub(crate) enum Selection {
     One { name: Text, what: One },
-    All { of: AllOf, rename: Option<NameFn> },
+    All { of: Origin, rename: Option<NameFn> },
 }
 
 pub(crate) enum One {
-    Cell(CellOf),
+    Cell(ReadCell),
     Function(SelectFn),
 }
 
+/// A cell to read; from nowhere if there is no such join.
+pub(crate) struct ReadCell {
+    pub(crate) of: Option<Origin>,
+    pub(crate) cell: CellName,
+}
+
+/// The row of the source, or the one joined to it.
 #[derive(Clone, Copy)]
-pub(crate) enum AllOf {
+pub(crate) enum Origin {
     Root,
     Join(usize),
 }
@@ -59,6 +79,15 @@ impl Plan {
         }
         let join_names: HashMap<Text, usize> = named.keys().cloned().zip(0..).collect();
         let on_join = |from: &Text| join_names.get(from).copied();
+        let source_id = definition.source.id();
+        let read = |cell: &CellOf| ReadCell {
+            of: match &cell.of {
+                Of::Source => Some(Origin::Root),
+                Of::Join(name) if name == source_id => Some(Origin::Root),
+                Of::Join(name) | Of::QueryJoin(name) => on_join(name).map(Origin::Join),
+            },
+            cell: CellName::new(&cell.cell),
+        };
         let hanging = |on: Option<usize>| {
             let joins = named.values().enumerate();
             let joins = joins.filter(|(_, join)| match &join.from {
@@ -69,21 +98,41 @@ impl Plan {
         };
         let joins = named.values().enumerate().map(|(at, join)| JoinPlan {
             place: place(&join.source),
-            on: join.on.clone(),
+            on: match &join.on {
+                On::Cell(cell) => LinkedBy::Cell(CellName::new(cell)),
+                On::Function(function) => LinkedBy::Function(function.clone()),
+            },
             next: hanging(Some(at)),
         });
         Self {
             joins: joins.collect(),
             from_root: hanging(None),
-            source_id: definition.source.id().clone(),
+            source_id: source_id.clone(),
             root: place(&definition.source),
-            wheres: definition.wheres.iter().map(|filter| filter.0.clone()).collect(),
-            selection: selection(definition, on_join),
+            wheres: definition.wheres.iter().map(|filter| compiled(&filter.0, read)).collect(),
+            selection: selection(definition, on_join, read),
             groups: groups(definition),
             havings: definition.havings.iter().map(|having| having.0.clone()).collect(),
             params: definition.params.clone(),
             join_names,
         }
+    }
+
+    /// Looks up the names of the cells that are read, as far as the store knows them by now.
+    pub(crate) fn look_up(&mut self, store: &MergeableStore) {
+        let links = self.joins.iter_mut().filter_map(|join| match &mut join.on {
+            LinkedBy::Cell(cell) => Some(cell),
+            LinkedBy::Function(_) => None,
+        });
+        let filters = self.wheres.iter_mut().filter_map(|filter| match filter {
+            Filter::Cell(read, _) => Some(&mut read.cell),
+            Filter::Function(_) => None,
+        });
+        let selected = self.selection.iter_mut().filter_map(|selection| match selection {
+            Selection::One { what: One::Cell(read), .. } => Some(&mut read.cell),
+            Selection::One { what: One::Function(_), .. } | Selection::All { .. } => None,
+        });
+        links.chain(filters).chain(selected).for_each(|cell| cell.look_up(store));
     }
 
     pub(crate) fn join_named(&self, name: &[u8]) -> Option<usize> {
@@ -103,10 +152,10 @@ impl Plan {
         std::iter::once(&self.root).chain(self.joins.iter().map(|join| &join.place))
     }
 
-    pub(crate) fn place_of(&self, of: AllOf) -> &Place {
+    pub(crate) fn place_of(&self, of: Origin) -> &Place {
         match of {
-            AllOf::Root => &self.root,
-            AllOf::Join(at) => &self.joins[at].place,
+            Origin::Root => &self.root,
+            Origin::Join(at) => &self.joins[at].place,
         }
     }
 
@@ -120,19 +169,30 @@ impl Plan {
     }
 }
 
-fn selection(definition: &Definition, join: impl Fn(&Text) -> Option<usize>) -> Vec<Selection> {
+fn compiled(condition: &Condition, read: impl Fn(&CellOf) -> ReadCell) -> Filter {
+    match condition {
+        Condition::Cell(cell, operand) => Filter::Cell(read(cell), operand.clone()),
+        Condition::Function(function) => Filter::Function(function.clone()),
+    }
+}
+
+fn selection(
+    definition: &Definition,
+    join: impl Fn(&Text) -> Option<usize>,
+    read: impl Fn(&CellOf) -> ReadCell,
+) -> Vec<Selection> {
     let mut number = 0_u32;
     let mut selection = Vec::new();
     for select in &definition.selects {
         let (own_name, what) = match &select.what {
-            Selected::Cell(cell) => (cell.cell.clone(), One::Cell(cell.clone())),
+            Selected::Cell(cell) => (cell.cell.clone(), One::Cell(read(cell))),
             Selected::Function(function) => {
                 (number.to_string().into(), One::Function(function.clone()))
             }
             Selected::All { join: name, rename } => {
                 let of = match name {
-                    None => Some(AllOf::Root),
-                    Some(name) => join(name).map(AllOf::Join),
+                    None => Some(Origin::Root),
+                    Some(name) => join(name).map(Origin::Join),
                 };
                 selection.extend(of.map(|of| Selection::All { of, rename: rename.clone() }));
                 continue;

@@ -211,17 +211,29 @@ impl Queries {
     /// The rows with a cell that differs, by table, both in order of first touch.
     fn rows_of(&self, changed: &[CellChange]) -> IndexMap<Text, IndexSet<Text>> {
         let mut rows: IndexMap<Text, IndexSet<Text>> = IndexMap::new();
-        let mut read = HashMap::new();
+        // Changes of a table mostly come one after the other: whether anybody reads it, and its place among those touched.
+        let mut table: Option<(&Text, Option<usize>)> = None;
         for change in changed {
-            let is_read = *read
-                .entry(&change.table)
-                .or_insert_with(|| self.readers.contains_key(&Place::Table(change.table.clone())));
             let same = match (&change.old, &change.new) {
                 (Some(old), Some(new)) => old.reads_like(new),
                 (old, new) => old.is_none() && new.is_none(),
             };
-            if is_read && !same {
-                rows.entry(change.table.clone()).or_default().insert(change.row.clone());
+            if same {
+                continue;
+            }
+            let at = match table {
+                Some((latest, at)) if *latest == change.table => at,
+                _ => self.readers.contains_key(&Place::Table(change.table.clone())).then(|| {
+                    let touched = rows.entry(change.table.clone());
+                    let at = touched.index();
+                    touched.or_default();
+                    at
+                }),
+            };
+            table = Some((&change.table, at));
+            let Some((_, rows)) = at.and_then(|at| rows.get_index_mut(at)) else { continue };
+            if rows.last() != Some(&change.row) {
+                rows.insert(change.row.clone());
             }
         }
         rows
@@ -282,11 +294,10 @@ impl Queries {
         query: usize,
         work: impl FnOnce(&mut Node, &mut ResultTable, Reader<'_>),
     ) {
-        let Some(mut node) = self.nodes[query].take() else { return };
-        let mut result = std::mem::take(&mut self.results[query]);
-        work(&mut node, &mut result, Reader { store, results: &self.results });
-        self.results[query] = result;
-        self.nodes[query] = Some(node);
+        let Some(node) = &mut self.nodes[query] else { return };
+        let (before, after) = self.results.split_at_mut(query);
+        let Some((result, after)) = after.split_first_mut() else { return };
+        work(node, result, Reader { store, results: (before, after) });
     }
 
     fn row_changed(
@@ -301,6 +312,7 @@ impl Queries {
         for (query, joins) in &readers.joins {
             self.with(store, *query, |node, result, reader| {
                 let table = node.groups.as_mut().map_or(result, |(selected, _)| selected);
+                node.plan.look_up(store);
                 node.select.remote_changed(&node.plan, reader, (joins, row), table);
             });
             self.finish_if_closed(store, *query, changes);
@@ -308,6 +320,7 @@ impl Queries {
         for query in &readers.roots {
             self.with(store, *query, |node, result, reader| {
                 let table = node.groups.as_mut().map_or(result, |(selected, _)| selected);
+                node.plan.look_up(store);
                 node.select.root_changed(&node.plan, reader, row, table);
             });
             self.finish_if_closed(store, *query, changes);
@@ -374,7 +387,7 @@ impl Queries {
 
     fn tell(&self, query: usize, net: Net, changes: &mut Vec<ResultChange>) {
         if !net.rows.is_empty() {
-            changes.push(ResultChange::new(&self.ids[query], net, &self.results[query]));
+            changes.push(ResultChange { query: self.ids[query].clone(), rows: net.rows });
         }
     }
 
@@ -384,10 +397,12 @@ impl Queries {
         let names: Vec<Text> = self.selected_names(&node.plan).into_iter().collect();
         self.with(store, query, |node, result, reader| {
             result.clear();
+            node.plan.look_up(store);
             let plan = &node.plan;
             let nothing = plan.selection.is_empty() || (plan.is_grouped() && names.is_empty());
             node.groups = (plan.is_grouped() && !nothing).then(|| {
                 let mut selected = ResultTable::default();
+                selected.clear();
                 let groups = GroupStage::new(plan, &names, &mut selected, result);
                 (selected, groups)
             });
@@ -397,9 +412,7 @@ impl Queries {
                 node.select.deaf = true;
                 return;
             }
-            for row in reader.row_ids(&plan.root) {
-                node.select.root_is_there(plan, reader, &row, table);
-            }
+            node.select.fill(plan, reader, table);
         });
         self.finish(store, query, changes);
     }

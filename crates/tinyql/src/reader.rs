@@ -1,9 +1,9 @@
 //! Reading a query's sources: tables of the store and results of other queries.
 
-use mergeable_store::{Cell, CellRef, MergeableStore, Text};
+use mergeable_store::{AsText, Cell, CellName, CellRef, MergeableStore, RowRef, Text};
 
 use crate::js::compare_text;
-use crate::table::ResultTable;
+use crate::table::{ResultRow, ResultTable};
 
 /// A source, resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,44 +13,73 @@ pub(crate) enum Place {
     Query(usize),
 }
 
-/// Everything that a query can read. Its own result is not there while it is made: no query reads itself.
+/// Everything that a query can read: not its own result, which it is about to change.
 #[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     pub(crate) store: &'a MergeableStore,
-    pub(crate) results: &'a [ResultTable],
+    /// Results of the queries before and after the reading one.
+    pub(crate) results: (&'a [ResultTable], &'a [ResultTable]),
+}
+
+/// A row of a source, found once to read its cells.
+#[derive(Clone, Copy)]
+pub(crate) enum SourceRow<'a> {
+    Table(RowRef<'a>),
+    Query(ResultRow<'a>),
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn cell(&self, of: &Place, row: &Text, cell: &Text) -> Option<CellRef<'a>> {
-        match of {
-            Place::Table(table) => self.store.get_cell(table, row, cell),
-            Place::Query(query) => self.results[*query].cell(row, cell).map(Cell::view),
+    fn result(&self, query: usize) -> Option<&'a ResultTable> {
+        let (before, after) = self.results;
+        match query.checked_sub(before.len()) {
+            None => before.get(query),
+            Some(at) => after.get(at.checked_sub(1)?),
         }
     }
 
-    pub(crate) fn has_row(&self, of: &Place, row: &Text) -> bool {
+    pub(crate) fn row(&self, of: &Place, row: &Text) -> Option<SourceRow<'a>> {
         match of {
-            Place::Table(table) => self.store.has_row(table, row),
-            Place::Query(query) => self.results[*query].has_row(row),
+            Place::Table(table) => self.store.table(table)?.row(row).map(SourceRow::Table),
+            Place::Query(query) => self.result(*query)?.find_row(row).map(SourceRow::Query),
         }
     }
 
-    pub(crate) fn row_ids(&self, of: &Place) -> Vec<Text> {
-        match of {
-            Place::Table(table) => self.store.row_ids(table),
-            Place::Query(query) => self.results[*query].row_ids().cloned().collect(),
-        }
-    }
-
-    /// A row's cell ids, in JavaScript's order of strings.
-    pub(crate) fn cell_ids(&self, of: &Place, row: &Text) -> Vec<Text> {
-        let mut ids = match of {
-            Place::Table(table) => self.store.cell_ids(table, row),
-            Place::Query(query) => {
-                self.results[*query].row(row).map(|(id, _)| id.clone()).collect()
-            }
+    /// All rows, in the source's order.
+    pub(crate) fn rows(&self, of: &Place) -> impl Iterator<Item = (Text, SourceRow<'a>)> + use<'a> {
+        let (table, result) = match of {
+            Place::Table(table) => (self.store.table(table), None),
+            Place::Query(query) => (None, self.result(*query)),
         };
-        ids.sort_by(compare_text);
-        ids
+        let stored = table.into_iter().flat_map(|table| table.rows());
+        let stored = stored.map(|(id, row)| (id.to_text(), SourceRow::Table(row)));
+        let found = result.into_iter().flat_map(ResultTable::all_rows);
+        stored.chain(found.map(|row| (row.id().clone(), SourceRow::Query(row))))
+    }
+}
+
+impl<'a> SourceRow<'a> {
+    pub(crate) fn cell(&self, cell: &CellName) -> Option<CellRef<'a>> {
+        match self {
+            Self::Table(row) => row.cell(cell),
+            Self::Query(row) => row.cell(cell.text()).map(Cell::view),
+        }
+    }
+
+    /// As [`SourceRow::cell`], by an id that was not looked up before.
+    pub(crate) fn get_cell(&self, cell: impl AsText) -> Option<CellRef<'a>> {
+        match self {
+            Self::Table(row) => row.get_cell(cell),
+            Self::Query(row) => row.cell(cell).map(Cell::view),
+        }
+    }
+
+    /// All cells, in JavaScript's order of their ids.
+    pub(crate) fn cells(&self) -> Vec<(Text, CellRef<'a>)> {
+        let mut cells: Vec<_> = match self {
+            Self::Table(row) => row.cells().map(|(id, cell)| (id.to_text(), cell)).collect(),
+            Self::Query(row) => row.cells().map(|(id, cell)| (id.clone(), cell.view())).collect(),
+        };
+        cells.sort_by(|(a, _), (b, _)| compare_text(a, b));
+        cells
     }
 }

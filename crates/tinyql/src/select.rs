@@ -6,11 +6,10 @@ use indexmap::IndexMap;
 use mergeable_store::{Cell, CellRef, Text};
 
 use crate::context::{FromContext, RowContext};
-use crate::definition::{Condition, On};
 use crate::js::{is_storable, to_text};
 use crate::links::Links;
-use crate::plan::{AllOf, One, Plan, Selection};
-use crate::reader::{Place, Reader};
+use crate::plan::{Filter, JoinPlan, LinkedBy, One, Plan, Selection};
+use crate::reader::{Reader, SourceRow};
 use crate::table::{Column, ResultTable};
 
 /// What the stage keeps: links, and the columns that it writes.
@@ -65,8 +64,9 @@ impl SelectStage {
         if self.deaf {
             return;
         }
-        if reader.has_row(&plan.root, root) {
-            self.root_is_there(plan, reader, root, table);
+        if let Some(row) = reader.row(&plan.root, root) {
+            let root = Root { id: root, row: Some(row), is_new: false };
+            self.follow(plan, reader, root, root.row, &plan.from_root, table);
         } else {
             table.del_row(root);
             for links in &mut self.links {
@@ -76,15 +76,14 @@ impl SelectStage {
         }
     }
 
-    /// A row of the source is known to be there: it came, or changed.
-    pub(crate) fn root_is_there(
-        &mut self,
-        plan: &Plan,
-        reader: Reader<'_>,
-        root: &Text,
-        table: &mut ResultTable,
-    ) {
-        self.follow(plan, reader, root, (&plan.root, root), &plan.from_root, table);
+    /// Takes all rows of the source, into a table without rows.
+    pub(crate) fn fill(&mut self, plan: &Plan, reader: Reader<'_>, table: &mut ResultTable) {
+        // Where joins hang on joins, a row is written more than once.
+        let is_new = plan.joins.iter().all(|join| join.next.is_empty());
+        for (id, row) in reader.rows(&plan.root) {
+            let root = Root { id: &id, row: Some(row), is_new };
+            self.follow(plan, reader, root, root.row, &plan.from_root, table);
+        }
     }
 
     /// A row that is read through these joins came, changed or went.
@@ -102,10 +101,25 @@ impl SelectStage {
                 Some((at, root, *join))
             });
             let Some((at, root, join)) = next.min_by_key(|(at, ..)| *at) else { break };
-            let join = &plan.joins[join];
-            self.follow(plan, reader, &root, (&join.place, remote), &join.next, table);
+            let row = reader.row(&plan.root, &root);
+            let root = Root { id: &root, row, is_new: false };
+            self.follow_next(plan, reader, root, (join, remote), table);
             since = at + 1;
         }
+    }
+
+    /// Follows the joins that hang on a joined row.
+    fn follow_next(
+        &mut self,
+        plan: &Plan,
+        reader: Reader<'_>,
+        root: Root<'_>,
+        (join, remote): (usize, &Text),
+        table: &mut ResultTable,
+    ) {
+        let JoinPlan { place, next, .. } = &plan.joins[join];
+        let from = if next.is_empty() { None } else { reader.row(place, remote) };
+        self.follow(plan, reader, root, from, next, table);
     }
 
     /// Follows the joins that hang on a row, and writes what comes of it. As TinyBase, the row is also written each time
@@ -115,43 +129,48 @@ impl SelectStage {
         &mut self,
         plan: &Plan,
         reader: Reader<'_>,
-        root: &Text,
-        (of, row): (&Place, &Text),
+        root: Root<'_>,
+        from: Option<SourceRow<'_>>,
         joins: &[usize],
         table: &mut ResultTable,
     ) {
         for &at in joins {
             let join = &plan.joins[at];
-            let context = FromContext { reader, of, row, root_row: root, params: &plan.params };
             let on = match &join.on {
-                On::Cell(cell) => context.cell(cell).map(CellRef::to_cell),
-                On::Function(function) => function(&context),
+                LinkedBy::Cell(cell) => from.and_then(|from| from.cell(cell)).map(CellRef::to_cell),
+                LinkedBy::Function(function) => {
+                    function(&FromContext { row: from, root_row: root.id, params: &plan.params })
+                }
             };
-            let before = self.links[at].remote(root);
+            let before = if root.is_new { None } else { self.links[at].remote(root.id) };
             // A null is loosely equal to no link at all.
             let now = on.filter(|on| before.is_some() || *on != Cell::Null).map(|on| to_text(&on));
             if now.as_ref() == before {
                 continue;
             }
-            self.links[at].stop_listening(root);
+            if before.is_some() {
+                self.links[at].stop_listening(root.id);
+            }
             let link = now.map(|remote| (remote, self.next_link));
             if let Some((remote, number)) = &link {
                 self.next_link += 1;
-                self.links[at].listen(root, remote, *number);
-                if table.has_row(root) || !join.next.is_empty() {
-                    let from = (&join.place, remote);
-                    self.follow(plan, reader, root, from, &join.next, table);
+                self.links[at].listen(root.id, remote, *number);
+                if !join.next.is_empty() || (!root.is_new && table.has_row(root.id)) {
+                    self.follow_next(plan, reader, root, (at, remote), table);
                 }
             }
-            self.links[at].set(root, link);
+            self.links[at].set(root.id, link);
         }
         self.write(plan, reader, root, table);
     }
 
-    fn write(&mut self, plan: &Plan, reader: Reader<'_>, root: &Text, table: &mut ResultTable) {
-        let context = RowContext { reader, plan, links: &self.links, row: root };
-        if !plan.wheres.iter().all(|condition| holds(condition, &context)) {
-            table.del_row(root);
+    fn write(&mut self, plan: &Plan, reader: Reader<'_>, root: Root<'_>, table: &mut ResultTable) {
+        let Root { id, row, is_new } = root;
+        let context = RowContext { reader, plan, links: &self.links, row: id, root: row };
+        if !plan.wheres.iter().all(|filter| holds(filter, &context)) {
+            if !is_new {
+                table.del_row(id);
+            }
             return;
         }
         match &mut self.writes {
@@ -163,25 +182,39 @@ impl SelectStage {
                         cell => Some((*column, cell)),
                     }
                 });
-                table.write_cells(root, cells);
+                if is_new {
+                    table.add_cells(id, cells);
+                } else {
+                    table.write_cells(id, cells);
+                }
             }
             Writes::Rows(columns) => {
                 let cells = select_row(plan, &context, columns, table);
                 if cells.is_empty() {
-                    table.del_row(root);
+                    table.del_row(id);
                 } else {
                     let storable = cells.into_iter().filter(|(_, cell)| is_storable(cell));
-                    table.set_row(root, storable.collect());
+                    table.set_row(id, storable.collect());
                 }
             }
         }
     }
 }
 
-fn holds(condition: &Condition, row: &RowContext<'_>) -> bool {
-    match condition {
-        Condition::Cell(cell, operand) => operand.is(row.read(cell), &row.plan.params),
-        Condition::Function(function) => function(row),
+/// A row of the query's source.
+#[derive(Clone, Copy)]
+struct Root<'a> {
+    id: &'a Text,
+    /// If it is there.
+    row: Option<SourceRow<'a>>,
+    /// Whether it is known to be in no link and not in the result.
+    is_new: bool,
+}
+
+fn holds(filter: &Filter, row: &RowContext<'_>) -> bool {
+    match filter {
+        Filter::Cell(cell, operand) => operand.is(row.read(cell), &row.plan.params),
+        Filter::Function(function) => function(row),
     }
 }
 
@@ -210,14 +243,8 @@ fn select_row(
                 };
             }
             Selection::All { of, rename } => {
-                let source_row = match of {
-                    AllOf::Root => Some(row.row),
-                    AllOf::Join(join) => row.joined_row(*join),
-                };
-                let Some(source_row) = source_row else { continue };
-                let place = plan.place_of(*of);
-                for id in row.reader.cell_ids(place, source_row) {
-                    let Some(cell) = row.reader.cell(place, source_row, &id) else { continue };
+                let Some(source_row) = row.source_row(*of) else { continue };
+                for (id, cell) in source_row.cells() {
                     let column = *columns.entry(id).or_insert_with_key(|id| match rename {
                         Some(rename) => table.column(&rename(id)),
                         None => table.column(id),

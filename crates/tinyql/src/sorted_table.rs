@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use indexmap::IndexSet;
-use mergeable_store::{AsText, CellChange, CellRef, MergeableStore, Text};
+use mergeable_store::{AsText, CellChange, CellName, CellRef, MergeableStore, TableRef, Text};
 
 use crate::js::SortKey;
 use crate::sort::{Entry, Page, SortedRows, sorted};
@@ -33,11 +33,9 @@ impl SortedTable {
             sorted: SortedRows::default(),
             next_order: 0,
         };
-        let ids = store.row_ids(&sorted.table);
-        sorted.next_order = ids.len() as u64;
-        let rows = ids.into_iter().zip(0..);
-        let entries: Vec<_> =
-            rows.map(|(row, order)| Entry { key: sorted.key(store, &row), order, row }).collect();
+        let rows = keyed(store, &sorted.table, cell).zip(0..);
+        let entries: Vec<_> = rows.map(|((key, row), order)| Entry { key, order, row }).collect();
+        sorted.next_order = entries.len() as u64;
         let known =
             entries.iter().map(|entry| (entry.row.clone(), (entry.key.clone(), entry.order)));
         sorted.rows = known.collect();
@@ -99,11 +97,26 @@ impl SortedTable {
         cell: Option<&str>,
         page: Page,
     ) -> Vec<Text> {
-        let rows = store.row_ids(&table).into_iter();
-        let rows =
-            rows.map(|row| (key(cell.map(|cell| store.get_cell(&table, &row, cell)), &row), row));
-        sorted(rows.collect(), page)
+        sorted(keyed(store, table, cell).collect(), page)
     }
+}
+
+/// A table's rows in its order, with their keys.
+fn keyed(
+    store: &MergeableStore,
+    table: impl AsText,
+    cell: Option<&str>,
+) -> impl Iterator<Item = (SortKey, Text)> {
+    let cell = cell.map(|cell| {
+        let mut cell = CellName::new(cell);
+        cell.look_up(store);
+        cell
+    });
+    let rows = store.table(table).into_iter().flat_map(TableRef::rows);
+    rows.map(move |(id, row)| {
+        let id = id.to_text();
+        (key(cell.as_ref().map(|cell| row.cell(cell)), &id), id)
+    })
 }
 
 fn key(cell: Option<Option<CellRef<'_>>>, row: &Text) -> SortKey {

@@ -4,6 +4,7 @@
 //! Nothing of this leaves the process.
 
 use super::StampRef;
+use crate::hlc::HLC_BYTES;
 use crate::ids::Id;
 use crate::{CellRef, Hlc, TextRef};
 
@@ -26,6 +27,9 @@ const HLC_WHOLE: u8 = 1 << 4;
 const HLC_NEXT: u8 = 2 << 4;
 /// Another counter, which follows, of the latest HLC before.
 const HLC_COUNTER: u8 = 3 << 4;
+
+/// An HLC's counter has 24 bits.
+const COUNTER_BYTES: usize = 3;
 
 const BELIEVED: u8 = 1 << 6;
 
@@ -51,7 +55,9 @@ impl<'a> Writer<'a> {
         }
         match form {
             HLC_WHOLE => self.out.extend_from_slice(&stamp.hlc.to_bytes()),
-            HLC_COUNTER => self.out.extend_from_slice(&stamp.hlc.counter().to_be_bytes()[1..]),
+            HLC_COUNTER => {
+                self.out.extend_from_slice(&stamp.hlc.counter().to_be_bytes()[4 - COUNTER_BYTES..])
+            }
             _ => {}
         }
         if !stamp.hlc.is_empty() {
@@ -135,6 +141,26 @@ impl<'a> Cells<'a> {
     pub(super) fn new(bytes: &'a [u8], count: usize) -> Self {
         Self { rest: Reader(bytes), previous: Hlc::EMPTY, left: count }
     }
+
+    /// The content of the cell of this id, which is still to come.
+    pub(super) fn thing(mut self, wanted: Id) -> Option<CellRef<'a>> {
+        for _ in 0..self.left {
+            let id = self.rest.varint() as Id;
+            let tag = self.rest.byte();
+            let believed = if tag & BELIEVED == 0 { 0 } else { size_of::<u32>() };
+            let hlc = match tag & HLC_FORM {
+                HLC_WHOLE => HLC_BYTES,
+                HLC_COUNTER => COUNTER_BYTES,
+                _ => 0,
+            };
+            self.rest.bytes(believed + hlc);
+            if id == wanted {
+                return self.rest.thing(tag);
+            }
+            self.rest.pass_thing(tag);
+        }
+        None
+    }
 }
 
 impl<'a> Iterator for Cells<'a> {
@@ -157,17 +183,7 @@ impl<'a> Iterator for Cells<'a> {
         if !hlc.is_empty() {
             self.previous = hlc;
         }
-        let thing = match tag & KIND {
-            NULL => Some(CellRef::Null),
-            FALSE => Some(CellRef::Bool(false)),
-            TRUE => Some(CellRef::Bool(true)),
-            INTEGER => Some(CellRef::Number(unzigzag(self.rest.varint()).into())),
-            NUMBER => Some(CellRef::Number(f64::from_be_bytes(self.rest.array()))),
-            STRING => Some(CellRef::String(self.rest.text())),
-            JSON => Some(CellRef::Json(self.rest.text())),
-            RAW_JSON => Some(CellRef::RawJson(self.rest.text())),
-            _ => None,
-        };
+        let thing = self.rest.thing(tag);
         Some((id, StampRef { thing, hlc, believed }))
     }
 }
@@ -219,6 +235,37 @@ impl<'a> Reader<'a> {
 
     pub(super) fn hlc(&mut self) -> Hlc {
         Hlc::from_bytes(self.array())
+    }
+
+    /// The content that a tag stands before; `None` for a tombstone.
+    fn thing(&mut self, tag: u8) -> Option<CellRef<'a>> {
+        match tag & KIND {
+            NULL => Some(CellRef::Null),
+            FALSE => Some(CellRef::Bool(false)),
+            TRUE => Some(CellRef::Bool(true)),
+            INTEGER => Some(CellRef::Number(unzigzag(self.varint()).into())),
+            NUMBER => Some(CellRef::Number(f64::from_be_bytes(self.array()))),
+            STRING => Some(CellRef::String(self.text())),
+            JSON => Some(CellRef::Json(self.text())),
+            RAW_JSON => Some(CellRef::RawJson(self.text())),
+            _ => None,
+        }
+    }
+
+    /// Goes past what [`Reader::thing`] would read.
+    fn pass_thing(&mut self, tag: u8) {
+        match tag & KIND {
+            INTEGER => {
+                self.varint();
+            }
+            NUMBER => {
+                self.bytes(size_of::<f64>());
+            }
+            STRING | JSON | RAW_JSON => {
+                self.text();
+            }
+            _ => {}
+        }
     }
 
     fn text(&mut self) -> TextRef<'a> {

@@ -136,6 +136,14 @@ impl Row {
         }
     }
 
+    /// A living cell's content; quicker than [`Row::get`], for stamps are passed over.
+    pub(crate) fn thing(&self, id: Id) -> Option<CellRef<'_>> {
+        match &self.cells {
+            Cells::Packed(packed) => packed.header().cells().thing(id),
+            Cells::Full(full) => full.get(id)?.thing,
+        }
+    }
+
     /// All cells, in the order in which they were first stamped.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, StampRef<'_>)> {
         let (packed, full) = match &self.cells {

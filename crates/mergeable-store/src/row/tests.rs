@@ -141,6 +141,8 @@ proptest! {
             prop_assert_eq!((count, live), (all.len(), living.len()));
             for id in 0..40 {
                 prop_assert_eq!(packed.get(id), full.get(id));
+                let thing = packed.get(id).and_then(|stamp| stamp.thing);
+                prop_assert_eq!((packed.thing(id), full.thing(id)), (thing, thing));
             }
             let believed = packed.iter().any(|(_, stamp)| stamp.believed.is_some());
             prop_assert!(believed || packed.computed_hash(&ids) == packed.hash());
