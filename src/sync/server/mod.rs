@@ -29,9 +29,10 @@ use mergeable_store::ConnectionId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::multiplexed::Multiplexed;
-use self::paths::{NotOpened, Path, Paths};
+use self::paths::{NotOpened, Paths};
+use self::single::Single;
 use self::socket::Socket;
-use super::path::{CloseReason, client_channel};
+use super::path::CloseReason;
 use super::peer::PeerPaths;
 use super::policy::Writer;
 use super::registry::PathRegistry;
@@ -162,11 +163,14 @@ impl SyncServer {
         };
         let (limits, admission) = (self.limits, self.paths.admission.clone());
         upgrade.on_upgrade(move |ws| {
-            let socket = Box::new(Socket::new(ws, limits, expires_in));
+            let socket = Socket::new(ws, limits, expires_in);
+            let who = (writer, admission);
+            let connecting = Box::pin(Single::connect(socket, client, path, who, place));
             // A task of its own: the upgrade's would keep the room that it took for as long as the socket lives.
             tokio::spawn(async move {
-                serve_single(socket, client, path, writer, admission).await;
-                drop(place);
+                if let Some(single) = connecting.await {
+                    single.run().await;
+                }
             });
             std::future::ready(())
         })
@@ -204,22 +208,6 @@ impl SyncServer {
     fn expires_in(&self, session: &Session) -> Option<Duration> {
         let now = self.clock.now_ms();
         session.expires_ms.map(|at| Duration::from_millis(at.saturating_sub(now)))
-    }
-}
-
-async fn serve_single(
-    socket: Box<Socket>,
-    client: ConnectionId,
-    mut path: Path,
-    writer: Arc<Writer>,
-    admission: Arc<dyn Admission>,
-) {
-    let (sink, source) = client_channel();
-    let connected = Box::pin(path.connect(&client, &writer, sink, &*admission)).await;
-    drop((writer, admission));
-    match connected {
-        Ok(()) => single::run(socket, client, path, source).await,
-        Err(_) => Box::pin(socket.close(CloseReason::not_kept())).await,
     }
 }
 

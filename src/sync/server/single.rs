@@ -2,69 +2,94 @@
 //!
 //! What a socket does now and then has its state in a box of its own: that of an idle one is all that its task holds.
 
+use std::sync::Arc;
+
 use axum::extract::ws::Utf8Bytes;
 use futures_util::FutureExt as _;
 use mergeable_store::ConnectionId;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::MAX_UNPROCESSED_BYTES;
+use super::admission::Admission;
 use super::paths::Path;
 use super::socket::{Incoming, SendFailed, Socket};
-use crate::sync::path::{ClientSource, CloseReason, Outbound};
+use super::{MAX_UNPROCESSED_BYTES, Writer};
+use crate::sync::path::{ClientSource, CloseReason, Outbound, client_channel};
 
 /// Lots of frames that are still sent to a client whose token has run out.
 const LAST_LOTS: usize = 64;
 
-/// Moves frames between a socket and its path, to which it is connected, until either ends.
-pub(super) async fn run(
-    mut socket: Box<Socket>,
+/// A socket, its path, and what the path has for it: one box, which its task holds.
+pub(super) struct Single {
+    socket: Socket,
     client: ConnectionId,
     path: Path,
-    mut source: ClientSource,
-) {
-    if let Some(reason) = carry(&mut socket, &client, &path, &mut source).await {
-        // Whoever reads slowly gets no more than the reason; the path must not wait for that.
-        Box::pin(path.disconnect(&client)).await;
-        return Box::pin(socket.close(reason)).await;
-    }
-    Box::pin(path.disconnect(&client)).await;
+    source: ClientSource,
+    /// Its place among the sockets that may be open.
+    _place: OwnedSemaphorePermit,
 }
 
-/// Until the end; with what the socket is to be closed, if it is still there.
-async fn carry(
-    socket: &mut Socket,
-    client: &ConnectionId,
-    path: &Path,
-    source: &mut ClientSource,
-) -> Option<CloseReason> {
-    let mut unprocessed = 0;
-    loop {
-        let outbound = tokio::select! {
-            incoming = socket.next() => match incoming {
-                Incoming::Frame(frame) => {
-                    let taken = Box::pin(take(client, path, &frame, &mut unprocessed));
-                    if taken.await.is_err() {
-                        return Some(CloseReason::not_kept());
-                    }
-                    continue;
-                }
-                Incoming::Expired => {
-                    return match Box::pin(send_queued(socket, source)).await {
-                        Ok(None) => Some(CloseReason::token_expired()),
-                        Ok(Some(reason)) => Some(reason),
-                        Err(SendFailed) => None,
-                    };
-                }
-                Incoming::Ended(reason) => return reason,
-            },
-            outbound = source.next() => outbound,
-        };
-        match outbound {
-            Outbound::Frames(frames) => {
-                if Box::pin(socket.send(frames)).await.is_err() {
-                    return None;
-                }
+impl Single {
+    /// Connects a socket to its path; closes it if that fails.
+    pub(super) async fn connect(
+        socket: Socket,
+        client: ConnectionId,
+        mut path: Path,
+        (writer, admission): (Arc<Writer>, Arc<dyn Admission>),
+        place: OwnedSemaphorePermit,
+    ) -> Option<Box<Self>> {
+        let (sink, source) = client_channel();
+        match path.connect(&client, &writer, sink, &*admission).await {
+            Ok(()) => Some(Box::new(Self { socket, client, path, source, _place: place })),
+            Err(_) => {
+                socket.close(CloseReason::not_kept()).await;
+                None
             }
-            Outbound::Close(reason) => return Some(reason),
+        }
+    }
+
+    /// Moves frames between the socket and its path until either ends.
+    pub(super) async fn run(mut self: Box<Self>) {
+        let reason = self.carry().await;
+        // Whoever reads slowly gets no more than the reason; the path must not wait for that.
+        Box::pin(self.path.disconnect(&self.client)).await;
+        if let Some(reason) = reason {
+            Box::pin(self.socket.close(reason)).await;
+        }
+    }
+
+    /// Until the end; with what the socket is to be closed, if it is still there.
+    async fn carry(&mut self) -> Option<CloseReason> {
+        let Self { socket, client, path, source, .. } = self;
+        let mut unprocessed = 0;
+        loop {
+            let outbound = tokio::select! {
+                incoming = socket.next() => match incoming {
+                    Incoming::Frame(frame) => {
+                        let taken = Box::pin(take(client, path, &frame, &mut unprocessed));
+                        if taken.await.is_err() {
+                            return Some(CloseReason::not_kept());
+                        }
+                        continue;
+                    }
+                    Incoming::Expired => {
+                        return match Box::pin(send_queued(socket, source)).await {
+                            Ok(None) => Some(CloseReason::token_expired()),
+                            Ok(Some(reason)) => Some(reason),
+                            Err(SendFailed) => None,
+                        };
+                    }
+                    Incoming::Ended(reason) => return reason,
+                },
+                outbound = source.next() => outbound,
+            };
+            match outbound {
+                Outbound::Frames(frames) => {
+                    if Box::pin(socket.send(frames)).await.is_err() {
+                        return None;
+                    }
+                }
+                Outbound::Close(reason) => return Some(reason),
+            }
         }
     }
 }
@@ -105,15 +130,13 @@ async fn send_queued(
 mod tests {
     use super::*;
 
-    fn size<F: Future>(
-        _: impl FnOnce(Box<Socket>, ConnectionId, Path, ClientSource) -> F,
-    ) -> usize {
+    fn size<F: Future>(_: impl FnOnce(Box<Single>) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_socket_is_small() {
-        let (task, socket) = (size(run), size_of::<Socket>());
-        assert!(task + socket <= 1200, "{task} and {socket}");
+        let (task, single) = (size(Single::run), size_of::<Single>());
+        assert!(task + single <= 1100, "{task} and {single}");
     }
 }
