@@ -183,7 +183,10 @@ impl PathTask {
                 Event::Deadline => self.tick(),
                 // As after every event: see below.
                 Event::Broadcasts | Event::CommitDue => {}
-                Event::Backlog => self.end_batch(Batch::default()),
+                Event::Backlog => {
+                    let batch = std::mem::take(&mut self.pending);
+                    self.end_batch(batch);
+                }
                 Event::Unreachable => return self.finish().await,
             }
             self.start_commit();
@@ -193,9 +196,10 @@ impl PathTask {
 
     async fn next_event(&mut self, queue: &mut mpsc::Receiver<Command>) -> Event {
         let may_merge = self.may_merge() && !self.retired;
-        let backlog = may_merge && self.is_kept() && self.has_ready_backlog();
         let wait = self.next_deadline();
         let waits_until = self.pending.waits_until().filter(|_| self.in_flight.is_none());
+        let unhurried = self.is_kept() || waits_until.is_some();
+        let backlog = may_merge && unhurried && self.has_ready_backlog();
         let commit = async {
             match &mut self.in_flight {
                 Some(in_flight) => (&mut in_flight.outcome).await,
