@@ -68,9 +68,9 @@ fn a_policy_may_close_a_connection_and_then_nothing_of_its_message_is_merged() {
 #[test]
 fn another_content_under_a_stamp_is_refused_or_closes_its_connection() {
     let (mut star, mut policy) = (star(), Strict::default());
-    write(&mut star, &mut policy, &[("a", 1.0)]).unwrap();
+    let _ = write(&mut star, &mut policy, &[("a", 1.0)]).unwrap();
     // The same content is no edit.
-    write(&mut star, &mut policy, &[("a", 1.0)]).unwrap();
+    let _ = write(&mut star, &mut policy, &[("a", 1.0)]).unwrap();
     assert_eq!(policy.same_stamps, 0);
     let before = star.store().content();
     policy.close_at_same_stamp = true;

@@ -27,8 +27,8 @@ pub(super) async fn deliver(
         return Ok(bury(context, entry, error).await);
     };
     let delivery = Delivery { context, requests, entry, path: &path, resource: &resource };
-    // What is sent is what the row is now, not before the wait. It is never closed; if it were, there would be no bound.
-    let permit = requests.acquire().await.ok();
+    // What is sent is what the row is now, not before the wait. None begins any more: the process ends.
+    let Ok(permit) = requests.acquire().await else { return Ok(Delivered::Later) };
     let prepared = path.prepare(name, row, entry.seq).await?;
     let routes = &resource.routes;
     let (asked, route, body) = match prepared {
@@ -66,7 +66,7 @@ impl Delivery<'_> {
         asked: Asked,
         route: &Route,
         body: Option<Value>,
-        permit: Option<SemaphorePermit<'_>>,
+        permit: SemaphorePermit<'_>,
     ) -> Result<Delivered, DeliveryError> {
         let Some(path_and_query) = self.path_of_row(route) else {
             let error = "the row's id cannot stand in a URL".to_owned();
@@ -215,6 +215,7 @@ impl Delivery<'_> {
         let path_and_query = self
             .path_of_row(&self.resource.routes.get)
             .ok_or_else(|| "the row's id cannot stand in a URL".to_owned())?;
+        // A delivery that has begun is brought to its end, also when none begins any more.
         let _permit = self.requests.acquire().await;
         let observation = self
             .context

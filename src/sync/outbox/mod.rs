@@ -108,6 +108,7 @@ pub async fn run(context: OutboxContext, mut shutdown: watch::Receiver<bool>) {
         context,
         requests,
         in_hand: HashSet::new(),
+        is_full: false,
         tasks: JoinSet::new(),
         paused_until: 0,
     };
@@ -130,6 +131,8 @@ pub async fn run(context: OutboxContext, mut shutdown: watch::Receiver<bool>) {
             worker.end(ended);
         }
     }
+    // What has not begun stays in the database.
+    worker.requests.close();
     while worker.tasks.join_next().await.is_some() {}
 }
 
@@ -139,6 +142,8 @@ struct Worker {
     requests: Arc<Semaphore>,
     /// Rows with an entry that is being delivered.
     in_hand: HashSet<RowKey>,
+    /// Whether the last look found as much as may be in hand, or more.
+    is_full: bool,
     tasks: JoinSet<(RowKey, Delivered)>,
     /// In epoch milliseconds.
     paused_until: u64,
@@ -152,7 +157,8 @@ impl Worker {
             return Duration::from_millis(self.paused_until - now);
         }
         let limit = self.context.settings.concurrency * IN_HAND;
-        if self.in_hand.len() >= limit {
+        // Where much is owed, a look reads much: then half of what was in hand has to end before the next.
+        if self.in_hand.len() >= if self.is_full { limit / 2 } else { limit } {
             return BUSY;
         }
         // What is in hand is among the oldest, and must not hide what is free to go.
@@ -169,6 +175,7 @@ impl Worker {
             }
             self.start(entry);
         }
+        self.is_full = self.in_hand.len() >= limit;
         if !self.in_hand.is_empty() {
             return BUSY;
         }
