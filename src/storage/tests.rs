@@ -167,13 +167,23 @@ async fn a_newer_database_is_refused_and_left_as_it_is() {
     let conn = conn(&file).await;
     let sql = "UPDATE crossfade_control SET value = '99' WHERE key = 'schema_version'";
     conn.execute(sql, ()).await.unwrap();
+    // As a kill leaves it: the newer version is in the log alone.
+    let killed = dir.path().join("killed.db");
+    std::fs::copy(&file, &killed).unwrap();
+    std::fs::copy(dir.path().join("control.db-wal"), dir.path().join("killed.db-wal")).unwrap();
     drop(conn);
-    let before = std::fs::read(&file).unwrap();
-    let refused = LibsqlStorage::open_file(&file).await.unwrap_err();
+    for file in [file, killed] {
+        is_refused_and_left_as_it_is(&file).await;
+    }
+}
+
+async fn is_refused_and_left_as_it_is(file: &std::path::Path) {
+    let before = std::fs::read(file).unwrap();
+    let refused = LibsqlStorage::open_file(file).await.unwrap_err();
     assert!(matches!(refused, StorageError::Newer { found: 99, .. }), "{refused}");
-    let refused = LibsqlStorage::open_beside(&file).await.unwrap_err();
+    let refused = LibsqlStorage::open_beside(file).await.unwrap_err();
     assert!(matches!(refused, StorageError::Newer { found: 99, .. }), "{refused}");
-    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert!(std::fs::read(file).unwrap() == before, "every byte is as before");
 }
 
 /// The database as SQL sees it.

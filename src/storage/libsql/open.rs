@@ -96,6 +96,7 @@ impl Opening {
     }
 
     async fn file(&self, path: &Path) -> Result<Databases, StorageError> {
+        self.may_open(self.version_without_a_trace(path).await)?;
         let mut store = self.connect(path, OpenFlags::default()).await?;
         let found = self.version(store.conn()).await?;
         self.may_open(found)?;
@@ -109,25 +110,44 @@ impl Opening {
     /// The control file, and the store to be looked at. Before the process that has an older database has moved its
     /// control values, they are where that process looks for them.
     async fn beside(&self, path: &Path) -> Result<Databases, StorageError> {
-        let read_only = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let store = if path.exists() {
-            self.connect(path, read_only).await?
-        } else {
-            self.nothing().await?
-        };
-        let found = self.version(store.conn()).await?;
-        self.may_open(found)?;
-        let store = match found {
-            0 => self.nothing().await?,
-            1..=LAST_WITH_CONTROL => {
-                drop(store);
-                let older = self.connect(path, OpenFlags::default()).await?;
+        self.may_open(self.version_without_a_trace(path).await)?;
+        let store = if path.exists() { Some(self.beside_store(path).await?) } else { None };
+        let store = match store {
+            Some((older, 1..=LAST_WITH_CONTROL)) => {
                 self.prepare(older.conn(), CONTROL_PRAGMAS).await?;
                 return Ok(Databases::One(older));
             }
-            _ => store,
+            None | Some((_, 0)) => self.nothing().await?,
+            Some((store, _)) => store,
         };
         Ok(Databases::Beside { store, control: self.control(path).await? })
+    }
+
+    /// The store file with its version: to be read only, unless it is an older one, in which control values are.
+    async fn beside_store(&self, path: &Path) -> Result<(Database, i64), StorageError> {
+        let store = self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await?;
+        match stored_version(store.conn()).await {
+            Ok(found) if found > LAST_WITH_CONTROL => Ok((store, found)),
+            // Also one that a process left behind in the middle of a commit: only a writer can undo that.
+            _ => {
+                drop(store);
+                let older = self.connect(path, OpenFlags::default()).await?;
+                let found = self.version(older.conn()).await?;
+                Ok((older, found))
+            }
+        }
+    }
+
+    /// The version as somebody sees it who only reads: whoever might write would bring the end of the log into the file
+    /// when closing it, also of a database that is too new. 0 if that tells nothing.
+    async fn version_without_a_trace(&self, path: &Path) -> i64 {
+        if !path.exists() {
+            return 0;
+        }
+        match self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await {
+            Ok(store) => stored_version(store.conn()).await.unwrap_or(0),
+            Err(_) => 0,
+        }
     }
 
     /// A store without anything in it.

@@ -166,13 +166,12 @@ impl SyncServer {
             let socket = Socket::new(ws, limits, expires_in);
             let who = (writer, admission);
             let connecting = Box::pin(Single::connect(socket, client, path, who, place));
-            // A task of its own: the upgrade's would keep the room that it took for as long as the socket lives.
-            tokio::spawn(async move {
+            async move {
                 if let Some(single) = connecting.await {
-                    single.run().await;
+                    // A task of its own: that of the upgrade would keep the room that it took for as long as the socket lives.
+                    tokio::spawn(single.run());
                 }
-            });
-            std::future::ready(())
+            }
         })
     }
 
