@@ -172,7 +172,7 @@ pub struct Sync {
     /// Sockets open at once; one more is refused. Default 16,384.
     pub max_connections: usize,
     /// When what a path has for all of its clients leaves. Default: at once up to 5,000 sends a second, after
-    /// at most 100 ms beyond.
+    /// at most 50 ms beyond.
     pub pace: PaceSettings,
     /// A longer cell is refused of a client, in bytes of its text. Default 1 MiB.
     pub max_cell_bytes: usize,

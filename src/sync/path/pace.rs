@@ -23,9 +23,9 @@ pub struct PaceSettings {
 }
 
 impl Default for PaceSettings {
-    /// 5,000 a second; 100 ms.
+    /// 5,000 a second; 50 ms.
     fn default() -> Self {
-        Self { broadcasts_per_s: 5_000, broadcast_wait: Duration::from_millis(100) }
+        Self { broadcasts_per_s: 5_000, broadcast_wait: Duration::from_millis(50) }
     }
 }
 
