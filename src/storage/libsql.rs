@@ -97,16 +97,6 @@ impl LibsqlStorage {
         self.ask(Job::Read, job).await
     }
 
-    async fn read_control<T, F>(&self, job: F) -> Result<T, StorageError>
-    where
-        T: Send + 'static,
-        F: for<'a> FnOnce(&'a mut Work<'_>) -> BoxLocal<'a, Result<T, StorageError>>
-            + Send
-            + 'static,
-    {
-        self.ask(Job::ReadControl, job).await
-    }
-
     async fn ask<T, F>(&self, as_job: fn(ReadJob) -> Job, job: F) -> Result<T, StorageError>
     where
         T: Send + 'static,
@@ -318,13 +308,13 @@ impl Storage for LibsqlStorage {
     }
 
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>> {
-        Box::pin(self.read_control(|work| Box::pin(read::control(work, key))))
+        Box::pin(self.ask(Job::ReadControl, |work| Box::pin(read::control(work, key))))
     }
 
     fn controls(
         &self,
         prefix: String,
     ) -> BoxFuture<'_, Result<Vec<(String, String)>, StorageError>> {
-        Box::pin(self.read_control(|work| Box::pin(read::controls(work, prefix))))
+        Box::pin(self.ask(Job::ReadControl, |work| Box::pin(read::controls(work, prefix))))
     }
 }

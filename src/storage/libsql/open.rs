@@ -110,7 +110,6 @@ impl Opening {
     /// The control file, and the store to be looked at. Before the process that has an older database has moved its
     /// control values, they are where that process looks for them.
     async fn beside(&self, path: &Path) -> Result<Databases, StorageError> {
-        self.may_open(self.version_without_a_trace(path).await)?;
         let store = if path.exists() { Some(self.beside_store(path).await?) } else { None };
         let store = match store {
             Some((older, 1..=LAST_WITH_CONTROL)) => {
@@ -118,7 +117,10 @@ impl Opening {
                 return Ok(Databases::One(older));
             }
             None | Some((_, 0)) => self.nothing().await?,
-            Some((store, _)) => store,
+            Some((store, found)) => {
+                self.may_open(found)?;
+                store
+            }
         };
         Ok(Databases::Beside { store, control: self.control(path).await? })
     }
@@ -132,8 +134,13 @@ impl Opening {
             _ => {
                 drop(store);
                 let older = self.connect(path, OpenFlags::default()).await?;
-                let found = self.version(older.conn()).await?;
-                Ok((older, found))
+                match self.version(older.conn()).await? {
+                    found @ 0..=LAST_WITH_CONTROL => Ok((older, found)),
+                    // The first look failed for a moment. Its process alone may have it for writing.
+                    found => {
+                        Ok((self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await?, found))
+                    }
+                }
             }
         }
     }

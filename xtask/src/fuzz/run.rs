@@ -35,7 +35,7 @@ impl Folders {
         Self {
             root: root.to_owned(),
             binaries: built.join(host).join("release"),
-            work: built.join("work"),
+            work: built.join("runs"),
         }
     }
 
@@ -95,12 +95,12 @@ impl Run {
             Ended::Clean => String::new(),
             Ended::Broken(error) => format!("{target}: {error}"),
             Ended::Finding { input: None } => {
-                format!("{target}: a finding without an input; see fuzz/target/work/{target}.log")
+                format!("{target}: a finding without an input; see fuzz/target/runs/{target}.log")
             }
             Ended::Finding { input: Some(input) } => {
                 let input = input.display();
                 format!(
-                    "{target}: a finding; see fuzz/target/work/{target}.log. To reproduce:\n  \
+                    "{target}: a finding; see fuzz/target/runs/{target}.log. To reproduce:\n  \
                      mkdir -p crates/fuzz-targets/tests/crashers/{target}\n  \
                      cp {input} crates/fuzz-targets/tests/crashers/{target}/\n  \
                      cargo test -p fuzz-targets\nTo make it smaller first:\n  \
