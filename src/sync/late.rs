@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::name::PathName;
 use super::path::{
-    ClientSink, CloseReason, MAX_AHEAD_MS, PathContext, PathError, PathHandle, client_channel, load,
+    ClientSink, CloseReason, MAX_AHEAD_MS, Outbound, PathContext, PathError, PathHandle,
+    client_channel, load,
 };
 use super::policy::{Judge, Writer};
 use super::random::StarRandom;
@@ -188,22 +189,37 @@ impl Late {
             changes.set_cell(&c.table, &c.row, &c.cell, c.new.clone(), c.hlc);
         }
         if !changes.is_empty() {
-            self.bring(&changes).await.map_err(|error| {
-                tracing::warn!(path = %self.name.path, %error, "late edits are not taken");
-                NotDrained::default()
-            })?;
+            self.bring(&changes).await?;
         }
         for outgoing in &effects.send {
-            sink.send((&*outgoing.frame).into());
+            sink.send([(&*outgoing.frame).into()]);
         }
         Ok(())
     }
 
-    /// As a connection of its own, which says this one thing.
-    async fn bring(&self, changes: &Changes) -> Result<(), PathError> {
+    /// As a connection of its own, which says this one thing. If the path closes that, it did not take it: the client's
+    /// connection is closed for the same reason.
+    async fn bring(&self, changes: &Changes) -> Result<(), NotDrained> {
+        let (sink, mut source) = client_channel();
+        self.say(changes, sink).await.map_err(|error| {
+            tracing::warn!(path = %self.name.path, %error, "late edits are not taken");
+            NotDrained::default()
+        })?;
+        // That it was let go of without another reason is the end that was asked for.
+        let reason = loop {
+            if let Outbound::Close(reason) = source.next().await {
+                break reason;
+            }
+        };
+        if reason != CloseReason::not_kept() {
+            return Err(NotDrained(reason));
+        }
         metrics::counter!("crossfade_sync_late_edits_total")
             .increment(changes.cells().count() as u64);
-        let (sink, _source) = client_channel();
+        Ok(())
+    }
+
+    async fn say(&self, changes: &Changes, sink: ClientSink) -> Result<(), PathError> {
         let (client, writer) = (self.client.clone(), self.writer.clone());
         self.current.connect(client.clone(), writer, sink, false).await?;
         // A ContentDiff; its transaction id is nobody's.
@@ -226,5 +242,50 @@ async fn until(wait_ms: Option<u64>) {
     match wait_ms {
         Some(wait) => tokio::time::sleep_until(Instant::now() + Duration::from_millis(wait)).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Actor, Generation};
+    use crate::sync::path::tests::world::{World, now, read, user};
+    use crate::sync::refusals::Allowance;
+
+    async fn late(world: &World, user: &str) -> Late {
+        let current = world.path().await;
+        let actor = Actor { user: user.to_owned(), org_id: Some("org_1".into()), org_role: None };
+        Late {
+            context: world.registry.context().clone(),
+            name: PathName { path: current.path().clone(), generation: Generation::FIRST },
+            client: ConnectionId::from(user),
+            writer: Arc::new(Writer { actor, may_write: true }),
+            current,
+        }
+    }
+
+    /// Whoever is suspended in between is told so: an answer that says "taken" would lose the edit.
+    #[tokio::test]
+    async fn what_the_path_does_not_take_is_not_said_to_be_taken() {
+        let world = World::new();
+        world.apply(Some(user("Ada", 1.0)), read()).await;
+        let changes = |name: &str| {
+            let mut changes = Changes::new();
+            let client = ClientId::from_unique_id(name);
+            let hlc = mergeable_store::Hlc::new(now(), 0, client);
+            changes.set_cell("users", "u1", "name", Some(name.into()), hlc);
+            changes
+        };
+        let ann = late(&world, "ann").await;
+        assert!(ann.bring(&changes("by ann")).await.is_ok());
+        assert_eq!(world.cell("name").await, Some("by ann".into()));
+        let bob = late(&world, "bob").await;
+        bob.context.refusals.closed("bob", now(), Allowance::Exceeded);
+        let Err(NotDrained(reason)) = bob.bring(&changes("by bob")).await else {
+            panic!("said to be taken")
+        };
+        assert_eq!(reason, CloseReason::too_many_refused());
+        assert_eq!(world.cell("name").await, Some("by ann".into()));
+        assert!(ann.bring(&changes("by ann again")).await.is_ok());
     }
 }

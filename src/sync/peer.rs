@@ -146,9 +146,7 @@ impl PeerTask {
                 // As after every event: see below.
                 Event::Broadcasts => {}
             }
-            if self.broadcasts.may_leave(self.sinks.len()) {
-                self.sinks.values().for_each(ClientSink::wake);
-            }
+            self.broadcasts.leave(self.sinks.values_mut());
             if self.sinks.is_empty() && self.ends(&queue) {
                 break;
             }
@@ -166,7 +164,7 @@ impl PeerTask {
             }
         };
         let broadcasts = async {
-            match self.broadcasts.next_look() {
+            match self.broadcasts.due() {
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => std::future::pending().await,
             }
@@ -195,7 +193,8 @@ impl PeerTask {
     fn handle(&mut self, command: Command) {
         let (now, mut random) = (self.paths.clock.now_ms(), self.random());
         match command {
-            Command::Connect(client, sink) => {
+            Command::Connect(client, mut sink) => {
+                self.broadcasts.joined(&mut sink);
                 self.sinks.insert(client.clone(), sink);
                 let effects = self.relay.connect(now, client, &mut random);
                 self.carry_out(effects);
@@ -216,7 +215,9 @@ impl PeerTask {
             // Whoever asked may have gone away.
             Command::WorkedOn(reply) => drop(reply.send(())),
             Command::Close(reason) => {
-                self.sinks.values().for_each(|sink| sink.close(reason.clone()))
+                for sink in self.sinks.values_mut() {
+                    self.broadcasts.close(sink, reason.clone());
+                }
             }
         }
     }
@@ -224,12 +225,16 @@ impl PeerTask {
     fn carry_out(&mut self, effects: Effects) {
         for outgoing in effects.send {
             let frame = Utf8Bytes::from(&*outgoing.frame);
-            let to = self.sinks.iter().filter(|(id, _)| outgoing.to.contains(id));
             match &outgoing.to {
-                Recipients::One(_) => to.for_each(|(_, sink)| sink.send(frame.clone())),
-                Recipients::All { .. } => {
-                    to.for_each(|(_, sink)| sink.queue(frame.clone()));
-                    self.broadcasts.queued();
+                Recipients::One(id) => {
+                    if let Some(sink) = self.sinks.get_mut(id) {
+                        self.broadcasts.send(sink, frame);
+                    }
+                }
+                Recipients::All { except } => {
+                    let except = except.as_ref().and_then(|id| self.sinks.get(id));
+                    let clients = self.sinks.len();
+                    self.broadcasts.queue(except.map(ClientSink::id), frame, clients);
                 }
             }
         }
@@ -239,8 +244,8 @@ impl PeerTask {
     }
 
     fn close(&mut self, client: &ConnectionId, reason: CloseReason) {
-        if let Some(sink) = self.sinks.remove(client) {
-            sink.close(reason);
+        if let Some(mut sink) = self.sinks.remove(client) {
+            self.broadcasts.close(&mut sink, reason);
         }
     }
 }

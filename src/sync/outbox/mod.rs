@@ -101,17 +101,8 @@ const BUSY: Duration = Duration::from_secs(1);
 
 /// Delivers until `shutdown` turns true, then waits for what is in flight.
 pub async fn run(context: OutboxContext, mut shutdown: watch::Receiver<bool>) {
-    let requests = Arc::new(Semaphore::new(context.settings.concurrency));
-    let context = Arc::new(context);
     let owed = context.registry.owed();
-    let mut worker = Worker {
-        context,
-        requests,
-        in_hand: HashSet::new(),
-        is_full: false,
-        tasks: JoinSet::new(),
-        paused_until: 0,
-    };
+    let mut worker = Worker::new(context);
     while !*shutdown.borrow() {
         // Registered before the look, so that nothing owed in between is missed.
         let notified = owed.notified();
@@ -131,9 +122,7 @@ pub async fn run(context: OutboxContext, mut shutdown: watch::Receiver<bool>) {
             worker.end(ended);
         }
     }
-    // What has not begun stays in the database.
-    worker.requests.close();
-    while worker.tasks.join_next().await.is_some() {}
+    worker.finish().await;
 }
 
 struct Worker {
@@ -150,6 +139,23 @@ struct Worker {
 }
 
 impl Worker {
+    fn new(context: OutboxContext) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(context.settings.concurrency)),
+            context: Arc::new(context),
+            in_hand: HashSet::new(),
+            is_full: false,
+            tasks: JoinSet::new(),
+            paused_until: 0,
+        }
+    }
+
+    /// Waits for what is in flight. What has not begun stays in the database.
+    async fn finish(mut self) {
+        self.requests.close();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
     /// Starts what is due and free to go. Gives how long to wait for the next look.
     async fn look(&mut self) -> Duration {
         let now = self.context.clock.now_ms();
@@ -293,31 +299,4 @@ fn backoff(settings: &OutboxSettings, attempts: u32, unit: f64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_of_any_length_does_not_use_up_the_budget() {
-        let after = |tries, from, max| (0..tries).fold(from, |n, _| unanswered(n, max));
-        assert_eq!(after(1, 0, 50), 1);
-        assert_eq!(after(1_000, 0, 50), 10);
-        assert_eq!(after(1_000, 0, 3), 2);
-        assert_eq!(after(1_000, 40, 50), 40, "what answers used up stays used up");
-    }
-
-    #[test]
-    fn waits_double_up_to_the_bound_and_jitter_stays_in_the_upper_half() {
-        let settings = OutboxSettings {
-            concurrency: 1,
-            initial_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(30),
-            max_attempts: 5,
-        };
-        let wait = |attempts, unit| backoff(&settings, attempts, unit).as_millis();
-        assert_eq!(wait(1, 0.0), 100);
-        assert_eq!(wait(2, 0.0), 200);
-        assert_eq!(wait(3, 0.999), 799);
-        assert_eq!(wait(60, 0.0), 15_000);
-        assert_eq!(wait(u32::MAX, 0.0), 15_000);
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@
 mod answer;
 mod bases;
 mod batch;
+mod broadcasts;
 mod delivery;
 mod gone;
 mod indexes;
@@ -19,10 +20,11 @@ mod sink;
 mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
+pub(super) use broadcasts::Broadcasts;
 pub use delivery::{Outcome, Prepared, Settled};
 pub use indexes::{PathIndexes, PathView};
+pub(super) use pace::Pace;
 pub use pace::PaceSettings;
-pub(super) use pace::{Broadcasts, Pace};
 pub(super) use records::load;
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, ClientSource, Outbound, client_channel, client_channel_sharing};
@@ -360,4 +362,4 @@ impl PathHandle {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::sync) mod tests;

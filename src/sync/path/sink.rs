@@ -1,6 +1,5 @@
 //! The way out to one connection, with its bounds.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +11,7 @@ const MAX_FRAMES: usize = 4096;
 /// Bytes that may wait for one connection: TinyBase's own limit (10.0.1, 16 MiB).
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes that a connection takes at a time, unless one frame is longer.
-const TAKE_BYTES: usize = 256 * 1024;
+pub(super) const TAKE_BYTES: usize = 256 * 1024;
 
 /// Why a connection is closed, as the peer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +125,7 @@ impl Drop for Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    frames: VecDeque<Utf8Bytes>,
+    frames: Vec<Utf8Bytes>,
     bytes: usize,
     /// The first reason given.
     close: Option<CloseReason>,
@@ -154,10 +153,18 @@ impl Shared {
     }
 }
 
+/// Which way out it is, among those that exist at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sync) struct SinkId(usize);
+
 /// The sending half, held by the path's task. A path that lets go of it without a word is gone: the
 /// connection is closed as one whose path was not kept.
 #[derive(Debug)]
-pub(in crate::sync) struct ClientSink(Arc<Shared>);
+pub(in crate::sync) struct ClientSink {
+    shared: Arc<Shared>,
+    /// How many of the frames that wait in its path for all clients it has been given.
+    pub(super) had: usize,
+}
 
 impl Drop for ClientSink {
     fn drop(&mut self) {
@@ -190,58 +197,51 @@ pub(in crate::sync) fn client_channel_sharing(
     together: Option<Arc<AtomicUsize>>,
 ) -> (ClientSink, ClientSource) {
     let shared = Arc::new(Shared { together, waiting: Mutex::default(), wake: Notify::new() });
-    (ClientSink(shared.clone()), ClientSource(shared))
+    (ClientSink { shared: shared.clone(), had: 0 }, ClientSource(shared))
 }
 
 impl ClientSink {
-    /// Queues a frame and has it sent.
-    pub(in crate::sync) fn send(&self, frame: Utf8Bytes) {
-        self.push(frame);
-        self.0.wake.notify_one();
+    pub(in crate::sync) fn id(&self) -> SinkId {
+        SinkId(Arc::as_ptr(&self.shared).addr())
     }
 
-    /// Queues a frame, which leaves with the next one that is sent, or when [`ClientSink::wake`] is called.
-    pub(in crate::sync) fn queue(&self, frame: Utf8Bytes) {
-        if self.push(frame) {
-            self.0.wake.notify_one();
+    /// Queues frames and has them sent. At the bound the connection is closed as too slow, and counted: its client comes back
+    /// and catches up from the hashes.
+    pub(in crate::sync) fn send(&self, frames: impl IntoIterator<Item = Utf8Bytes>) {
+        let frames = frames.into_iter();
+        let (least, most) = frames.size_hint();
+        let mut waiting = self.shared.lock();
+        waiting.frames.reserve(most.unwrap_or(least).min(MAX_FRAMES));
+        for frame in frames {
+            if waiting.close.is_some() {
+                break;
+            }
+            let waiting_bytes = self.shared.added(&mut waiting, frame.len());
+            if waiting_bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
+                metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
+                // A queue with a hole is worth nothing.
+                self.shared.taken(waiting.bytes);
+                *waiting = Waiting { close: Some(CloseReason::too_slow()), ..Waiting::default() };
+            } else {
+                waiting.frames.push(frame);
+            }
         }
-    }
-
-    /// Has what is queued sent.
-    pub(in crate::sync) fn wake(&self) {
-        if !self.0.lock().frames.is_empty() {
-            self.0.wake.notify_one();
+        let idle = waiting.frames.is_empty() && waiting.close.is_none();
+        drop(waiting);
+        if !idle {
+            self.shared.wake.notify_one();
         }
-    }
-
-    /// At the bound the connection is closed as too slow, and counted: its client comes back and catches up
-    /// from the hashes. Gives whether there is nothing to be gained by waiting any more.
-    fn push(&self, frame: Utf8Bytes) -> bool {
-        let mut waiting = self.0.lock();
-        if waiting.close.is_some() {
-            return true;
-        }
-        let waiting_bytes = self.0.added(&mut waiting, frame.len());
-        if waiting_bytes > MAX_BYTES || waiting.frames.len() >= MAX_FRAMES {
-            metrics::counter!("crossfade_sync_slow_clients_total").increment(1);
-            // A queue with a hole is worth nothing.
-            self.0.taken(waiting.bytes);
-            *waiting = Waiting { close: Some(CloseReason::too_slow()), ..Waiting::default() };
-        } else {
-            waiting.frames.push_back(frame);
-        }
-        waiting.close.is_some() || waiting.bytes >= TAKE_BYTES
     }
 
     /// Bytes that wait for the connection to take them.
     pub(in crate::sync) fn waiting_bytes(&self) -> usize {
-        self.0.lock().bytes
+        self.shared.lock().bytes
     }
 
     /// Closes the connection after what is queued; the first reason given is the one told.
     pub(in crate::sync) fn close(&self, reason: CloseReason) {
-        self.0.lock().close.get_or_insert(reason);
-        self.0.wake.notify_one();
+        self.shared.lock().close.get_or_insert(reason);
+        self.shared.wake.notify_one();
     }
 }
 
@@ -269,22 +269,17 @@ impl ClientSource {
             fits
         };
         let count = waiting.frames.iter().take_while(fits).count();
-        let frames: Vec<_> = waiting.frames.drain(..count).collect();
+        let rest = waiting.frames.split_off(count);
+        let frames = std::mem::replace(&mut waiting.frames, rest);
         let taken = frames.iter().map(|frame| frame.len()).sum::<usize>();
         waiting.bytes -= taken;
         self.0.taken(taken);
-        if waiting.frames.is_empty() {
-            // An idle connection keeps no buffer.
-            waiting.frames = VecDeque::new();
-        }
         Some(Outbound::Frames(frames))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     fn frames(frames: &[&str]) -> Outbound {
@@ -294,11 +289,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_queued_goes_before_the_close() {
         let (sink, mut source) = client_channel();
-        sink.send("a".into());
-        sink.send("b".into());
+        sink.send(["a".into()]);
+        sink.send(["b".into()]);
         sink.close(CloseReason::drained());
         sink.close(CloseReason::going_away());
-        sink.send("behind the close".into());
+        sink.send(["behind the close".into()]);
         assert_eq!(source.next().await, frames(&["a", "b"]));
         assert_eq!(source.next().await, Outbound::Close(CloseReason::drained()));
     }
@@ -307,7 +302,7 @@ mod tests {
     async fn a_slow_reader_is_closed_at_the_bound_and_gets_nothing_with_a_hole() {
         let (sink, mut source) = client_channel();
         for _ in 0..=MAX_FRAMES {
-            sink.send("a".into());
+            sink.send(["a".into()]);
         }
         assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
         assert_eq!(sink.waiting_bytes(), 0, "what will not be sent is not kept");
@@ -316,29 +311,10 @@ mod tests {
     #[tokio::test]
     async fn a_waiting_connection_is_woken_by_a_frame_and_by_a_close() {
         let (sink, mut source) = client_channel();
-        let (first, ()) = tokio::join!(source.next(), async { sink.send("a".into()) });
+        let (first, ()) = tokio::join!(source.next(), async { sink.send(["a".into()]) });
         assert_eq!(first, frames(&["a"]));
         let (last, ()) = tokio::join!(source.next(), async { sink.close(CloseReason::drained()) });
         assert_eq!(last, Outbound::Close(CloseReason::drained()));
-    }
-
-    #[tokio::test]
-    async fn what_is_only_queued_leaves_when_it_is_woken_or_with_what_is_sent_or_fills_a_write() {
-        let (sink, mut source) = client_channel();
-        sink.queue("a".into());
-        sink.queue("b".into());
-        assert!(sink.0.wake.notified().now_or_never().is_none());
-        sink.wake();
-        assert!(sink.0.wake.notified().now_or_never().is_some());
-        sink.send("c".into());
-        assert_eq!(source.next().await, frames(&["a", "b", "c"]));
-        sink.wake();
-        sink.queue("x".repeat(TAKE_BYTES).into());
-        assert!(sink.0.wake.notified().now_or_never().is_some());
-        source.next().await;
-        sink.queue("last".into());
-        sink.close(CloseReason::drained());
-        assert_eq!(source.next().await, frames(&["last"]));
     }
 
     #[tokio::test]
@@ -346,9 +322,9 @@ mod tests {
         let (sink, mut source) = client_channel();
         let half = "x".repeat(TAKE_BYTES / 2);
         for _ in 0..3 {
-            sink.send(half.as_str().into());
+            sink.send([half.as_str().into()]);
         }
-        sink.send("y".repeat(TAKE_BYTES + 1).into());
+        sink.send(["y".repeat(TAKE_BYTES + 1).into()]);
         assert_eq!(source.next().await, frames(&[&half, &half]));
         assert_eq!(source.next().await, frames(&[&half]));
         assert_eq!(source.next().await, frames(&[&"y".repeat(TAKE_BYTES + 1)]));
@@ -359,8 +335,8 @@ mod tests {
     async fn bytes_count_too() {
         let (sink, mut source) = client_channel();
         let half = "x".repeat(MAX_BYTES / 2 + 1);
-        sink.send(half.as_str().into());
-        sink.send(half.as_str().into());
+        sink.send([half.as_str().into()]);
+        sink.send([half.as_str().into()]);
         assert_eq!(source.next().await, Outbound::Close(CloseReason::too_slow()));
     }
 
@@ -381,12 +357,12 @@ mod tests {
         let (a, mut of_a) = client_channel_sharing(Some(together.clone()));
         let (b, mut of_b) = client_channel_sharing(Some(together.clone()));
         let half = "x".repeat(MAX_BYTES / 2 + 1);
-        a.send(half.as_str().into());
-        b.send(half.as_str().into());
+        a.send([half.as_str().into()]);
+        b.send([half.as_str().into()]);
         assert_eq!(of_b.next().await, Outbound::Close(CloseReason::too_slow()));
         assert_eq!(of_a.next().await, frames(&[&half]));
         assert_eq!(together.load(Ordering::Relaxed), 0);
-        a.send("left behind".into());
+        a.send(["left behind".into()]);
         drop((a, of_a));
         assert_eq!(together.load(Ordering::Relaxed), 0, "what is dropped waits no more");
     }

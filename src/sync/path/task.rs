@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 use super::bases::KnownBases;
 use super::batch::Batch;
+use super::broadcasts::Broadcasts;
 use super::gone::Gone;
 use super::indexes::{PathIndexes, PathView};
 use super::owed::Owed;
-use super::pace::{Broadcasts, Pace};
+use super::pace::Pace;
 use super::sink::{ClientSink, CloseReason};
 use super::{Command, PathError, PathHandle, QUEUE, records};
 use crate::clock::{SharedClock, SharedEntropy};
@@ -213,7 +214,7 @@ impl PathTask {
             }
         };
         let broadcasts = async {
-            match self.broadcasts.next_look() {
+            match self.broadcasts.due() {
                 Some(at) => tokio::time::sleep_until(at).await,
                 None => std::future::pending().await,
             }
@@ -360,9 +361,10 @@ impl PathTask {
         }
     }
 
-    fn connect(&mut self, id: ConnectionId, client: Client, drain: bool, batch: &mut Batch) {
+    fn connect(&mut self, id: ConnectionId, mut client: Client, drain: bool, batch: &mut Batch) {
         let (now, mut random) = (self.now(), self.random());
         let writer = client.writer.clone();
+        self.broadcasts.joined(&mut client.sink);
         if let Some(former) = self.clients.insert(id.clone(), client) {
             // Two sockets with one key cannot be told apart: the newer one is the client's own.
             former.sink.close(CloseReason::new(1008, "crossfade:same-key"));

@@ -441,4 +441,4 @@ mod memory;
 mod rebuild;
 mod refused;
 mod turns;
-mod world;
+pub(in crate::sync) mod world;

@@ -107,10 +107,14 @@ impl Socket {
 
     /// Sends frames in as few writes as the buffer allows.
     pub(super) async fn send(&mut self, frames: Vec<Utf8Bytes>) -> Result<(), SendFailed> {
-        for frame in frames {
-            self.feed(frame).await?;
-        }
-        self.flush().await
+        let ws = &mut self.ws;
+        let sending = async {
+            for frame in frames {
+                ws.feed(Message::Text(frame)).await?;
+            }
+            ws.flush().await
+        };
+        in_time(self.limits.send_timeout, sending).await
     }
 
     /// Sends what is queued.

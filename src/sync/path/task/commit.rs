@@ -123,8 +123,8 @@ impl PathTask {
             self.send(&outgoing);
         }
         for (client, reason) in departures.closes {
-            if let Some(client) = self.clients.get(&client) {
-                client.sink.close(reason);
+            if let Some(client) = self.clients.get_mut(&client) {
+                self.broadcasts.close(&mut client.sink, reason);
             }
             self.disconnect(&client);
         }
@@ -135,28 +135,26 @@ impl PathTask {
         let frame = Utf8Bytes::from(&*outgoing.frame);
         match &outgoing.to {
             Recipients::One(id) => {
-                if let Some(client) = self.clients.get(id) {
-                    client.sink.send(frame);
+                if let Some(client) = self.clients.get_mut(id) {
+                    self.broadcasts.send(&mut client.sink, frame);
                 }
             }
             Recipients::All { except } => {
-                let to = self.clients.iter().filter(|(id, _)| except.as_ref() != Some(id));
-                to.for_each(|(_, client)| client.sink.queue(frame.clone()));
-                self.broadcasts.queued();
+                let except = except.as_ref().and_then(|id| self.clients.get(id));
+                let clients = self.clients.len();
+                self.broadcasts.queue(except.map(|client| client.sink.id()), frame, clients);
             }
         }
     }
 
     /// Lets go of what is queued for all, if it is time.
     pub(super) fn send_broadcasts(&mut self) {
-        if self.broadcasts.may_leave(self.clients.len()) {
-            self.clients.values().for_each(|client| client.sink.wake());
-        }
+        self.broadcasts.leave(self.clients.values_mut().map(|client| &mut client.sink));
     }
 
     pub(super) fn close_all(&mut self, reason: &CloseReason) {
-        for client in self.clients.values() {
-            client.sink.close(reason.clone());
+        for client in self.clients.values_mut() {
+            self.broadcasts.close(&mut client.sink, reason.clone());
         }
     }
 }

@@ -2,33 +2,37 @@
 
 use super::*;
 
-pub(super) fn resource() -> Arc<Resource> {
+pub(in crate::sync) fn resource() -> Arc<Resource> {
     let example = include_str!("../../../../docs/crossfade.example.toml");
     let config = Config::parse(example, Path::new("."), "example").unwrap();
     config.resources[0].clone()
 }
 
-pub(super) struct World {
-    pub(super) storage: MemoryStorage,
-    pub(super) registry: PathRegistry,
-    pub(super) users: Arc<Resource>,
+pub(in crate::sync) struct World {
+    pub(in crate::sync) storage: MemoryStorage,
+    pub(in crate::sync) registry: PathRegistry,
+    pub(in crate::sync) users: Arc<Resource>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(in crate::sync) fn new() -> Self {
         Self::on(MemoryStorage::default())
     }
 
     /// A process that starts on what another one has committed.
-    pub(super) fn on(storage: MemoryStorage) -> Self {
+    pub(in crate::sync) fn on(storage: MemoryStorage) -> Self {
         Self::with(storage, Arc::new(SystemClock))
     }
 
-    pub(super) fn with(storage: MemoryStorage, clock: SharedClock) -> Self {
+    pub(in crate::sync) fn with(storage: MemoryStorage, clock: SharedClock) -> Self {
         Self::made(storage, clock, Durability::Committed)
     }
 
-    pub(super) fn made(storage: MemoryStorage, clock: SharedClock, durability: Durability) -> Self {
+    pub(in crate::sync) fn made(
+        storage: MemoryStorage,
+        clock: SharedClock,
+        durability: Durability,
+    ) -> Self {
         let users = resource();
         let registry = PathRegistry::new(RegistrySettings {
             storage: Arc::new(storage.clone()),
@@ -44,11 +48,11 @@ impl World {
         Self { storage, registry, users }
     }
 
-    pub(super) async fn path(&self) -> PathHandle {
+    pub(in crate::sync) async fn path(&self) -> PathHandle {
         self.registry.get(&PathId::new("org/org_1").unwrap()).await.unwrap()
     }
 
-    pub(super) async fn client(&self, name: &str) -> Client {
+    pub(in crate::sync) async fn client(&self, name: &str) -> Client {
         let path = self.path().await;
         let (sink, source) = client_channel();
         let id = ConnectionId::from(name);
@@ -63,52 +67,52 @@ impl World {
         client
     }
 
-    pub(super) async fn apply(&self, cells: Option<RowCells>, source: Source) -> Applied {
+    pub(in crate::sync) async fn apply(&self, cells: Option<RowCells>, source: Source) -> Applied {
         let row = LegacyRow { row: RowId::new("u1"), now: cells };
         let name = self.users.name.clone();
         self.path().await.apply(name, vec![row], source).await.unwrap()[0]
     }
 
-    pub(super) async fn prepare(&self, seq: Seq) -> Prepared {
+    pub(in crate::sync) async fn prepare(&self, seq: Seq) -> Prepared {
         let name = self.users.name.clone();
         self.path().await.prepare(name, RowId::new("u1"), seq).await.unwrap()
     }
 
-    pub(super) async fn settle(&self, seq: Seq, outcome: Outcome) -> Settled {
+    pub(in crate::sync) async fn settle(&self, seq: Seq, outcome: Outcome) -> Settled {
         let name = self.users.name.clone();
         self.path().await.settle(name, RowId::new("u1"), seq, outcome).await.unwrap()
     }
 
-    pub(super) async fn pending(&self) -> Vec<Seq> {
+    pub(in crate::sync) async fn pending(&self) -> Vec<Seq> {
         let summary = self.storage.outbox_summary(100).await.unwrap();
         summary.entries.iter().map(|entry| entry.seq).collect()
     }
 
-    pub(super) async fn cell(&self, cell: &'static str) -> Option<Cell> {
+    pub(in crate::sync) async fn cell(&self, cell: &'static str) -> Option<Cell> {
         let read =
             move |store: &MergeableStore| store.get_cell("users", "u1", cell).map(CellRef::to_cell);
         self.path().await.read(read).await.unwrap()
     }
 }
 
-pub(super) struct Client {
-    pub(super) engine: Synchronizer,
-    pub(super) path: PathHandle,
-    pub(super) id: ConnectionId,
-    pub(super) source: ClientSource,
+pub(in crate::sync) struct Client {
+    pub(in crate::sync) engine: Synchronizer,
+    pub(in crate::sync) path: PathHandle,
+    pub(in crate::sync) id: ConnectionId,
+    pub(in crate::sync) source: ClientSource,
     /// How many came.
-    pub(super) frames: usize,
+    pub(in crate::sync) frames: usize,
 }
 
 impl Client {
-    pub(super) async fn send(&self, frames: Vec<String>) {
+    pub(in crate::sync) async fn send(&self, frames: Vec<String>) {
         for frame in frames {
             self.path.frame(self.id.clone(), &frame).await.unwrap();
         }
     }
 
     /// Takes part in the exchange until `done`.
-    pub(super) async fn until(&mut self, done: impl Fn(&Synchronizer) -> bool) {
+    pub(in crate::sync) async fn until(&mut self, done: impl Fn(&Synchronizer) -> bool) {
         while !done(&self.engine) {
             if let Some(reason) = self.next().await {
                 panic!("closed instead: {reason:?}");
@@ -117,7 +121,7 @@ impl Client {
     }
 
     /// Takes what comes next; the reason if it is the end.
-    pub(super) async fn next(&mut self) -> Option<CloseReason> {
+    pub(in crate::sync) async fn next(&mut self) -> Option<CloseReason> {
         match self.source.next().await {
             Outbound::Close(reason) => return Some(reason),
             Outbound::Frames(frames) => {
@@ -131,7 +135,7 @@ impl Client {
         None
     }
 
-    pub(super) async fn sees(&mut self, cell: &str, value: Option<&str>) {
+    pub(in crate::sync) async fn sees(&mut self, cell: &str, value: Option<&str>) {
         let value = value.map(Cell::from);
         self.until(|engine| {
             engine.store().get_cell("users", "u1", cell) == value.as_ref().map(Cell::view)
@@ -139,7 +143,7 @@ impl Client {
         .await;
     }
 
-    pub(super) async fn set(&mut self, cell: &str, value: &str) {
+    pub(in crate::sync) async fn set(&mut self, cell: &str, value: &str) {
         let edit = self
             .engine
             .edit(now(), &mut random(), |tx| tx.set_cell("users", "u1", cell, value))
@@ -147,7 +151,7 @@ impl Client {
         self.send(edit.1).await;
     }
 
-    pub(super) async fn closed(&mut self) -> CloseReason {
+    pub(in crate::sync) async fn closed(&mut self) -> CloseReason {
         loop {
             if let Outbound::Close(reason) = self.source.next().await {
                 return reason;
@@ -156,16 +160,16 @@ impl Client {
     }
 }
 
-pub(super) fn now() -> u64 {
+pub(in crate::sync) fn now() -> u64 {
     use crate::clock::Clock;
     SystemClock.now_ms()
 }
 
-pub(super) fn random() -> StarRandom {
+pub(in crate::sync) fn random() -> StarRandom {
     StarRandom(Arc::new(SystemEntropy))
 }
 
-pub(super) fn user(name: &str, version: f64) -> RowCells {
+pub(in crate::sync) fn user(name: &str, version: f64) -> RowCells {
     let cells: [(&str, Cell); 10] = [
         ("id", "u1".into()),
         ("orgId", "org_1".into()),
@@ -181,11 +185,11 @@ pub(super) fn user(name: &str, version: f64) -> RowCells {
     cells.into_iter().collect()
 }
 
-pub(super) fn read() -> Source {
+pub(in crate::sync) fn read() -> Source {
     Source::Read { asked_ms: now() + 60_000 }
 }
 
-pub(super) fn request(cells: &[&str]) -> Source {
+pub(in crate::sync) fn request(cells: &[&str]) -> Source {
     let wrote = cells.iter().map(|&cell| cell.to_owned()).collect::<BTreeSet<_>>();
     Source::Request { wrote: Wrote::Cells(wrote), sent_ms: now() + 60_000 }
 }

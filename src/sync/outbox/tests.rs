@@ -1,0 +1,176 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::legacy::LegacySettings;
+use crate::storage::{MemoryStorage, Storage as _};
+use crate::sync::path::tests::world::{World, now, random};
+use crate::sync::row_traffic::RowTraffic;
+
+#[test]
+fn an_outage_of_any_length_does_not_use_up_the_budget() {
+    let after = |tries, from, max| (0..tries).fold(from, |n, _| unanswered(n, max));
+    assert_eq!(after(1, 0, 50), 1);
+    assert_eq!(after(1_000, 0, 50), 10);
+    assert_eq!(after(1_000, 0, 3), 2);
+    assert_eq!(after(1_000, 40, 50), 40, "what answers used up stays used up");
+}
+
+#[test]
+fn waits_double_up_to_the_bound_and_jitter_stays_in_the_upper_half() {
+    let settings = OutboxSettings {
+        concurrency: 1,
+        initial_backoff: Duration::from_millis(200),
+        max_backoff: Duration::from_secs(30),
+        max_attempts: 5,
+    };
+    let wait = |attempts, unit| backoff(&settings, attempts, unit).as_millis();
+    assert_eq!(wait(1, 0.0), 100);
+    assert_eq!(wait(2, 0.0), 200);
+    assert_eq!(wait(3, 0.999), 799);
+    assert_eq!(wait(60, 0.0), 15_000);
+    assert_eq!(wait(u32::MAX, 0.0), 15_000);
+}
+
+const REQUESTS: usize = 2;
+/// What may be in hand, with so many requests.
+const LIMIT: usize = REQUESTS * IN_HAND;
+
+/// A legacy API that answers nobody until it is told to; then it takes what it is sent.
+#[derive(Debug, Clone)]
+struct Legacy {
+    asked: Arc<AtomicUsize>,
+    gate: watch::Sender<bool>,
+}
+
+async fn answer(State(legacy): State<Legacy>, body: String) -> impl IntoResponse {
+    legacy.asked.fetch_add(1, Ordering::SeqCst);
+    let _ = legacy.gate.subscribe().wait_for(|open| *open).await;
+    (StatusCode::CREATED, body)
+}
+
+#[derive(Debug)]
+struct Nobody;
+
+impl OnBehalfOf for Nobody {
+    fn sign(&self, _: &Actor, _: u64) -> Result<String, String> {
+        Ok("somebody".to_owned())
+    }
+}
+
+/// A path that owes so many rows, and a worker that has not looked yet.
+async fn owing(rows: usize) -> (Worker, Legacy, MemoryStorage) {
+    let world = World::new();
+    let mut client = world.client("writer").await;
+    let edit = client.engine.edit(now(), &mut random(), |tx| {
+        for number in 0..rows {
+            let id = format!("u{number}");
+            for (cell, value) in [("id", id.as_str()), ("orgId", "org_1"), ("name", "N")] {
+                tx.set_cell("users", &id, cell, value)?;
+            }
+            tx.set_cell("users", &id, "email", "n@example.test")?;
+            tx.set_cell("users", &id, "role", "member")?;
+            tx.set_cell("users", &id, "active", true)?;
+        }
+        Ok::<(), mergeable_store::EditError>(())
+    });
+    client.send(edit.unwrap().1).await;
+    client.path.settled().await.unwrap();
+
+    let legacy = Legacy { asked: Arc::default(), gate: watch::Sender::new(false) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let settings = LegacySettings {
+        base_url: format!("http://{}", listener.local_addr().unwrap()),
+        connect_timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(20),
+        compare_timeout: Duration::from_secs(20),
+        service_token: Some("service".to_owned()),
+        max_body_bytes: 65_536,
+    };
+    let app = Router::new().fallback(answer).with_state(legacy.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let worker = Worker::new(OutboxContext {
+        storage: Arc::new(world.storage.clone()),
+        registry: world.registry.clone(),
+        legacy: LegacyClient::new(settings).unwrap(),
+        traffic: RowTraffic::default(),
+        on_behalf_of: Arc::new(Nobody),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        settings: OutboxSettings {
+            concurrency: REQUESTS,
+            initial_backoff: Duration::from_millis(200),
+            max_backoff: Duration::from_secs(30),
+            max_attempts: 5,
+        },
+    });
+    (worker, legacy, world.storage)
+}
+
+/// Waits for a condition; the deadline guards against hanging.
+async fn until(condition: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    waited.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_more_is_in_hand_than_may_be_and_half_of_it_ends_before_the_next_look() {
+    let (mut worker, legacy, storage) = owing(LIMIT * 3).await;
+    assert_eq!(storage.due_entries(now(), 1000).await.unwrap().len(), LIMIT * 3);
+    worker.look().await;
+    assert_eq!(worker.in_hand.len(), LIMIT);
+    until(|| legacy.asked.load(Ordering::SeqCst) == REQUESTS).await;
+    assert_eq!(worker.requests.available_permits(), 0);
+    let in_hand: Vec<_> = worker.in_hand.iter().cloned().collect();
+    let (first, second) = in_hand.split_at(LIMIT / 2);
+    for key in first {
+        assert_eq!(worker.look().await, BUSY);
+        assert!(worker.in_hand.len() <= LIMIT);
+        worker.end(Ok((key.clone(), Delivered::Later)));
+    }
+    assert_eq!(worker.in_hand.len(), LIMIT / 2, "no look before half of it has ended");
+    worker.end(Ok((second[0].clone(), Delivered::Later)));
+    worker.look().await;
+    assert_eq!(worker.in_hand.len(), LIMIT, "then as much as there is room for");
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), REQUESTS);
+}
+
+#[tokio::test]
+async fn what_has_begun_is_brought_to_its_end_and_nothing_begins_once_the_process_ends() {
+    let (mut worker, legacy, storage) = owing(LIMIT * 3).await;
+    worker.look().await;
+    until(|| legacy.asked.load(Ordering::SeqCst) == REQUESTS).await;
+    // The first of the two goes as far as it can before the other begins.
+    tokio::join!(biased; worker.finish(), async { legacy.gate.send_replace(true) });
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), REQUESTS);
+    let left = storage.outbox_summary(1000).await.unwrap().entries.len();
+    assert_eq!(left, LIMIT * 3 - REQUESTS);
+}
+
+#[tokio::test]
+async fn all_that_is_owed_is_delivered_by_a_worker_that_is_told_once() {
+    let (worker, legacy, storage) = owing(LIMIT * 3).await;
+    legacy.gate.send_replace(true);
+    let context = (*worker.context).clone();
+    let (shutdown, told) = watch::channel(false);
+    let running = tokio::spawn(run(context, told));
+    let guard = tokio::time::timeout(Duration::from_secs(20), async {
+        while !storage.outbox_summary(1).await.unwrap().entries.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    guard.await.unwrap();
+    shutdown.send_replace(true);
+    running.await.unwrap();
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), LIMIT * 3);
+}
