@@ -255,7 +255,7 @@ impl Checker<'_> {
         }
         let send_timeout = self.millis(&key.field("send_timeout_ms"), raw.send_timeout_ms, 30_000);
         let wait_key = key.field("broadcast_wait_ms");
-        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 200, (0, 10_000));
+        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 250, (0, 10_000));
         let per_s_key = key.field("broadcasts_per_s");
         let per_s = self.number(&per_s_key, raw.broadcasts_per_s, 5_000, (1, 10_000_000));
         Sync {
