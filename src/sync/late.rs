@@ -269,23 +269,25 @@ mod tests {
     async fn what_the_path_does_not_take_is_not_said_to_be_taken() {
         let world = World::new();
         world.apply(Some(user("Ada", 1.0)), read()).await;
-        let changes = |name: &str| {
+        let begun = now();
+        // Each edit is newer than the one before.
+        let changes = |name: &str, after_ms: u64| {
             let mut changes = Changes::new();
             let client = ClientId::from_unique_id(name);
-            let hlc = mergeable_store::Hlc::new(now(), 0, client);
+            let hlc = mergeable_store::Hlc::new(begun + after_ms, 0, client);
             changes.set_cell("users", "u1", "name", Some(name.into()), hlc);
             changes
         };
         let ann = late(&world, "ann").await;
-        assert!(ann.bring(&changes("by ann")).await.is_ok());
+        assert!(ann.bring(&changes("by ann", 1)).await.is_ok());
         assert_eq!(world.cell("name").await, Some("by ann".into()));
         let bob = late(&world, "bob").await;
         bob.context.refusals.closed("bob", now(), Allowance::Exceeded);
-        let Err(NotDrained(reason)) = bob.bring(&changes("by bob")).await else {
+        let Err(NotDrained(reason)) = bob.bring(&changes("by bob", 2)).await else {
             panic!("said to be taken")
         };
         assert_eq!(reason, CloseReason::too_many_refused());
         assert_eq!(world.cell("name").await, Some("by ann".into()));
-        assert!(ann.bring(&changes("by ann again")).await.is_ok());
+        assert!(ann.bring(&changes("by ann again", 3)).await.is_ok());
     }
 }
