@@ -77,7 +77,7 @@ impl Plan {
             last_rate: if options.quick { options.rate * 2.0 } else { MAX_RATE },
             tries: if options.quick { 1 } else { 3 },
             refinements: if options.quick { 0 } else { 3 },
-            p99_limit: Duration::from_millis(300),
+            p99_limit: Duration::from_millis(250),
             idle: Shape { paths: 20, clients: idle_clients, rows: 0 },
             first_sync_rows: if options.quick { [100, 200] } else { [20_000, 100_000] },
             settle: if options.quick { seconds(10) } else { seconds(30) },
