@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -57,18 +57,30 @@ impl Default for JwksSettings {
     }
 }
 
+/// A key, and what it may be used for.
+#[derive(Debug)]
+pub(super) struct SessionKey {
+    pub(super) decoding: DecodingKey,
+    /// The one algorithm that it is for; `None`: any of the three. Clerk's verifier takes a PEM for a key of RS256, and of a key
+    /// set what each key says of itself (RFC 7517 §4.4), since Web Crypto refuses to import it for another.
+    pub(super) only: Option<KeyAlgorithm>,
+}
+
 /// The keys of a verifier.
 #[derive(Debug)]
 pub(super) enum Keys {
     /// One key for every token, whatever `kid` it names.
-    One(Arc<DecodingKey>),
+    One(Arc<SessionKey>),
     /// Keys by `kid`.
     Set(Arc<KeySet>),
 }
 
 impl Keys {
     pub(super) fn new(source: KeySource, settings: JwksSettings) -> Result<Self, KeyError> {
-        let one = |text: &str, place: &str| Ok(Self::One(Arc::new(rsa_public(text, place)?)));
+        let one = |text: &str, place: &str| {
+            let decoding = rsa_public(text, place)?;
+            Ok(Self::One(Arc::new(SessionKey { decoding, only: Some(KeyAlgorithm::RS256) })))
+        };
         match source {
             KeySource::Pem(text) => one(&text, "the public key"),
             KeySource::PemFile(path) => {
@@ -102,7 +114,7 @@ impl Keys {
     }
 
     /// The key of a token.
-    pub(super) async fn find(&self, kid: Option<&str>) -> Result<Arc<DecodingKey>, VerifyError> {
+    pub(super) async fn find(&self, kid: Option<&str>) -> Result<Arc<SessionKey>, VerifyError> {
         match self {
             Self::One(key) => Ok(Arc::clone(key)),
             Self::Set(set) => set.find(kid).await,
@@ -127,7 +139,7 @@ enum Place {
 
 #[derive(Debug, Default)]
 struct Known {
-    keys: HashMap<String, Arc<DecodingKey>>,
+    keys: HashMap<String, Arc<SessionKey>>,
     loaded: Option<Instant>,
 }
 
@@ -146,7 +158,7 @@ impl KeySet {
         Self { place, settings, known: ArcSwap::default(), flight }
     }
 
-    async fn find(self: &Arc<Self>, kid: Option<&str>) -> Result<Arc<DecodingKey>, VerifyError> {
+    async fn find(self: &Arc<Self>, kid: Option<&str>) -> Result<Arc<SessionKey>, VerifyError> {
         let kid = kid.ok_or(VerifyError::UnknownKey)?;
         if let Some(key) = self.lookup(kid) {
             return Ok(key);
@@ -158,7 +170,7 @@ impl KeySet {
         self.lookup(kid).ok_or_else(|| self.why_missing())
     }
 
-    fn lookup(self: &Arc<Self>, kid: &str) -> Option<Arc<DecodingKey>> {
+    fn lookup(self: &Arc<Self>, kid: &str) -> Option<Arc<SessionKey>> {
         let known = self.known.load();
         let key = known.keys.get(kid)?;
         if known.loaded.is_none_or(|at| at.elapsed() >= self.settings.max_age) {
@@ -254,19 +266,20 @@ async fn get(client: &reqwest::Client, url: reqwest::Url) -> Result<Vec<u8>, Str
 }
 
 /// The RSA signing keys of a set, by `kid`. Keys of other kinds are left out.
-fn read_set(bytes: &[u8]) -> Result<HashMap<String, Arc<DecodingKey>>, String> {
+fn read_set(bytes: &[u8]) -> Result<HashMap<String, Arc<SessionKey>>, String> {
     let set: Value = serde_json::from_slice(bytes).map_err(|error| format!("no JSON: {error}"))?;
     let entries = set.get("keys").and_then(Value::as_array).ok_or("it has no array `keys`")?;
     let keys: HashMap<_, _> = entries.iter().filter_map(read_key).take(MAX_KEYS).collect();
     if keys.is_empty() { Err("no RSA key with a `kid`".to_owned()) } else { Ok(keys) }
 }
 
-fn read_key(entry: &Value) -> Option<(String, Arc<DecodingKey>)> {
+fn read_key(entry: &Value) -> Option<(String, Arc<SessionKey>)> {
     let jwk: Jwk = serde_json::from_value(entry.clone()).ok()?;
     let for_signatures = matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature));
     if !for_signatures || !matches!(jwk.algorithm, AlgorithmParameters::RSA(_)) {
         return None;
     }
     let key = DecodingKey::from_jwk(&jwk).ok()?;
+    let key = SessionKey { decoding: key, only: jwk.common.key_algorithm };
     Some((jwk.common.key_id?, Arc::new(key)))
 }

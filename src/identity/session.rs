@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
+use jsonwebtoken::jwk::KeyAlgorithm;
 use serde_json::{Map, Value};
 
 use super::Identity;
@@ -145,14 +146,17 @@ impl SessionVerifier {
             return Err(VerifyError::WrongType);
         }
         // The list is the defence against `none` and against HMAC keyed by the public key.
-        let algorithm = match unverified.header_text("alg") {
-            Some("RS256") => Algorithm::RS256,
-            Some("RS384") => Algorithm::RS384,
-            Some("RS512") => Algorithm::RS512,
+        let (algorithm, named) = match unverified.header_text("alg") {
+            Some("RS256") => (Algorithm::RS256, KeyAlgorithm::RS256),
+            Some("RS384") => (Algorithm::RS384, KeyAlgorithm::RS384),
+            Some("RS512") => (Algorithm::RS512, KeyAlgorithm::RS512),
             _ => return Err(VerifyError::Algorithm),
         };
         let key = self.keys.find(unverified.header_text("kid")).await?;
-        match unverified.claims(&key, algorithm) {
+        if key.only.is_some_and(|only| only != named) {
+            return Err(VerifyError::Signature);
+        }
+        match unverified.claims(&key.decoding, algorithm) {
             Verified::Claims(claims) => self.judge(&claims),
             Verified::NoClaims => Err(VerifyError::Malformed),
             Verified::WrongSignature => Err(VerifyError::Signature),

@@ -116,6 +116,24 @@ async fn a_rotated_key_is_picked_up() {
     assert_eq!(verifier.verify(&token(&old)).await, Err(VerifyError::UnknownKey));
 }
 
+/// As Web Crypto, by which Clerk's verifier imports the keys of a set: one that names its algorithm is for that alone.
+#[tokio::test]
+async fn a_key_is_used_for_the_algorithm_that_it_names() {
+    let issuer = issuer(0, HandClock::new());
+    let (keys, url) = Keys::serve(&issuer, false).await;
+    for (named, accepted) in [(Some("RS256"), true), (Some("RS512"), false), (None, true)] {
+        let mut set = json!(issuer.jwks());
+        let key = set["keys"][0].as_object_mut().unwrap();
+        match named {
+            Some(named) => key.insert("alg".to_owned(), json!(named)),
+            None => key.remove("alg"),
+        };
+        *keys.set.lock().unwrap() = set;
+        let outcome = verifier(&url, |_| {}).verify(&token(&issuer)).await;
+        assert_eq!(outcome.is_ok(), accepted, "{named:?}: {outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn unknown_keys_cannot_make_it_fetch_without_pause() {
     let (known, unknown) = (issuer(0, HandClock::new()), issuer(1, HandClock::new()));
