@@ -16,6 +16,7 @@ pub mod compare;
 pub mod config;
 pub mod demo;
 pub mod flags;
+pub mod gate;
 pub mod identity;
 pub mod legacy;
 pub mod migration;

@@ -41,7 +41,7 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Shows each resource's stage, and why it holds.
     Stage(ConfigArgs),
-    /// Shows what is owed to legacy.
+    /// Shows what is owed to legacy, and deals with dead letters.
     Outbox(outbox::OutboxArgs),
     /// Shows what is stored of each path, and rebuilds one.
     Path(path::PathArgs),

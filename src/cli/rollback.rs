@@ -18,8 +18,11 @@ pub(super) struct RollbackArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Why; the next person reads it first.
-    #[arg(long)]
-    reason: String,
+    #[arg(long, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Only tells what it would do, and what legacy does not have yet.
+    #[arg(long, conflicts_with = "lift")]
+    dry_run: bool,
     /// Only this resource; all without it.
     #[arg(long, value_name = "RESOURCE")]
     resource: Option<String>,
@@ -38,7 +41,10 @@ pub(super) struct RollbackArgs {
 pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
     let config = Config::load(&args.config.config)?;
     let scope = args.resource.as_deref().unwrap_or("all");
-    let order = json!({ "scope": scope, "reason": args.reason, "actor": args.actor });
+    if args.dry_run {
+        return preview(&config, &args, scope).await;
+    }
+    let order = json!({ "scope": scope, "reason": args.reason.as_deref().unwrap_or_default(), "actor": args.actor });
     let path = if args.lift { "/rollback/lift" } else { "/rollback" };
     let answer = match AdminClient::of(&config)?.post(path, Some(&order)).await {
         Ok(answer) => answer,
@@ -56,10 +62,8 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
     } else {
         print(&format!("rolled back ({scope}): legacy answers every request"));
         if let Some(owed) = answer.get("owed").filter(|owed| !owed.is_null()) {
-            print(&format!(
-                "owed to legacy: {} writes, delivery goes on; {} dead letters",
-                owed["pending"], owed["dead"]
-            ));
+            print("owed to legacy, whose delivery goes on:");
+            super::outbox::owed(owed).iter().for_each(|line| print(&format!("  {line}")));
         }
     }
     if answer.get("replicated") == Some(&Value::Bool(false)) {
@@ -67,6 +71,29 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
             "it holds in this process's memory only: the database cannot be written (not replicated)",
         ));
     }
+    Ok(ExitCode::Done)
+}
+
+/// Tells what a rollback would do now.
+async fn preview(config: &Config, args: &RollbackArgs, scope: &str) -> Result<ExitCode, CliError> {
+    let answer = AdminClient::of(config)?.get(&format!("/rollback?scope={scope}")).await?;
+    if args.config.format == Format::Json {
+        print(&answer.to_string());
+        return Ok(ExitCode::Done);
+    }
+    print(&format!("a rollback ({scope}) would do this; nothing is changed now"));
+    for one in answer["resources"].as_array().into_iter().flatten() {
+        let text = |key: &str| one[key].as_str().unwrap_or("–").to_owned();
+        let left_out = match one["left_out"].as_bool() {
+            Some(true) => " (left out: legacy's rows are stale)",
+            _ => "",
+        };
+        print(&format!("  {}: {} → {}{left_out}", text("resource"), text("now"), text("then")));
+    }
+    let sockets = &answer["sockets"];
+    print(&format!("  sync sockets open: {}, drained: {}", sockets["open"], sockets["drained"]));
+    print("not in legacy yet, and delivered all the same:");
+    super::outbox::owed(&answer["owed"]).iter().for_each(|line| print(&format!("  {line}")));
     Ok(ExitCode::Done)
 }
 
@@ -87,13 +114,14 @@ async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Val
     };
     let kept = switch::read(&*storage).await.map_err(CliError::dependency)?;
     let now_ms = SystemClock.now_ms();
+    let reason = args.reason.as_deref().unwrap_or_default();
     let rollback = RollbackSwitch::new(kept);
     if args.lift {
-        if rollback.lift(&scope, &args.actor, &args.reason).is_none() {
+        if rollback.lift(&scope, &args.actor, reason).is_none() {
             return Err(CliError::usage("this scope is not rolled back"));
         }
     } else {
-        rollback.trip(&scope, &args.actor, &args.reason, now_ms, false);
+        rollback.trip(&scope, &args.actor, reason, now_ms, false);
     }
     switch::keep(&*storage, &rollback).await.map_err(CliError::dependency)?;
     let owed = storage.outbox_summary(0).await.map_err(CliError::dependency)?;

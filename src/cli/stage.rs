@@ -27,6 +27,30 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
             text(because, "reason"),
             if resource["caught_up"] == true { "" } else { " (backfill not finished)" },
         ));
+        if let Some(step) = resource.get("next").filter(|next| !next.is_null()) {
+            next_step(step);
+        }
     }
     Ok(ExitCode::Done)
+}
+
+/// What the next step forward needs, and how each of it stands.
+fn next_step(step: &serde_json::Value) {
+    let to = step["to"].as_str().unwrap_or("–");
+    if let Some(closed) = step["closed"].as_str() {
+        print(&format!("  to {to}: {closed}"));
+    }
+    for one in step["conditions"].as_array().into_iter().flatten() {
+        let stands = match (one["met"] == true, one["waived"] == true) {
+            (true, _) => "met",
+            (false, true) => "waived",
+            (false, false) => "not met",
+        };
+        let (condition, figure) = (one["condition"].as_str(), one["figure"].as_str());
+        print(&format!(
+            "  to {to}: {:<14} {stands:<8} {}",
+            condition.unwrap_or("–"),
+            figure.unwrap_or("–")
+        ));
+    }
 }

@@ -3,8 +3,9 @@
 //! Every key is optional here: what is missing is told by the validation, together with everything else that is wrong.
 //! What each key means is told in `docs/config.md`, by whose tables a test checks these types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::migration::Condition;
 use crate::resource::{CellType, ClaimName, Collation, CreateMode, Nulls, Op};
 
 /// Declares raw settings: each field an optional key, nothing else allowed.
@@ -29,6 +30,7 @@ raw! {
         storage: Storage,
         identity: Identity,
         flags: Flags,
+        interlocks: Interlocks,
         sync: Sync,
         compare: Compare,
         outbox: Outbox,
@@ -79,6 +81,10 @@ raw! {
         environment: String,
         poll_ms: u64,
         timeout_ms: u64,
+    }
+    Interlocks {
+        max_mismatch_rate: f64,
+        waive: BTreeSet<Condition>,
     }
     Sync {
         durability: super::Durability,

@@ -1,10 +1,13 @@
 //! The validated settings. Whoever holds one of these need not check it again.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gate::MismatchGate;
+use crate::migration::Condition;
 use crate::resource::Resource;
 use crate::sync::PaceSettings;
 
@@ -25,6 +28,8 @@ pub struct Config {
     pub identity: Identity,
     /// Where flags come from.
     pub flags: Flags,
+    /// What a step to a later stage must meet.
+    pub interlocks: Interlocks,
     /// The sync path.
     pub sync: Sync,
     /// How reads are compared.
@@ -160,6 +165,15 @@ pub struct Unleash {
     pub timeout: Duration,
 }
 
+/// `[interlocks]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interlocks {
+    /// The gate before `live`. Default: 1 % of comparisons may disagree.
+    pub gate: MismatchGate,
+    /// Conditions that are passed over. Default none.
+    pub waive: BTreeSet<Condition>,
+}
+
 /// `[sync]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sync {
@@ -172,7 +186,7 @@ pub struct Sync {
     /// Sockets open at once; one more is refused. Default 16,384.
     pub max_connections: usize,
     /// When what a path has for all of its clients leaves. Default: at once up to 5,000 sends a second, after
-    /// at most 50 ms beyond.
+    /// at most 150 ms beyond.
     pub pace: PaceSettings,
     /// A longer cell is refused of a client, in bytes of its text. Default 1 MiB.
     pub max_cell_bytes: usize,

@@ -191,6 +191,12 @@ impl Script<'_> {
         self.fault(Faults { wrong_field, ..Faults::default() }, "legacy shows createdAt wrongly");
         self.act(length).await?;
         self.mend("legacy shows createdAt rightly again");
+        let stages = self.world.operate(Method::GET, "/stages", None).await?;
+        let conditions = stages.pointer("/resources/0/next/conditions").and_then(Value::as_array);
+        let gate = conditions.into_iter().flatten().find(|one| one["condition"] == "mismatch-gate");
+        if let Some(figure) = gate.and_then(|gate| gate["figure"].as_str()) {
+            self.tell(&format!("mismatch gate: {figure} (the demo waives it)"));
+        }
         Ok(())
     }
 

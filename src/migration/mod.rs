@@ -2,12 +2,14 @@
 //!
 //! This module depends on no other: every step of the data flow speaks it.
 
+mod condition;
 mod id;
 mod observation;
 mod operation;
 mod plan;
 mod stage;
 
+pub use condition::Condition;
 pub use id::{InvalidPath, PathId, ResourceName, RowId, UserId};
 pub use observation::{Answer, Body, Failure, Observation};
 pub use operation::{Operation, OperationKind, RouteTemplate, WriteKind};

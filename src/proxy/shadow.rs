@@ -14,6 +14,7 @@ use super::forward::Tapped;
 use super::store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader};
 use crate::clock::SharedClock;
 use crate::compare::{Comparison, Pair, Reason, Rules, Settled, Verdict, compare, settle};
+use crate::gate::Tallies;
 use crate::identity::Identity;
 use crate::legacy::{CallerHeaders, Credentials, LegacyClient, LegacyRequest, Purpose};
 use crate::migration::{Failure, Observation, Origin, ResourceName, RouteTemplate, Stage};
@@ -46,6 +47,8 @@ pub struct ShadowParts {
     pub recorder: Recorder,
     /// What is kept of values.
     pub redactor: Redactor,
+    /// What was found, counted for the gate.
+    pub tallies: Tallies,
     /// Wall time.
     pub clock: SharedClock,
 }
@@ -274,6 +277,7 @@ impl Shadow {
         metrics::counter!("crossfade_comparisons_total",
             "resource" => compared.resource.to_string(), "verdict" => compared.verdict.as_str())
         .increment(1);
+        self.parts.tallies.add(&compared.resource, compared.stage, compared.verdict);
         self.parts.recorder.record(Event::Compared(Box::new(compared)));
     }
 }

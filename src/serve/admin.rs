@@ -2,6 +2,8 @@
 //!
 //! On a listener of its own. Everything but health needs the admin token.
 
+mod outbox;
+mod rollback;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -16,14 +18,12 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::build::Parts;
-use crate::flags::{EffectiveStage, Scope, SwitchState};
+use crate::flags::EffectiveStage;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
-use crate::record::{Event, Note, NoteKind, Recording};
+use crate::record::Recording;
 use crate::sync::backfill::BackfillProgress;
 
-/// Entries of the outbox that one answer lists at most.
-const MAX_ENTRIES: usize = 100;
 /// Signatures that one answer lists at most.
 const MAX_SIGNATURES: usize = 100;
 
@@ -37,6 +37,10 @@ pub struct StageView {
     pub stage: EffectiveStage,
     /// Whether its backfill is finished.
     pub caught_up: bool,
+    /// The next step forward, and what it needs.
+    pub next: Option<super::StepReport>,
+    /// What the comparisons made in this stage say by now.
+    pub gate: crate::gate::GateResult,
 }
 
 /// All stages, with the state of what decides them.
@@ -75,12 +79,14 @@ impl Backfills {
 pub(super) fn router(parts: &Parts) -> Router {
     let guarded = Router::new()
         .route("/stages", get(stages))
-        .route("/outbox", get(outbox))
+        .route("/outbox", get(outbox::list))
+        .route("/outbox/retry", post(outbox::retry))
+        .route("/outbox/discard", post(outbox::discard))
         .route("/sync", get(sync::sync))
         .route("/sync/rebuild", post(sync::rebuild))
         .route("/comparisons", get(comparisons))
-        .route("/rollback", post(rollback))
-        .route("/rollback/lift", post(lift))
+        .route("/rollback", get(rollback::preview).post(rollback::trip))
+        .route("/rollback/lift", post(rollback::lift))
         .route("/backfill", get(backfill_state).post(start_backfill))
         .route("/metrics", get(metrics))
         .route("/flush", post(flush))
@@ -121,10 +127,17 @@ async fn stages(State(parts): State<Parts>) -> Json<StagesView> {
 }
 
 fn view(parts: &Parts) -> StagesView {
-    let resources = parts.config.resources.iter().map(|resource| StageView {
-        resource: resource.name.clone(),
-        stage: parts.stages.decide(&resource.name),
-        caught_up: parts.backfill.caught_up.is(&resource.name),
+    // Not as it stood at the keeper's last look: who asks has just seen a backfill end.
+    parts.interlocks.refresh();
+    let resources = parts.config.resources.iter().map(|resource| {
+        let stage = parts.stages.decide(&resource.name);
+        StageView {
+            resource: resource.name.clone(),
+            caught_up: parts.backfill.caught_up.is(&resource.name),
+            next: parts.interlocks.next_step(&resource.name, stage.effective),
+            gate: parts.interlocks.gate(&resource.name, stage.effective),
+            stage,
+        }
     });
     StagesView {
         resources: resources.collect(),
@@ -133,29 +146,9 @@ fn view(parts: &Parts) -> StagesView {
     }
 }
 
-async fn outbox(State(parts): State<Parts>) -> Response {
-    let summary = match parts.storage.outbox_summary(MAX_ENTRIES).await {
-        Ok(summary) => summary,
-        Err(error) => return unavailable(&error),
-    };
-    let now = parts.clock.now_ms();
-    let entries: Vec<Value> = summary
-        .entries
-        .iter()
-        .map(|e| {
-            json!({
-                "seq": e.seq, "resource": e.entry.resource, "path": e.entry.path,
-                "row": e.entry.row, "cells": e.entry.cells.iter().map(|(id, _)| id).collect::<Vec<_>>(),
-                "state": e.state, "attempts": e.attempts, "due_ms": e.due_ms,
-                "accepted_ms": e.entry.accepted_ms, "last_error": e.last_error,
-            })
-        })
-        .collect();
-    let oldest = summary.oldest_ms.map(|at| now.saturating_sub(at));
-    Json(json!({
-        "pending": summary.pending, "dead": summary.dead, "oldest_age_ms": oldest, "entries": entries,
-    }))
-    .into_response()
+/// Who orders something, unless the order says.
+fn operator() -> String {
+    "admin-api".to_owned()
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Response {
@@ -205,91 +198,6 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
         })
         .collect();
     Ok(json!({ "verdicts": verdicts, "signatures": signatures }))
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RollbackOrder {
-    #[serde(default = "all")]
-    scope: String,
-    reason: String,
-    #[serde(default = "operator")]
-    actor: String,
-}
-
-fn all() -> String {
-    "all".to_owned()
-}
-
-fn operator() -> String {
-    "admin-api".to_owned()
-}
-
-/// Reads an order's body: without a reason nothing is done, for it is what the next person reads first.
-fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "rollback-order", "The order cannot be read")
-            .detail(error.to_string())
-            .remedy(r#"send {"scope": "all" or a resource, "reason": "why"}"#)
-    })
-}
-
-fn scope(parts: &Parts, text: &str) -> Result<Scope, Problem> {
-    if matches!(text, "all" | "*") {
-        return Ok(Scope::All);
-    }
-    let resource = parts.config.resources.iter().find(|r| r.name.as_str() == text);
-    resource.map(|r| Scope::Resource(r.name.clone())).ok_or_else(|| {
-        Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "No such resource")
-            .remedy("name a configured resource, or `all`")
-    })
-}
-
-async fn rollback(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
-        Ok((scope, order)) => (order, scope),
-        Err(problem) => return problem.into_response(),
-    };
-    let at_ms = parts.clock.now_ms();
-    let tripped = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
-    let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
-    parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
-    // It holds from here on, in memory; the database makes it last.
-    let replicated = super::switch::keep(&*parts.storage, parts.stages.rollback()).await;
-    // Another process may have lifted it with a higher epoch that this one had not read yet.
-    let overruled =
-        !matches!(parts.stages.rollback().state().get(&scope), Some(SwitchState::Tripped(_)));
-    let (tripped, replicated) = if overruled {
-        let again = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
-        (again, super::switch::keep(&*parts.storage, parts.stages.rollback()).await)
-    } else {
-        (tripped, replicated)
-    };
-    if let Err(error) = &replicated {
-        tracing::error!(%error, "rolled back in memory only: not replicated");
-    }
-    let owed = parts.storage.outbox_summary(0).await.ok();
-    Json(json!({
-        "tripped": tripped, "replicated": replicated.is_ok(),
-        "owed": owed.map(|o| json!({"pending": o.pending, "dead": o.dead})),
-    }))
-    .into_response()
-}
-
-async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
-        Ok((scope, order)) => (order, scope),
-        Err(problem) => return problem.into_response(),
-    };
-    let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
-        let title = "This scope is not rolled back";
-        return Problem::new(StatusCode::CONFLICT, "not-rolled-back", title).into_response();
-    };
-    let at_ms = parts.clock.now_ms();
-    let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
-    parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
-    let replicated = super::switch::keep(&*parts.storage, parts.stages.rollback()).await.is_ok();
-    Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -363,12 +271,7 @@ async fn run_backfill(parts: &Parts, resource: &Arc<crate::resource::Resource>) 
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {
-    if let Ok(summary) = parts.storage.outbox_summary(0).await {
-        let age = summary.oldest_ms.map_or(0, |at| parts.clock.now_ms().saturating_sub(at));
-        metrics::gauge!("crossfade_outbox_pending").set(summary.pending as f64);
-        metrics::gauge!("crossfade_outbox_dead").set(summary.dead as f64);
-        metrics::gauge!("crossfade_outbox_oldest_seconds").set(age as f64 / 1000.0);
-    }
+    outbox::measure(&parts).await;
     metrics::gauge!("crossfade_recorder_dropped").set(parts.recorder.dropped() as f64);
     parts.metrics.run_upkeep();
     parts.metrics.render()

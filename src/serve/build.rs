@@ -7,12 +7,14 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::admission::{Signer, TokenAdmission};
-use super::flags::{UpToLive, toggles};
+use super::flags::toggles;
+use super::interlock::Interlocks;
 use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
 use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys, Topology};
 use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
+use crate::gate::Tallies;
 use crate::identity::{
     KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
 };
@@ -44,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) storage: SharedStorage,
     pub(crate) registry: PathRegistry,
     pub(crate) stages: Arc<StageDecider>,
+    pub(crate) interlocks: Arc<Interlocks>,
+    pub(crate) tallies: Tallies,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) tokens: Arc<SyncTokens>,
     pub(crate) forwarder: Forwarder,
@@ -76,7 +80,15 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         Some(toggles) => toggles,
         None => Arc::new(toggles(&config.flags, clock.clone())?),
     };
-    let stages = Arc::new(stage_decider(&config, toggles, &storage).await?);
+    let caught_up = CaughtUp::load(storage.clone()).await?;
+    let tallies = tallies(&config, &storage).await?;
+    let interlocks = Arc::new(Interlocks::new(
+        config.resources.iter().map(|resource| resource.name.clone()).collect(),
+        caught_up.clone(),
+        tallies.clone(),
+        config.interlocks.waive.clone(),
+    ));
+    let stages = Arc::new(stage_decider(&config, toggles, &storage, interlocks.clone()).await?);
     let tables = Arc::new(MappedTables::new(&config.resources));
     let unique_id = unique_id(&storage, &entropy).await?;
     let registry = PathRegistry::new(RegistrySettings {
@@ -91,7 +103,6 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         max_cell_bytes: config.sync.max_cell_bytes,
     });
     registry.learn_generations().await?;
-    let caught_up = CaughtUp::load(storage.clone()).await?;
     let traffic = RowTraffic::default();
     let rows = LegacyRows {
         registry: registry.clone(),
@@ -111,6 +122,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         authenticator: authenticator.clone(),
         recorder: recorder.clone(),
         redactor: Redactor::random(&*entropy),
+        tallies: tallies.clone(),
         clock: clock.clone(),
     });
     let mirror = Mirror::new(rows.clone(), caught_up.clone(), clock.clone());
@@ -169,6 +181,8 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         storage,
         registry,
         stages,
+        interlocks,
+        tallies,
         authenticator,
         tokens,
         forwarder,
@@ -271,6 +285,7 @@ async fn stage_decider(
     config: &Config,
     toggles: Arc<crate::flags::Toggles>,
     storage: &SharedStorage,
+    interlocks: Arc<Interlocks>,
 ) -> Result<StageDecider, ServeError> {
     let names: Vec<ResourceName> = config.resources.iter().map(|r| r.name.clone()).collect();
     let evaluation = Evaluation::new(toggles, &config.flags.prefix, names);
@@ -281,7 +296,18 @@ async fn stage_decider(
     });
     let rollback = super::switch::read(&**storage).await?;
     let switch = Arc::new(RollbackSwitch::new(rollback));
-    Ok(StageDecider::new(evaluation, switch, Arc::new(UpToLive), known.collect::<Vec<_>>()))
+    Ok(StageDecider::new(evaluation, switch, interlocks, known.collect::<Vec<_>>()))
+}
+
+/// The tallies that were kept.
+async fn tallies(config: &Config, storage: &SharedStorage) -> Result<Tallies, ServeError> {
+    let tallies = Tallies::new(config.interlocks.gate);
+    for (key, kept) in storage.controls(super::keeper::TALLY_KEY.to_owned()).await? {
+        if let Some(name) = key.strip_prefix(super::keeper::TALLY_KEY) {
+            tallies.restore(&ResourceName::new(name), &kept);
+        }
+    }
+    Ok(tallies)
 }
 
 /// The unique id of this database's stores. Made once: stamps of the server are told by it.

@@ -1,12 +1,9 @@
-//! Toggles from the configuration, and what holds stages back.
-
-use std::sync::Arc;
+//! Toggles from the configuration.
 
 use crate::clock::SharedClock;
 use crate::config::{FlagSource, Flags};
-use crate::flags::{Application, FileSettings, Grant, Interlock, Toggles, UnleashSettings};
+use crate::flags::{Application, FileSettings, Toggles, UnleashSettings};
 use crate::identity::Secret;
-use crate::migration::{ResourceName, Stage};
 
 use super::ServeError;
 
@@ -40,21 +37,5 @@ pub(super) fn toggles(flags: &Flags, clock: SharedClock) -> Result<Toggles, Serv
             };
             Ok(Toggles::from_unleash(settings, clock)?)
         }
-    }
-}
-
-/// Holds resources at `live`: what the store would have to make itself in later stages (generated and
-/// unique columns, the relational projection) is not there yet.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct UpToLive;
-
-impl Interlock for UpToLive {
-    fn grant(&self, _: &ResourceName, _: Stage, requested: Stage) -> Grant {
-        if requested <= Stage::Live {
-            return Grant::Whole;
-        }
-        let why =
-            Arc::from("this version goes up to live; rampdown and complete are not built yet");
-        Grant::Held { stage: Stage::Live, why }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::build::Parts;
 use super::switch;
@@ -15,6 +16,13 @@ use crate::storage::ControlOp;
 /// Control keys of last known stages begin with this.
 pub(super) const STAGE_KEY: &str = "stage.";
 
+/// Control keys of tallies begin with this.
+pub(super) const TALLY_KEY: &str = "tally.";
+
+/// How often tallies are kept, if anything was counted. What a kill loses are comparisons that were made since: fewer data,
+/// which promote nothing.
+const KEEP_TALLIES: Duration = Duration::from_secs(2);
+
 /// How often the database is asked for a rollback that another process has thrown.
 const ROLLBACK_POLL: Duration = Duration::from_millis(250);
 
@@ -24,6 +32,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     let mut documents = parts.stages.evaluation().toggles().subscribe();
     let mut trips = parts.stages.rollback().subscribe();
     let mut seen: HashMap<ResourceName, Stage> = HashMap::new();
+    let mut kept = KeptTallies::default();
     let mut poll = tokio::time::interval(ROLLBACK_POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -33,11 +42,13 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             }
             _ = trips.changed() => {}
             _ = poll.tick() => {}
-            () = &mut stop => return,
+            () = &mut stop => return kept.keep_now(&parts).await,
         }
         keep_rollback(&parts).await;
+        parts.interlocks.refresh();
         keep_stages(&parts).await;
         follow(&parts, &mut seen).await;
+        kept.keep(&parts).await;
     }
 }
 
@@ -64,6 +75,41 @@ async fn keep_stages(parts: &Parts) {
     }
 }
 
+/// The tallies as the database has them.
+#[derive(Default)]
+struct KeptTallies {
+    kept: HashMap<ResourceName, String>,
+    at: Option<Instant>,
+}
+
+impl KeptTallies {
+    async fn keep(&mut self, parts: &Parts) {
+        if self.at.is_none_or(|at| at.elapsed() >= KEEP_TALLIES) {
+            self.keep_now(parts).await;
+        }
+    }
+
+    async fn keep_now(&mut self, parts: &Parts) {
+        self.at = Some(Instant::now());
+        let now = parts.config.resources.iter().filter_map(|resource| {
+            let text = parts.tallies.to_keep(&resource.name)?;
+            (self.kept.get(&resource.name) != Some(&text)).then(|| (resource.name.clone(), text))
+        });
+        let changed: Vec<_> = now.collect();
+        if changed.is_empty() {
+            return;
+        }
+        let put = |(name, text): &(ResourceName, String)| ControlOp::Put {
+            key: format!("{TALLY_KEY}{name}"),
+            value: text.clone(),
+        };
+        match parts.storage.commit_control(changed.iter().map(put).collect()).await {
+            Ok(()) => self.kept.extend(changed),
+            Err(error) => tracing::warn!(%error, "tallies are not kept yet"),
+        }
+    }
+}
+
 /// Notes changes of effective stages, and drains sockets when the last resource is switched off.
 async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
     let mut changed = false;
@@ -73,6 +119,7 @@ async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
             // Whatever is written now reaches legacy alone.
             parts.backfill.caught_up.lose(&resource.name);
         }
+        parts.tallies.begin(&resource.name, stage.effective, parts.clock.now_ms());
         let before = seen.insert(resource.name.clone(), stage.effective);
         if before == Some(stage.effective) {
             continue;

@@ -5,12 +5,14 @@ mod admission;
 mod build;
 mod error;
 mod flags;
+mod interlock;
 mod keeper;
 mod own;
 pub(crate) mod switch;
 
 pub use admin::{BackfillState, StageView, StagesView};
 pub use error::ServeError;
+pub use interlock::{ConditionReport, StepReport};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ use open::Location;
 use tokio::sync::{mpsc, oneshot};
 
 use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
-use super::types::{Base, ControlOp, OutboxEntry, OutboxSummary, Seq, Transaction};
+use super::types::{Base, ControlOp, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction};
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
 
@@ -305,6 +305,22 @@ impl Storage for LibsqlStorage {
 
     fn outbox_summary(&self, limit: usize) -> BoxFuture<'_, Result<OutboxSummary, StorageError>> {
         Box::pin(self.read(move |work| Box::pin(read::outbox_summary(work, limit))))
+    }
+
+    fn outbox_entry(&self, seq: Seq) -> BoxFuture<'_, Result<Option<OutboxEntry>, StorageError>> {
+        Box::pin(self.read(move |work| Box::pin(read::outbox_entry(work, seq))))
+    }
+
+    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>> {
+        Box::pin(self.read(move |work| Box::pin(read::dead_letters(work, limit))))
+    }
+
+    fn owed_since(&self, accepted_ms: u64) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(self.read(move |work| Box::pin(read::owed_since(work, accepted_ms))))
+    }
+
+    fn owing_paths(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OwingPath>, StorageError>> {
+        Box::pin(self.read(move |work| Box::pin(read::owing_paths(work, limit))))
     }
 
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>> {

@@ -11,7 +11,9 @@ use super::path::{
     CHUNK_RECORDS, CellRecord, ContainerRecord, CountChunk, CountCursor, Generation, PathChunk,
     PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
-use super::types::{Base, ControlOp, EntryState, Op, OutboxEntry, OutboxSummary, Seq, Transaction};
+use super::types::{
+    Base, ControlOp, EntryState, Op, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+};
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
 
@@ -473,6 +475,47 @@ impl Storage for MemoryStorage {
                 oldest_ms: tables.pending().map(|entry| entry.entry.accepted_ms).min(),
                 entries: tables.outbox.values().take(limit).cloned().collect(),
             })
+        })
+    }
+
+    fn outbox_entry(&self, seq: Seq) -> BoxFuture<'_, Result<Option<OutboxEntry>, StorageError>> {
+        Box::pin(async move { Ok(self.lock().outbox.get(&seq).cloned()) })
+    }
+
+    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let dead = tables.outbox.values().filter(|entry| entry.state == EntryState::Dead);
+            Ok(dead.take(limit).cloned().collect())
+        })
+    }
+
+    fn owed_since(&self, accepted_ms: u64) -> BoxFuture<'_, Result<u64, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let old = tables.pending().filter(|entry| entry.entry.accepted_ms <= accepted_ms);
+            Ok(old.count() as u64)
+        })
+    }
+
+    fn owing_paths(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OwingPath>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let mut paths = BTreeMap::<PathId, OwingPath>::new();
+            for one in tables.outbox.values() {
+                let (path, at) = (one.entry.path.clone(), one.entry.accepted_ms);
+                let none = OwingPath { path: path.clone(), pending: 0, dead: 0, oldest_ms: at };
+                let owing = paths.entry(path).or_insert(none);
+                owing.oldest_ms = owing.oldest_ms.min(at);
+                match one.state {
+                    EntryState::Pending => owing.pending += 1,
+                    EntryState::Dead => owing.dead += 1,
+                }
+            }
+            let mut paths: Vec<_> = paths.into_values().collect();
+            paths.sort_by(|a, b| (a.oldest_ms, &a.path).cmp(&(b.oldest_ms, &b.path)));
+            paths.truncate(limit);
+            Ok(paths)
         })
     }
 

@@ -19,7 +19,8 @@ pub use path::{
     PathChunk, PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 pub use types::{
-    Actor, Base, ControlOp, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary, Seq, Transaction,
+    Actor, Base, ControlOp, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary, OwingPath, Seq,
+    Transaction,
 };
 
 use std::future::Future;
@@ -160,6 +161,18 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// What is owed: counts, and the oldest entries, at most `limit`.
     fn outbox_summary(&self, limit: usize) -> BoxFuture<'_, Result<OutboxSummary, StorageError>>;
+
+    /// An entry of the outbox, if it is there.
+    fn outbox_entry(&self, seq: Seq) -> BoxFuture<'_, Result<Option<OutboxEntry>, StorageError>>;
+
+    /// Dead letters, the oldest first, at most `limit`.
+    fn dead_letters(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OutboxEntry>, StorageError>>;
+
+    /// How many entries wait that were accepted at `accepted_ms` or before.
+    fn owed_since(&self, accepted_ms: u64) -> BoxFuture<'_, Result<u64, StorageError>>;
+
+    /// The paths that owe, at most `limit`, those first that have owed for longest.
+    fn owing_paths(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OwingPath>, StorageError>>;
 
     /// A control value, by key.
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>>;

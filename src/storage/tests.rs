@@ -79,6 +79,15 @@ async fn answers_questions(storage: &dyn Storage) {
     storage.commit(vec![Op::Bury { seq: seqs[1], error: "no".to_owned() }]).await.unwrap();
     let summary = storage.outbox_summary(10).await.unwrap();
     assert_eq!((summary.pending, summary.dead, summary.oldest_ms), (1, 1, Some(10)));
+    let dead = storage.dead_letters(10).await.unwrap();
+    assert_eq!(dead.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [seqs[1]]);
+    assert_eq!(storage.outbox_entry(seqs[1]).await.unwrap().as_ref(), dead.first());
+    assert_eq!(storage.outbox_entry(seqs[2]).await.unwrap(), None);
+    assert_eq!(storage.owed_since(10).await.unwrap(), 1);
+    assert_eq!(storage.owed_since(9).await.unwrap(), 0, "younger than that, or dead");
+    let owing = OwingPath { path: path(), pending: 1, dead: 1, oldest_ms: 10 };
+    assert_eq!(storage.owing_paths(10).await.unwrap(), [owing]);
+    assert_eq!(storage.owing_paths(0).await.unwrap(), []);
 
     let users = ResourceName::new("users");
     let row = RowId::new("a");

@@ -168,6 +168,19 @@ pub struct OutboxEntry {
     pub last_error: Option<String>,
 }
 
+/// What a path owes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OwingPath {
+    /// The path.
+    pub path: PathId,
+    /// Entries waiting.
+    pub pending: u64,
+    /// Entries given up.
+    pub dead: u64,
+    /// When the oldest of all of them was accepted, in epoch milliseconds.
+    pub oldest_ms: u64,
+}
+
 /// What is owed, in short.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutboxSummary {

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use super::super::key::Key;
 use super::super::settings::{
-    Admin, Compare, Config, FlagSource, Flags, Identity, IdentityMode, KeySource, Legacy, Outbox,
-    Server, Storage, Sync, SyncToken, Topology, Unleash,
+    Admin, Compare, Config, FlagSource, Flags, Identity, IdentityMode, Interlocks, KeySource,
+    Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
 };
 use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
+use crate::gate::MismatchGate;
 use crate::sync::PaceSettings;
 
 /// Written out with six bytes for one, the most that JSON needs, such a cell fits into one frame.
 const MAX_CELL_BYTES: u64 = 2 << 20;
+/// A lower one would need millions of comparisons; a higher one would let anything pass.
+const MISMATCH_RATES: std::ops::RangeInclusive<f64> = 0.000_01..=0.2;
 const ANY_PORT: &str = "write an address and a port, as in \"127.0.0.1:8080\"";
 const SECRET: &str = "write \"env:NAME\" or \"file:PATH\"";
 
@@ -26,6 +29,7 @@ impl Checker<'_> {
         let storage = self.storage(raw.storage.unwrap_or_default());
         let identity = self.identity(raw.identity.unwrap_or_default(), server.as_ref());
         let flags = self.flags(raw.flags.unwrap_or_default());
+        let interlocks = self.interlocks(raw.interlocks.unwrap_or_default());
         let sync = self.sync(raw.sync.unwrap_or_default(), identity.as_ref());
         let compare = self.compare(raw.compare.unwrap_or_default());
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
@@ -37,6 +41,7 @@ impl Checker<'_> {
             storage: storage?,
             identity: identity?,
             flags: flags?,
+            interlocks: interlocks?,
             sync,
             compare,
             outbox,
@@ -227,6 +232,19 @@ impl Checker<'_> {
         Some(FlagSource::Unleash(Unleash { url, token, app_name, environment, poll, timeout }))
     }
 
+    fn interlocks(&mut self, raw: raw::Interlocks) -> Option<Interlocks> {
+        let key = Key::of("interlocks").field("max_mismatch_rate");
+        let rate = raw.max_mismatch_rate.unwrap_or(0.01);
+        let gate = MismatchGate::new(rate).filter(|_| MISMATCH_RATES.contains(&rate));
+        if gate.is_none() {
+            self.report(
+                &key,
+                "must be from 0.00001 to 0.2: the share of comparisons that may disagree",
+            );
+        }
+        Some(Interlocks { gate: gate?, waive: raw.waive.unwrap_or_default() })
+    }
+
     fn sync(&mut self, raw: raw::Sync, identity: Option<&Identity>) -> Sync {
         let key = Key::of("sync");
         let topology = raw.topology.unwrap_or_default();
@@ -255,7 +273,7 @@ impl Checker<'_> {
         }
         let send_timeout = self.millis(&key.field("send_timeout_ms"), raw.send_timeout_ms, 30_000);
         let wait_key = key.field("broadcast_wait_ms");
-        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 250, (0, 10_000));
+        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 150, (0, 10_000));
         let per_s_key = key.field("broadcasts_per_s");
         let per_s = self.number(&per_s_key, raw.broadcasts_per_s, 5_000, (1, 10_000_000));
         Sync {

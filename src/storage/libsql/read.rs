@@ -6,7 +6,9 @@ use super::database::Work;
 use super::ops::to_sql;
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::StorageError;
-use crate::storage::types::{Base, EntryState, NewEntry, OutboxEntry, OutboxSummary, Seq};
+use crate::storage::types::{
+    Base, EntryState, NewEntry, OutboxEntry, OutboxSummary, OwingPath, Seq,
+};
 
 /// A question for outbox entries: these columns, then what comes after them.
 macro_rules! entries {
@@ -108,6 +110,45 @@ pub(super) async fn outbox_summary(
     let sql = entries!("ORDER BY o.seq LIMIT ?1");
     summary.entries = work.query(sql, vec![rows(limit).into()], entry).await?;
     Ok(summary)
+}
+
+pub(super) async fn outbox_entry(
+    work: &mut Work<'_>,
+    seq: Seq,
+) -> Result<Option<OutboxEntry>, StorageError> {
+    Ok(work.query(entries!("WHERE o.seq = ?1"), vec![seq.0.into()], entry).await?.pop())
+}
+
+pub(super) async fn dead_letters(
+    work: &mut Work<'_>,
+    limit: usize,
+) -> Result<Vec<OutboxEntry>, StorageError> {
+    let sql = entries!("WHERE o.state = 'dead' ORDER BY o.seq LIMIT ?1");
+    work.query(sql, vec![rows(limit).into()], entry).await
+}
+
+pub(super) async fn owed_since(work: &mut Work<'_>, accepted_ms: u64) -> Result<u64, StorageError> {
+    let sql = "SELECT count(*) FROM crossfade_outbox WHERE state = 'pending' AND accepted_ms <= ?1";
+    let count = |row: &Row| Ok(from_sql(row.get(0)?));
+    Ok(work.query(sql, vec![to_sql(accepted_ms).into()], count).await?.pop().unwrap_or_default())
+}
+
+pub(super) async fn owing_paths(
+    work: &mut Work<'_>,
+    limit: usize,
+) -> Result<Vec<OwingPath>, StorageError> {
+    let sql = "SELECT path, count(*) FILTER (WHERE state = 'pending'),
+                      count(*) FILTER (WHERE state = 'dead'), min(accepted_ms)
+               FROM crossfade_outbox GROUP BY path ORDER BY 4, 1 LIMIT ?1";
+    let read = |row: &Row| {
+        Ok(OwingPath {
+            path: path_id(&row.get::<String>(0)?)?,
+            pending: from_sql(row.get(1)?),
+            dead: from_sql(row.get(2)?),
+            oldest_ms: from_sql(row.get(3)?),
+        })
+    };
+    work.query(sql, vec![rows(limit).into()], read).await
 }
 
 /// Pending entries of each path that has some.

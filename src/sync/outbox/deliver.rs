@@ -51,13 +51,13 @@ pub(super) async fn deliver(
     delivery.send(asked, route, body, permit).await
 }
 
-struct Delivery<'a> {
-    context: &'a OutboxContext,
+pub(super) struct Delivery<'a> {
+    pub(super) context: &'a OutboxContext,
     /// Requests to the legacy API that may still begin.
-    requests: &'a Semaphore,
-    entry: &'a OutboxEntry,
-    path: &'a PathHandle,
-    resource: &'a Arc<Resource>,
+    pub(super) requests: &'a Semaphore,
+    pub(super) entry: &'a OutboxEntry,
+    pub(super) path: &'a PathHandle,
+    pub(super) resource: &'a Arc<Resource>,
 }
 
 impl Delivery<'_> {
@@ -211,7 +211,7 @@ impl Delivery<'_> {
     }
 
     /// What legacy has now; `None` if it has no such row.
-    async fn reread(&self) -> Result<Option<RowCells>, String> {
+    pub(super) async fn reread(&self) -> Result<Option<RowCells>, String> {
         let path_and_query = self
             .path_of_row(&self.resource.routes.get)
             .ok_or_else(|| "the row's id cannot stand in a URL".to_owned())?;
@@ -244,7 +244,7 @@ impl Delivery<'_> {
         route.path.with_id(&self.entry.entry.row)
     }
 
-    async fn settle(&self, outcome: Outcome) -> Result<Delivered, DeliveryError> {
+    pub(super) async fn settle(&self, outcome: Outcome) -> Result<Delivered, DeliveryError> {
         let (name, row) = (self.entry.entry.resource.clone(), self.entry.entry.row.clone());
         match self.path.settle(name, row, self.entry.seq, outcome).await? {
             Settled::Done => Ok(Delivered::Done),

@@ -4,7 +4,10 @@
 //! in the transaction that writes what legacy answered. The worker holds no more than what is in flight.
 
 mod classify;
+mod dead;
 mod deliver;
+
+pub use dead::{DeadLetterError, discard, retry};
 
 use std::collections::HashSet;
 use std::sync::Arc;

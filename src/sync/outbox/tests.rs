@@ -1,16 +1,17 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::response::IntoResponse;
-use http::StatusCode;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::clock::{SystemClock, SystemEntropy};
 use crate::legacy::LegacySettings;
-use crate::storage::{MemoryStorage, Storage as _};
-use crate::sync::path::tests::world::{World, now, random};
+use crate::storage::{MemoryStorage, OutboxSummary, Seq, Storage as _};
+use crate::sync::path::tests::world::{World, now, random, read, user};
 use crate::sync::row_traffic::RowTraffic;
 
 #[test]
@@ -47,12 +48,27 @@ const LIMIT: usize = REQUESTS * IN_HAND;
 struct Legacy {
     asked: Arc<AtomicUsize>,
     gate: watch::Sender<bool>,
+    /// What it answers writes with.
+    status: Arc<AtomicU16>,
+    /// Its only row.
+    row: Arc<Mutex<Option<Value>>>,
 }
 
-async fn answer(State(legacy): State<Legacy>, body: String) -> impl IntoResponse {
+async fn answer(
+    State(legacy): State<Legacy>,
+    method: Method,
+    body: String,
+) -> (StatusCode, String) {
+    if method == Method::GET {
+        let row = legacy.row.lock().unwrap().clone();
+        return match row {
+            Some(row) => (StatusCode::OK, row.to_string()),
+            None => (StatusCode::NOT_FOUND, String::new()),
+        };
+    }
     legacy.asked.fetch_add(1, Ordering::SeqCst);
     let _ = legacy.gate.subscribe().wait_for(|open| *open).await;
-    (StatusCode::CREATED, body)
+    (StatusCode::from_u16(legacy.status.load(Ordering::SeqCst)).unwrap(), body)
 }
 
 #[derive(Debug)]
@@ -83,7 +99,13 @@ async fn owing(rows: usize) -> (Worker, Legacy, MemoryStorage) {
     client.send(edit.unwrap().1).await;
     client.path.settled().await.unwrap();
 
-    let legacy = Legacy { asked: Arc::default(), gate: watch::Sender::new(false) };
+    let status = Arc::new(AtomicU16::new(201));
+    let legacy = Legacy {
+        asked: Arc::default(),
+        gate: watch::Sender::new(false),
+        status,
+        row: Arc::default(),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let settings = LegacySettings {
         base_url: format!("http://{}", listener.local_addr().unwrap()),
@@ -105,9 +127,9 @@ async fn owing(rows: usize) -> (Worker, Legacy, MemoryStorage) {
         entropy: Arc::new(SystemEntropy),
         settings: OutboxSettings {
             concurrency: REQUESTS,
-            initial_backoff: Duration::from_millis(200),
+            initial_backoff: Duration::from_millis(1),
             max_backoff: Duration::from_secs(30),
-            max_attempts: 5,
+            max_attempts: 1,
         },
     });
     (worker, legacy, world.storage)
@@ -173,4 +195,66 @@ async fn all_that_is_owed_is_delivered_by_a_worker_that_is_told_once() {
     shutdown.send_replace(true);
     running.await.unwrap();
     assert_eq!(legacy.asked.load(Ordering::SeqCst), LIMIT * 3);
+}
+
+/// Runs deliveries until what is stored is as wanted.
+async fn delivered(context: &OutboxContext, wanted: impl Fn(&OutboxSummary) -> bool) {
+    let (shutdown, told) = watch::channel(false);
+    let running = tokio::spawn(run(context.clone(), told));
+    let guard = tokio::time::timeout(Duration::from_secs(20), async {
+        while !wanted(&context.storage.outbox_summary(100).await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    guard.await.unwrap();
+    shutdown.send_replace(true);
+    running.await.unwrap();
+}
+
+/// A path with two dead letters, in a process that has just started.
+async fn with_dead_letters() -> (OutboxContext, World, Legacy, Vec<Seq>) {
+    let (worker, legacy, storage) = owing(2).await;
+    legacy.gate.send_replace(true);
+    legacy.status.store(503, Ordering::SeqCst);
+    let context = (*worker.context).clone();
+    delivered(&context, |owed| owed.dead == 2 && owed.pending == 0).await;
+    let dead = storage.dead_letters(10).await.unwrap();
+    let world = World::on(storage);
+    let context = OutboxContext { registry: world.registry.clone(), ..context };
+    (context, world, legacy, dead.iter().map(|entry| entry.seq).collect())
+}
+
+#[tokio::test]
+async fn a_dead_letter_stays_owed_over_a_restart_and_is_delivered_when_it_is_tried_again() {
+    let (context, world, legacy, dead) = with_dead_letters().await;
+    // What legacy says of the row does not take away what legacy still lacks.
+    world.apply(Some(user("Legacy's", 1.0)), read()).await;
+    assert_eq!(world.cell("name").await, Some("N".into()));
+    *legacy.row.lock().unwrap() = Some(json!({
+        "id": "u1", "orgId": "org_1", "name": "N", "email": "n@example.test", "role": "member",
+        "active": true, "version": 2,
+    }));
+    legacy.status.store(201, Ordering::SeqCst);
+    for seq in &dead {
+        retry(&context, *seq).await.unwrap();
+    }
+    assert!(matches!(retry(&context, dead[0]).await, Err(DeadLetterError::Alive(_))));
+    delivered(&context, |owed| owed.dead == 0 && owed.pending == 0).await;
+    assert_eq!(world.cell("name").await, Some("N".into()));
+    assert!(matches!(retry(&context, dead[0]).await, Err(DeadLetterError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_discarded_returns_to_what_legacy_has() {
+    let (context, world, _legacy, dead) = with_dead_letters().await;
+    let entry = context.storage.outbox_entry(dead[1]).await.unwrap().unwrap();
+    assert_eq!(entry.entry.row.as_str(), "u1");
+    let mut client = world.client("watching").await;
+    client.sees("name", Some("N")).await;
+    discard(&context, dead[1]).await.unwrap();
+    // Legacy has no such row: nobody has it any more.
+    client.sees("name", None).await;
+    let owed = context.storage.outbox_summary(10).await.unwrap();
+    assert_eq!((owed.pending, owed.dead), (0, 1));
+    assert!(matches!(discard(&context, dead[1]).await, Err(DeadLetterError::Unknown(_))));
 }

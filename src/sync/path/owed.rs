@@ -10,7 +10,7 @@ use crate::storage::{Actor, Seq};
 /// A row of a resource.
 pub(super) type RowKey = (ResourceName, RowId);
 
-/// An entry of the outbox that is still pending.
+/// An entry of the outbox: pending, or a dead letter.
 #[derive(Debug)]
 pub(super) struct Pending {
     /// Its place in the order; unknown until its transaction is committed.
@@ -24,7 +24,7 @@ pub(super) struct Pending {
     pub(super) maybe_sent: bool,
 }
 
-/// All pending entries of a path.
+/// All entries of a path.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     rows: HashMap<RowKey, Vec<Pending>>,
@@ -57,7 +57,7 @@ impl Owed {
         }
     }
 
-    /// Whether nothing waits to be delivered.
+    /// Whether nothing is owed.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

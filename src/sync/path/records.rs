@@ -5,8 +5,7 @@ use mergeable_store::{Cell, ClientId, Container, Hlc, MergeableStore, Text};
 use super::owed::Owed;
 use crate::migration::PathId;
 use crate::storage::{
-    CellRecord, ContainerRecord, EntryState, Generation, PathChunk, Storage, StorageError,
-    ValueRecord,
+    CellRecord, ContainerRecord, Generation, PathChunk, Storage, StorageError, ValueRecord,
 };
 
 /// A cell's newest stamp, to be kept.
@@ -81,7 +80,9 @@ fn thing(value: Option<&str>) -> Result<Option<Cell>, StorageError> {
 pub(super) async fn owed(storage: &dyn Storage, path: &PathId) -> Result<Owed, StorageError> {
     let mut owed = Owed::default();
     let entries = storage.entries_of(path.clone()).await?;
-    for entry in entries.into_iter().filter(|entry| entry.state == EntryState::Pending) {
+    // Dead letters too: legacy still lacks them, so its answers must not overwrite their cells; and one that is tried again
+    // must be known.
+    for entry in entries {
         let key = (entry.entry.resource, entry.entry.row);
         let cells = entry.entry.cells.into_iter();
         let cells = cells.map(|(id, stamp)| Ok((id, hlc(&stamp)?)));

@@ -98,6 +98,12 @@ impl SyncServer {
         }
     }
 
+    /// Sockets that are open, one that is being opened included.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        self.limits.max_connections.saturating_sub(self.places.available_permits())
+    }
+
     /// Closes all connections.
     pub async fn close_all(&self, reason: CloseReason) {
         if let Some(peers) = &self.paths.peers {

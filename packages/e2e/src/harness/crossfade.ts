@@ -14,6 +14,22 @@ export interface ResourceStage {
   readonly because: { readonly reason: string };
   /** Whether its backfill is finished. */
   readonly caught_up: boolean;
+  /** What the next step forward needs. */
+  readonly next: { readonly to: string; readonly conditions: readonly Condition[] } | null;
+  /** What the comparisons made in this stage say. */
+  readonly gate: {
+    readonly verdict: "pass" | "fail" | "insufficient";
+    readonly tally: { readonly compared: number; readonly disagreed: number };
+    readonly needed: number | null;
+  };
+}
+
+/** A condition of a step forward, and how it stands. */
+export interface Condition {
+  readonly condition: "backfill" | "mismatch-gate";
+  readonly met: boolean;
+  readonly waived: boolean;
+  readonly figure: string;
 }
 
 /** What `/stages` tells besides the resources' stages. */
@@ -43,6 +59,7 @@ export interface OutboxEntry {
 
 export interface Outbox {
   readonly pending: number;
+  readonly dead: number;
   readonly entries: readonly OutboxEntry[];
 }
 
@@ -143,7 +160,7 @@ export class Crossfade {
 
   /** The same, whatever it exits with. */
   async tryRun(name: string, ...args: string[]): Promise<Ended> {
-    const child = command(this.#options, name, ["-c", this.#configPath, ...args]);
+    const child = command(this.#options, name, [...args, "-c", this.#configPath]);
     const code = await child.exited();
     return { code, stdout: child.stdout(), stderr: child.log() };
   }

@@ -1,0 +1,143 @@
+//! The rollback switch: what it would do, thrown, lifted.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::json;
+
+use super::outbox::owed;
+use super::unavailable;
+use crate::flags::{Scope, SwitchState};
+use crate::migration::Stage;
+use crate::proxy::problem::Problem;
+use crate::record::{Event, Note, NoteKind};
+use crate::serve::build::Parts;
+
+/// How long the answer to a rollback waits for what is owed.
+const OWED_WITHIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackOrder {
+    #[serde(default = "all")]
+    scope: String,
+    reason: String,
+    #[serde(default = "super::operator")]
+    actor: String,
+}
+
+fn all() -> String {
+    "all".to_owned()
+}
+
+/// Reads an order's body: without a reason nothing is done, for it is what the next person reads first.
+fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "rollback-order", "The order cannot be read")
+            .detail(error.to_string())
+            .remedy(r#"send {"scope": "all" or a resource, "reason": "why"}"#)
+    })
+}
+
+fn scope(parts: &Parts, text: &str) -> Result<Scope, Problem> {
+    if matches!(text, "all" | "*") {
+        return Ok(Scope::All);
+    }
+    let resource = parts.config.resources.iter().find(|r| r.name.as_str() == text);
+    resource.map(|r| Scope::Resource(r.name.clone())).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "No such resource")
+            .remedy("name a configured resource, or `all`")
+    })
+}
+
+pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
+        Ok((scope, order)) => (order, scope),
+        Err(problem) => return problem.into_response(),
+    };
+    let at_ms = parts.clock.now_ms();
+    let tripped = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
+    let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
+    parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
+    // It holds from here on, in memory; the database makes it last.
+    let replicated = crate::serve::switch::keep(&*parts.storage, parts.stages.rollback()).await;
+    // Another process may have lifted it with a higher epoch that this one had not read yet.
+    let overruled =
+        !matches!(parts.stages.rollback().state().get(&scope), Some(SwitchState::Tripped(_)));
+    let (tripped, replicated) = if overruled {
+        let again = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
+        (again, crate::serve::switch::keep(&*parts.storage, parts.stages.rollback()).await)
+    } else {
+        (tripped, replicated)
+    };
+    if let Err(error) = &replicated {
+        tracing::error!(%error, "rolled back in memory only: not replicated");
+    }
+    // Whoever rolls back does not wait for a database that is in trouble.
+    let owed = tokio::time::timeout(OWED_WITHIN, owed(&parts)).await.ok().and_then(Result::ok);
+    Json(json!({
+        "tripped": tripped, "replicated": replicated.is_ok(),
+        "owed": owed,
+    }))
+    .into_response()
+}
+
+pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
+        Ok((scope, order)) => (order, scope),
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
+        let title = "This scope is not rolled back";
+        return Problem::new(StatusCode::CONFLICT, "not-rolled-back", title).into_response();
+    };
+    let at_ms = parts.clock.now_ms();
+    let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
+    parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
+    let replicated =
+        crate::serve::switch::keep(&*parts.storage, parts.stages.rollback()).await.is_ok();
+    Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PreviewOf {
+    #[serde(default = "all")]
+    scope: String,
+}
+
+/// What a rollback of this scope would do now. Nothing is changed.
+pub(super) async fn preview(State(parts): State<Parts>, Query(of): Query<PreviewOf>) -> Response {
+    let wanted = match scope(&parts, &of.scope) {
+        Ok(scope) => scope,
+        Err(problem) => return problem.into_response(),
+    };
+    let owed = match owed(&parts).await {
+        Ok(owed) => owed,
+        Err(error) => return unavailable(&error),
+    };
+    let is_outside = |name: &_| matches!(&wanted, Scope::Resource(only) if only != name);
+    let mut all_off = true;
+    let mut resources = Vec::new();
+    for resource in &parts.config.resources {
+        let now = parts.stages.decide(&resource.name).effective;
+        let stays = is_outside(&resource.name) || now == Stage::Complete;
+        let then = if stays { now } else { Stage::Off };
+        all_off &= then == Stage::Off;
+        // Legacy would serve stale rows: it is left out, and named.
+        let left_out = now == Stage::Complete && !is_outside(&resource.name);
+        resources.push(json!({
+            "resource": resource.name, "now": now, "then": then, "left_out": left_out,
+        }));
+    }
+    let sockets = parts.sync.open_sockets();
+    Json(json!({
+        "scope": of.scope, "resources": resources, "owed": owed,
+        // A path may hold rows of several resources: its clients stay while any of them is on.
+        "sockets": { "open": sockets, "drained": if all_off { sockets } else { 0 } },
+    }))
+    .into_response()
+}
