@@ -55,6 +55,14 @@ pub struct Subject<'a> {
     org_role: Option<&'a str>,
 }
 
+impl<'a> Subject<'a> {
+    /// A user, and the organisation and role in it, if any.
+    #[must_use]
+    pub const fn new(user: &'a UserId, org_id: Option<&'a str>, org_role: Option<&'a str>) -> Self {
+        Self { user, org_id, org_role }
+    }
+}
+
 impl<'a> From<&'a UserId> for Subject<'a> {
     fn from(user: &'a UserId) -> Self {
         Self { user, org_id: None, org_role: None }

@@ -146,9 +146,9 @@ impl Edge {
         } else {
             None
         };
-        let in_cohort = identity.as_ref().is_some_and(|who| {
-            self.0.stages.evaluation().in_cohort(&mapped.resource.name, &who.user)
-        });
+        let in_cohort = identity
+            .as_ref()
+            .is_some_and(|who| self.0.stages.evaluation().in_cohort(&mapped.resource.name, who));
         let Plan::Read(plan) = Plan::read(mapped.stage, in_cohort, sampled) else {
             return self.0.forwarder.forward(request, peer, None).await;
         };

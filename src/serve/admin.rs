@@ -2,6 +2,7 @@
 //!
 //! On a listener of its own. Everything but health needs the admin token.
 
+mod cohort;
 mod outbox;
 mod rollback;
 mod sync;
@@ -79,6 +80,7 @@ impl Backfills {
 pub(super) fn router(parts: &Parts) -> Router {
     let guarded = Router::new()
         .route("/stages", get(stages))
+        .route("/cohort", post(cohort::members))
         .route("/outbox", get(outbox::list))
         .route("/outbox/retry", post(outbox::retry))
         .route("/outbox/discard", post(outbox::discard))

@@ -205,6 +205,13 @@ export class Crossfade {
     return await this.#admin<Outbox>("/outbox");
   }
 
+  /** Which of these users are in the cohort. */
+  async cohort(users: readonly string[], organisation: { org_id?: string; org_role?: string } = {}): Promise<string[]> {
+    const question = { resource: "users", users, ...organisation };
+    const answer = await this.#admin<{ in_cohort: string[] }>("/cohort", { method: "POST", body: JSON.stringify(question) });
+    return answer.in_cohort;
+  }
+
   async comparisons(): Promise<Comparisons> {
     return await this.#admin<Comparisons>("/comparisons");
   }
@@ -215,8 +222,8 @@ export class Crossfade {
     await this.untilIn(stage);
   }
 
-  async #admin<T>(path: string): Promise<T> {
-    const response = await fetch(`${this.adminUrl}${path}`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
+  async #admin<T>(path: string, init: RequestInit = {}): Promise<T> {
+    const response = await fetch(`${this.adminUrl}${path}`, { ...init, headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
     const text = await response.text();
     if (!response.ok) throw new Error(`admin ${path}: ${response.status} ${text}`);
     return JSON.parse(text) as T;

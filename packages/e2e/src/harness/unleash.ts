@@ -91,6 +91,11 @@ export class UnleashFlags implements FlagProvider {
     }
   }
 
+  /** Where clients get their toggles, and what they show for it. */
+  get clients(): { readonly url: string; readonly token: string } {
+    return { url: `${this.#url}/api`, token: BACKEND_TOKEN };
+  }
+
   async stop(): Promise<void> {
     await this.#cleanup.dispose();
   }
