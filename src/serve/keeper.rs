@@ -19,8 +19,8 @@ pub(super) const STAGE_KEY: &str = "stage.";
 /// Control keys of tallies begin with this.
 pub(super) const TALLY_KEY: &str = "tally.";
 
-/// How often tallies are kept, if anything was counted. What a kill loses are comparisons that were made since: fewer data,
-/// which promote nothing.
+/// How often tallies are kept, if anything was counted. What a kill loses are the comparisons that were made since, a failure
+/// among them too: both sides of the count, so it is not bent either way.
 const KEEP_TALLIES: Duration = Duration::from_secs(2);
 
 /// How often the database is asked for a rollback that another process has thrown.
