@@ -47,8 +47,6 @@ pub struct GateResult {
     /// Further comparisons until a pass, if none of them disagrees; `None` if it has passed or failed, or if they are
     /// more than four billion.
     pub needed: Option<u64>,
-    /// Disagreements among as many comparisons at which it fails; `None` if so few cannot tell.
-    pub fails_at: Option<u64>,
 }
 
 /// The gate on disagreement: passes while fewer comparisons disagree than the budget allows.
@@ -75,7 +73,6 @@ impl MismatchGate {
             tally,
             max_mismatch_rate: self.budget,
             needed: insufficient.then(|| self.needed(&tally)).flatten(),
-            fails_at: self.fails_at(tally.compared),
         }
     }
 
@@ -152,9 +149,6 @@ impl MismatchGate {
     }
 
     fn needed(&self, tally: &Tally) -> Option<u64> {
-        if tally.overshared > 0 {
-            return None;
-        }
         let (compared, disagreed) = (tally.compared, tally.disagreed);
         // So many more are wanted for the coverage alone.
         let uncovered = tally.excluded.saturating_sub(compared);
@@ -162,6 +156,8 @@ impl MismatchGate {
         Some((most - compared).max(uncovered))
     }
 
+    /// Disagreements among so many comparisons at which it fails; `None` if so few cannot tell.
+    #[cfg(test)]
     fn fails_at(&self, n: u64) -> Option<u64> {
         first(1, n, |s| self.fails(n, s))
     }
@@ -359,7 +355,7 @@ mod tests {
                 prop_assert!(gate.passes(compared + needed, disagreed));
                 prop_assert!(needed == 0 || !gate.passes(compared + needed - 1, disagreed));
             }
-            if let Some(fails_at) = result.fails_at {
+            if let Some(fails_at) = gate.fails_at(compared) {
                 prop_assert!(gate.fails(compared, fails_at) && !gate.fails(compared, fails_at - 1));
             }
         }

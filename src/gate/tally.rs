@@ -122,7 +122,7 @@ impl Tallies {
             && counted.stage == stage
         {
             counted.tally.add(verdict);
-            counted.tally.failed |= self.gate.has_failed(&counted.tally);
+            counted.tally.failed = counted.tally.failed || self.gate.has_failed(&counted.tally);
         }
     }
 

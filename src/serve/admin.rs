@@ -153,6 +153,19 @@ fn operator() -> String {
     "admin-api".to_owned()
 }
 
+/// Reads what somebody sent: an order or a question.
+fn read_body<T: serde::de::DeserializeOwned>(
+    body: &[u8],
+    kind: &'static str,
+    remedy: &'static str,
+) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, kind, "What was sent cannot be read")
+            .detail(error.to_string())
+            .remedy(remedy)
+    })
+}
+
 fn unavailable(error: &dyn std::fmt::Display) -> Response {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "database", "The database gave no answer")
         .detail(error.to_string())

@@ -142,7 +142,7 @@ impl Interlock for Interlocks {
 
 /// What a gate rests on, in a line.
 fn figure(result: &GateResult) -> String {
-    let GateResult { verdict, tally, max_mismatch_rate, needed, fails_at } = result;
+    let GateResult { verdict, tally, max_mismatch_rate, needed } = result;
     let Tally { compared, disagreed, overshared, excluded, .. } = tally;
     let mut text = format!("{disagreed} of {compared} comparisons disagree");
     if *overshared > 0 {
@@ -152,15 +152,13 @@ fn figure(result: &GateResult) -> String {
         text += &format!(", {excluded} more say nothing");
     }
     text += &format!("; {} % may", max_mismatch_rate * 100.0);
-    match (verdict, needed, fails_at) {
-        (GateVerdict::Pass, ..) => text += ": passed",
-        (GateVerdict::Fail, ..) => {
-            text += ": failed; correct it, and go back a stage to begin anew"
-        }
-        (GateVerdict::Insufficient, Some(needed), _) => {
+    match (verdict, needed) {
+        (GateVerdict::Pass, _) => text += ": passed",
+        (GateVerdict::Fail, _) => text += ": failed; correct it, and go back a stage to begin anew",
+        (GateVerdict::Insufficient, Some(needed)) => {
             text += &format!(": {needed} more that agree are needed");
         }
-        (GateVerdict::Insufficient, None, _) => text += ": not enough to tell",
+        (GateVerdict::Insufficient, None) => text += ": not enough to tell",
     }
     text
 }

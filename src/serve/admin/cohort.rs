@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::json;
 
+use super::read_body;
 use crate::flags::Subject;
 use crate::migration::{ResourceName, UserId};
 use crate::proxy::problem::Problem;
@@ -26,14 +27,10 @@ struct Question {
 
 /// Which of these users the flags have in the cohort of a resource, whatever its stage is.
 pub(super) async fn members(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let question: Question = match serde_json::from_slice(&body) {
+    let remedy = r#"send {"resource": "users", "users": ["user_1"]}"#;
+    let question: Question = match read_body(&body, "cohort", remedy) {
         Ok(question) => question,
-        Err(error) => {
-            return Problem::new(StatusCode::BAD_REQUEST, "cohort", "The question cannot be read")
-                .detail(error.to_string())
-                .remedy(r#"send {"resource": "users", "users": ["user_1"]}"#)
-                .into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     let Question { resource, users, org_id, org_role } = question;
     let resource = ResourceName::new(resource);

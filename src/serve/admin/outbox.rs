@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::unavailable;
+use super::{read_body, unavailable};
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind};
 use crate::serve::build::Parts;
@@ -125,18 +125,12 @@ struct DiscardOrder {
     actor: String,
 }
 
-fn order<T: serde::de::DeserializeOwned>(body: &[u8], remedy: &'static str) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "outbox-order", "The order cannot be read")
-            .detail(error.to_string())
-            .remedy(remedy)
-    })
-}
+const KIND: &str = "outbox-order";
 
 /// Has one dead letter tried again, or all of them.
 pub(super) async fn retry(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     let remedy = r#"send {"seq": 12}, or {} for all dead letters"#;
-    let order: RetryOrder = match order(&body, remedy) {
+    let order: RetryOrder = match read_body(&body, KIND, remedy) {
         Ok(order) => order,
         Err(problem) => return problem.into_response(),
     };
@@ -163,7 +157,8 @@ pub(super) async fn retry(State(parts): State<Parts>, body: bytes::Bytes) -> Res
 
 /// Gives one dead letter up for good.
 pub(super) async fn discard(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let order: DiscardOrder = match order(&body, r#"send {"seq": 12, "reason": "why"}"#) {
+    let remedy = r#"send {"seq": 12, "reason": "why"}"#;
+    let order: DiscardOrder = match read_body(&body, KIND, remedy) {
         Ok(order) => order,
         Err(problem) => return problem.into_response(),
     };

@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::outbox::owed;
-use super::unavailable;
+use super::{read_body, unavailable};
 use crate::flags::{Scope, SwitchState};
 use crate::migration::Stage;
 use crate::proxy::problem::Problem;
@@ -35,11 +35,8 @@ fn all() -> String {
 
 /// Reads an order's body: without a reason nothing is done, for it is what the next person reads first.
 fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "rollback-order", "The order cannot be read")
-            .detail(error.to_string())
-            .remedy(r#"send {"scope": "all" or a resource, "reason": "why"}"#)
-    })
+    let remedy = r#"send {"scope": "all" or a resource, "reason": "why"}"#;
+    read_body(body, "rollback-order", remedy)
 }
 
 fn scope(parts: &Parts, text: &str) -> Result<Scope, Problem> {

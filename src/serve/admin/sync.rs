@@ -10,7 +10,7 @@ use http::StatusCode;
 use mergeable_store::{ClientId, Hlc};
 use serde_json::{Value, json};
 
-use super::unavailable;
+use super::{read_body, unavailable};
 use crate::migration::PathId;
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind};
@@ -210,15 +210,10 @@ struct RebuildOrder {
 
 /// Starts a path's next generation.
 pub(super) async fn rebuild(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let order: RebuildOrder = match serde_json::from_slice(&body) {
+    let remedy = r#"send {"path": "org/o_1", "reason": "why"}"#;
+    let order: RebuildOrder = match read_body(&body, "rebuild-order", remedy) {
         Ok(order) => order,
-        Err(error) => {
-            let title = "The order cannot be read";
-            return Problem::new(StatusCode::BAD_REQUEST, "rebuild-order", title)
-                .detail(error.to_string())
-                .remedy(r#"send {"path": "org/o_1", "reason": "why"}"#)
-                .into_response();
-        }
+        Err(problem) => return problem.into_response(),
     };
     let path = match known(&parts, &order.path).await {
         Ok(path) => path,

@@ -1,7 +1,8 @@
 //! What a path has for all of its clients, until it leaves.
 //!
-//! It waits here once, not once for each client, and is handed over when its time has come (see [`Pace`]). What goes to one client alone (an answer, a close) never waits, and takes along what waits for that client, so
-//! that each is told everything in its order.
+//! It waits here once, not once for each client, and is handed over when its time has come (see [`Pace`]). What goes to one
+//! client alone (an answer, a close) never waits, and takes along what waits for that client, so that each is told everything
+//! in its order.
 
 use std::sync::Arc;
 
