@@ -25,7 +25,11 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
             text(resource, "effective"),
             text(resource, "requested"),
             text(because, "reason"),
-            if resource["caught_up"] == true { "" } else { " (backfill not finished)" },
+            match (&resource["store"], resource["caught_up"] == true) {
+                (_, true) => "",
+                (serde_json::Value::Object(_), false) => " (a backfill mends its store)",
+                (_, false) => " (backfill not finished)",
+            },
         ));
         if let Some(step) = resource.get("next").filter(|next| !next.is_null()) {
             next_step(step);

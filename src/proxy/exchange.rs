@@ -25,7 +25,7 @@ use crate::migration::{
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
-use crate::sync::{CaughtUp, OpenMirror};
+use crate::sync::{CaughtUp, Intents, OpenIntent};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -49,6 +49,8 @@ pub struct EdgeParts {
     pub mirror: Mirror,
     /// Which stores hold all that legacy has.
     pub caught_up: CaughtUp,
+    /// Writes that legacy is asked to do.
+    pub intents: Intents,
     /// What happened, kept.
     pub recorder: Recorder,
     /// Wall time.
@@ -97,6 +99,7 @@ impl Edge {
                     return self.pass(request, peer, "unmapped-write").await;
                 }
                 count_unmapped("unmapped-write");
+                let intent = self.0.intents.open(&resource.name, Some(row.clone()), None).await;
                 let mirror = self.0.mirror.clone();
                 let tap = Tap {
                     request_limit: 0,
@@ -104,8 +107,10 @@ impl Edge {
                     sink: Box::new(move |tapped| {
                         // What legacy refused has changed nothing.
                         let refused = tapped.head.is_some_and(|head| head.status.is_client_error());
-                        if !refused {
-                            mirror.reread(resource, row);
+                        if refused {
+                            intent.done();
+                        } else {
+                            mirror.reread(resource, row, intent);
                         }
                     }),
                 };
@@ -258,7 +263,7 @@ impl Edge {
         };
         let mirrored = plan != WritePlan::Legacy;
         let open = if mirrored {
-            Some(self.open_mirror(request.headers(), request.uri().query(), &mapped).await)
+            Some(self.open_intent(request.headers(), request.uri().query(), &mapped, &write).await)
         } else {
             // The store will not have this write: until a backfill has run, it answers nothing.
             self.0.caught_up.lose(&mapped.resource.name);
@@ -282,14 +287,16 @@ impl Edge {
         marked(self.0.forwarder.forward(request, peer, Some(tap)).await)
     }
 
-    /// Holds the store's answers back until the write is in it, so that its writer reads it: from legacy
-    /// first, then from the store. Where no store answers, nobody needs to know which path it is.
-    async fn open_mirror(
+    /// Has it kept that the write is under way, and holds the store's answers back until the write is in it, so that its
+    /// writer reads it: from legacy first, then from the store. Where no store answers, nobody needs to know which path
+    /// it is.
+    async fn open_intent(
         &self,
         headers: &http::HeaderMap,
         query: Option<&str>,
         mapped: &Mapped,
-    ) -> OpenMirror {
+        write: &WriteKind,
+    ) -> OpenIntent {
         let path = if mapped.stage >= Stage::Live {
             let identity = self.0.authenticator.identify(headers, query).await;
             identity.and_then(|who| {
@@ -298,7 +305,11 @@ impl Edge {
         } else {
             None
         };
-        self.0.caught_up.open(&mapped.resource.name, path).await
+        let row = match write {
+            WriteKind::Create => None,
+            WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
+        };
+        self.0.intents.open(&mapped.resource.name, row, path).await
     }
 
     fn shadow(

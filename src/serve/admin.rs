@@ -2,20 +2,20 @@
 //!
 //! On a listener of its own. Everything but health needs the admin token.
 
+mod backfill;
 mod cohort;
 mod outbox;
 mod rollback;
 mod sync;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::build::Parts;
@@ -23,7 +23,7 @@ use crate::flags::EffectiveStage;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
 use crate::record::Recording;
-use crate::sync::backfill::BackfillProgress;
+use crate::sync::Standing;
 
 /// Signatures that one answer lists at most.
 const MAX_SIGNATURES: usize = 100;
@@ -38,6 +38,10 @@ pub struct StageView {
     pub stage: EffectiveStage,
     /// Whether its backfill is finished.
     pub caught_up: bool,
+    /// Whether its store holds all that legacy has, and who sees to it if not.
+    pub store: Standing,
+    /// Writes that legacy was asked to do and that the store may not have yet.
+    pub writes_under_way: u64,
     /// The next step forward, and what it needs.
     pub next: Option<super::StepReport>,
     /// What the comparisons made in this stage say by now.
@@ -55,27 +59,6 @@ pub struct StagesView {
     pub rollback: crate::flags::RollbackState,
 }
 
-/// How far a backfill is.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-pub struct BackfillState {
-    /// Whether it is under way.
-    pub running: bool,
-    /// How far it is.
-    pub progress: BackfillProgress,
-    /// Why the last one failed.
-    pub error: Option<String>,
-}
-
-/// Backfills of this process, one a resource at a time.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Backfills(Arc<Mutex<BTreeMap<ResourceName, BackfillState>>>);
-
-impl Backfills {
-    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<ResourceName, BackfillState>) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 /// Routes of the operators' listener.
 pub(super) fn router(parts: &Parts) -> Router {
     let guarded = Router::new()
@@ -89,7 +72,7 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/comparisons", get(comparisons))
         .route("/rollback", get(rollback::preview).post(rollback::trip))
         .route("/rollback/lift", post(rollback::lift))
-        .route("/backfill", get(backfill_state).post(start_backfill))
+        .route("/backfill", get(backfill::state).post(backfill::start))
         .route("/metrics", get(metrics))
         .route("/flush", post(flush))
         .layer(axum::middleware::from_fn_with_state(parts.clone(), guard));
@@ -136,6 +119,8 @@ fn view(parts: &Parts) -> StagesView {
         StageView {
             resource: resource.name.clone(),
             caught_up: parts.backfill.caught_up.is(&resource.name),
+            store: parts.backfill.caught_up.standing(&resource.name),
+            writes_under_way: parts.backfill.caught_up.under_way(&resource.name),
             next: parts.interlocks.next_step(&resource.name, stage.effective),
             gate: parts.interlocks.gate(&resource.name, stage.effective),
             stage,
@@ -213,76 +198,6 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
         })
         .collect();
     Ok(json!({ "verdicts": verdicts, "signatures": signatures }))
-}
-
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BackfillOrder {
-    resource: Option<String>,
-}
-
-async fn backfill_state(State(parts): State<Parts>) -> Json<Value> {
-    Json(parts.backfills.with(|states| json!({ "resources": states })))
-}
-
-async fn start_backfill(
-    State(parts): State<Parts>,
-    Query(order): Query<BackfillOrder>,
-    _headers: HeaderMap,
-) -> Response {
-    let wanted = |name: &str| order.resource.as_deref().is_none_or(|only| only == name);
-    let resources: Vec<_> =
-        parts.config.resources.iter().filter(|r| wanted(r.name.as_str())).cloned().collect();
-    if resources.is_empty() {
-        let title = "No such resource";
-        return Problem::new(StatusCode::NOT_FOUND, "no-such-resource", title).into_response();
-    }
-    // Writes that are not mirrored would be missing from the store, whatever is copied now.
-    let off =
-        |r: &Arc<crate::resource::Resource>| !parts.stages.decide(&r.name).effective.writes_both();
-    if let Some(resource) = resources.iter().find(|r| off(r)) {
-        let title = "REST writes are not mirrored in this stage";
-        return Problem::new(StatusCode::CONFLICT, "not-mirrored", title)
-            .detail(format!("`{}` is in a stage that leaves the store alone", resource.name))
-            .remedy("move it to dualwrite first")
-            .into_response();
-    }
-    for resource in resources {
-        let free = parts.backfills.with(|states| {
-            let state = states.entry(resource.name.clone()).or_default();
-            let free = !state.running;
-            if free {
-                *state = BackfillState { running: true, ..BackfillState::default() };
-            }
-            free
-        });
-        if free {
-            let parts = parts.clone();
-            tokio::spawn(async move { run_backfill(&parts, &resource).await });
-        }
-    }
-    (StatusCode::ACCEPTED, backfill_state(State(parts)).await).into_response()
-}
-
-async fn run_backfill(parts: &Parts, resource: &Arc<crate::resource::Resource>) {
-    let name = resource.name.clone();
-    let told = |progress: BackfillProgress| {
-        parts.backfills.with(|states| {
-            if let Some(state) = states.get_mut(&name) {
-                state.progress = progress;
-            }
-        });
-    };
-    let outcome = parts.backfill.run(resource, told).await;
-    if let Err(error) = &outcome {
-        tracing::error!(resource = %name, %error, "backfill stopped");
-    }
-    parts.backfills.with(|states| {
-        if let Some(state) = states.get_mut(&name) {
-            state.running = false;
-            state.error = outcome.err().map(|e| e.to_string());
-        }
-    });
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {

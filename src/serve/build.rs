@@ -28,10 +28,13 @@ use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
 use crate::storage::{ControlOp, LibsqlStorage, SharedStorage};
 use crate::sync::backfill::Backfill;
-use crate::sync::mirror::Mirror;
+use crate::sync::mirror::{Mirror, MirrorParts};
 use crate::sync::outbox::{OutboxContext, OutboxSettings};
 use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
-use crate::sync::{CaughtUp, LegacyRows, MappedTables, PathRegistry, RegistrySettings, RowTraffic};
+use crate::sync::{
+    CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PathRegistry,
+    RegistrySettings, RowTraffic,
+};
 
 /// A store read over this goes to legacy.
 const STORE_READ_DEADLINE: Duration = Duration::from_secs(2);
@@ -56,7 +59,7 @@ pub(crate) struct Parts {
     pub(crate) shadow: Shadow,
     pub(crate) mirror: Mirror,
     pub(crate) backfill: Backfill,
-    pub(crate) backfills: super::admin::Backfills,
+    pub(crate) backfills: super::backfills::Backfills,
     pub(crate) outbox: OutboxContext,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: PrometheusHandle,
@@ -80,7 +83,10 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         Some(toggles) => toggles,
         None => Arc::new(toggles(&config.flags, clock.clone())?),
     };
-    let caught_up = CaughtUp::load(storage.clone()).await?;
+    let now_ms = clock.now_ms();
+    let settle = config.legacy.response_timeout;
+    let settled_ms = now_ms.saturating_add(u64::try_from(settle.as_millis()).unwrap_or(u64::MAX));
+    let caught_up = CaughtUp::load(storage.clone(), settled_ms).await?;
     let tallies = tallies(&config, &storage).await?;
     let interlocks = Arc::new(Interlocks::new(
         config.resources.iter().map(|resource| resource.name.clone()).collect(),
@@ -93,7 +99,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
     let unique_id = unique_id(&storage, &entropy).await?;
     let registry = PathRegistry::new(RegistrySettings {
         storage: storage.clone(),
-        tables,
+        tables: tables.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
         unique_id,
@@ -125,7 +131,22 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         tallies: tallies.clone(),
         clock: clock.clone(),
     });
-    let mirror = Mirror::new(rows.clone(), caught_up.clone(), clock.clone());
+    let intents = Intents::new(IntentParts {
+        storage: storage.clone(),
+        caught_up: caught_up.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        settle,
+    });
+    let owed = OwedMirrors::default();
+    owed.take_up(&storage, &intents, &tables, now_ms).await?;
+    let mirror = Mirror::new(MirrorParts {
+        rows: rows.clone(),
+        caught_up: caught_up.clone(),
+        intents: intents.clone(),
+        owed,
+        clock: clock.clone(),
+    });
     let edge = Edge::new(EdgeParts {
         routes: RouteTable::new(&config.resources).map_err(ServeError::Routes)?,
         stages: stages.clone(),
@@ -135,6 +156,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         shadow: shadow.clone(),
         mirror: mirror.clone(),
         caught_up: caught_up.clone(),
+        intents,
         recorder: recorder.clone(),
         clock: clock.clone(),
         max_body_bytes: config.compare.max_body_bytes,
@@ -191,7 +213,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         shadow,
         mirror,
         backfill,
-        backfills: super::admin::Backfills::default(),
+        backfills: super::backfills::Backfills::default(),
         outbox,
         recorder,
         metrics,

@@ -181,7 +181,7 @@ mod tests {
     async fn world(waived: &[Condition]) -> World {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let users = ResourceName::new("users");
-        let caught_up = CaughtUp::load(storage).await.unwrap();
+        let caught_up = CaughtUp::load(storage, 0).await.unwrap();
         let tallies = Tallies::new(MismatchGate::new(0.01).unwrap());
         let waived = waived.iter().copied().collect();
         let (copy, counted) = (caught_up.clone(), tallies.clone());

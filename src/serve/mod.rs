@@ -2,15 +2,18 @@
 
 mod admin;
 mod admission;
+mod backfills;
 mod build;
 mod error;
 mod flags;
 mod interlock;
 mod keeper;
+mod mender;
 mod own;
 pub(crate) mod switch;
 
-pub use admin::{BackfillState, StageView, StagesView};
+pub use admin::{StageView, StagesView};
+pub use backfills::BackfillState;
 pub use error::ServeError;
 pub use interlock::{ConditionReport, StepReport};
 
@@ -83,6 +86,8 @@ impl Server {
         tasks.spawn(serve(listener, own::router(&parts), limits, told(stopping.clone())));
         tasks.spawn(serve(admin_listener, admin::router(&parts), limits, told(stopping.clone())));
         tasks.spawn(keeper::run(parts.clone(), stopping.clone()));
+        tasks.spawn(crate::sync::run_owed_mirrors(parts.mirror.clone(), stopping.clone()));
+        tasks.spawn(mender::run(parts.clone(), stopping.clone()));
         tasks.spawn(crate::sync::outbox::run(parts.outbox.clone(), stopping));
         Ok(Self { listen, admin, parts, shutdown, tasks })
     }
@@ -146,8 +151,7 @@ impl Server {
         self.parts.sync.close_all(CloseReason::going_away()).await;
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
-        self.parts.mirror.idle().await;
-        self.parts.backfill.caught_up.close().await;
+        self.parts.mirror.close().await;
         self.parts.recorder.close().await.map_err(ServeError::Record)
     }
 }

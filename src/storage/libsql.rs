@@ -19,7 +19,9 @@ use open::Location;
 use tokio::sync::{mpsc, oneshot};
 
 use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
-use super::types::{Base, ControlOp, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction};
+use super::types::{
+    Base, ControlOp, Intent, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+};
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
 
@@ -321,6 +323,10 @@ impl Storage for LibsqlStorage {
 
     fn owing_paths(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OwingPath>, StorageError>> {
         Box::pin(self.read(move |work| Box::pin(read::owing_paths(work, limit))))
+    }
+
+    fn open_intents(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Intent>, StorageError>> {
+        Box::pin(self.read(move |work| Box::pin(read::open_intents(work, limit))))
     }
 
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>> {

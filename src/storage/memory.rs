@@ -12,7 +12,8 @@ use super::path::{
     PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 use super::types::{
-    Base, ControlOp, EntryState, Op, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+    Base, ControlOp, EntryState, Intent, IntentId, Op, OutboxEntry, OutboxSummary, OwingPath, Seq,
+    Transaction,
 };
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
@@ -30,6 +31,7 @@ struct Tables {
     stores: BTreeMap<(PathId, Generation), Stored>,
     bases: BTreeMap<(PathId, ResourceName, RowId), Base>,
     outbox: BTreeMap<Seq, OutboxEntry>,
+    intents: BTreeMap<IntentId, Intent>,
     control: BTreeMap<String, String>,
     last_seq: i64,
     fail_next: u32,
@@ -287,6 +289,12 @@ impl Tables {
             Op::PutBase { path, resource, row, base } => {
                 self.bases.insert((path, resource, row), base);
             }
+            Op::OpenIntent(intent) => {
+                self.intents.insert(intent.id, intent);
+            }
+            Op::CloseIntent(id) => {
+                self.intents.remove(&id);
+            }
             Op::DropBase { path, resource, row } => {
                 self.bases.remove(&(path, resource, row));
             }
@@ -516,6 +524,15 @@ impl Storage for MemoryStorage {
             paths.sort_by(|a, b| (a.oldest_ms, &a.path).cmp(&(b.oldest_ms, &b.path)));
             paths.truncate(limit);
             Ok(paths)
+        })
+    }
+
+    fn open_intents(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Intent>, StorageError>> {
+        Box::pin(async move {
+            let mut open: Vec<_> = self.lock().intents.values().cloned().collect();
+            open.sort_by_key(|intent| (intent.opened_ms, intent.id));
+            open.truncate(limit);
+            Ok(open)
         })
     }
 

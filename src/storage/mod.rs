@@ -19,8 +19,8 @@ pub use path::{
     PathChunk, PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 pub use types::{
-    Actor, Base, ControlOp, EntryState, NewEntry, Op, OutboxEntry, OutboxSummary, OwingPath, Seq,
-    Transaction,
+    Actor, Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op, OutboxEntry, OutboxSummary,
+    OwingPath, Seq, Transaction,
 };
 
 use std::future::Future;
@@ -173,6 +173,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// The paths that owe, at most `limit`, those first that have owed for longest.
     fn owing_paths(&self, limit: usize) -> BoxFuture<'_, Result<Vec<OwingPath>, StorageError>>;
+
+    /// Intents that are open, the oldest first, at most `limit`.
+    fn open_intents(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Intent>, StorageError>>;
 
     /// A control value, by key.
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>>;

@@ -1,10 +1,10 @@
 //! The tables, and how an older database is brought up to date.
 
 /// The newest schema version this build knows.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// One script per version: the n-th brings version n to n + 1.
-pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3];
+pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 /// The same for the control file of a local database.
 pub(super) const CONTROL_STEPS: [&str; 1] =
@@ -13,6 +13,12 @@ pub(super) const CONTROL_STEPS: [&str; 1] =
 /// No table changes: of a local database control values move to a file of their own, and who does not know of that
 /// file must not open this one.
 const VERSION_3: &str = "";
+
+/// Requests to legacy that are under way. A row lives for as long as its request and its mirror.
+const VERSION_4: &str = "
+CREATE TABLE crossfade_intents (
+  id INTEGER PRIMARY KEY, resource TEXT NOT NULL, row_id TEXT, opened_ms INTEGER NOT NULL);
+";
 
 /// Cells keep TinyBase's encoded JSON text; `NULL` is a tombstone. Ids are JSON text, because a
 /// TinyBase id may hold lone surrogates that SQL text cannot.

@@ -101,6 +101,19 @@ async fn answers_questions(storage: &dyn Storage) {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].1.cells["name"], "Ada");
 
+    let intent = |id, row: Option<&str>, opened_ms| Intent {
+        id: IntentId(id),
+        resource: ResourceName::new("users"),
+        row: row.map(RowId::new),
+        opened_ms,
+    };
+    let (one, other) = (intent(-7, Some("a"), 20), intent(9, None, 10));
+    let open = [one.clone(), other.clone()].map(Op::OpenIntent);
+    storage.commit(open.to_vec()).await.unwrap();
+    assert_eq!(storage.open_intents(9).await.unwrap(), [other.clone(), one]);
+    storage.commit(vec![Op::CloseIntent(IntentId(-7))]).await.unwrap();
+    assert_eq!(storage.open_intents(9).await.unwrap(), [other]);
+
     let swap = |from: Option<&str>, to: &str| {
         vec![ControlOp::Swap {
             key: "switch".to_owned(),

@@ -10,6 +10,23 @@ use crate::migration::{PathId, ResourceName, RowId, UserId};
 #[serde(transparent)]
 pub struct Seq(pub i64);
 
+/// An intent's number: random, so that processes need not agree on a count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IntentId(pub i64);
+
+/// The durable note that a request to legacy is under way whose mirror will be owed (design §5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Its number.
+    pub id: IntentId,
+    /// The resource that is written.
+    pub resource: ResourceName,
+    /// The row, where the request says which.
+    pub row: Option<RowId>,
+    /// When the request was about to be sent, in epoch milliseconds.
+    pub opened_ms: u64,
+}
+
 /// A list of changes that becomes durable as a whole.
 pub type Transaction = Vec<Op>;
 
@@ -64,6 +81,10 @@ pub enum Op {
         /// The copy.
         base: Base,
     },
+    /// Notes that a request to legacy is under way.
+    OpenIntent(Intent),
+    /// The store has what the request did, or it did nothing.
+    CloseIntent(IntentId),
     /// Legacy no longer has the row.
     DropBase {
         /// The row's path.

@@ -17,16 +17,52 @@ const KEEP_TRIES: u32 = 10;
 /// Wait after each failure.
 const KEEP_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a write waits for the database to know that mirrors are under way (design §5, intents).
-const MARK_WAIT: Duration = Duration::from_millis(5);
-
-/// Control keys that say whether a process mirrors; still `yes` at a start, it was killed.
-const MIRRORING: &str = "mirroring.";
+/// Control keys that say whether writes went to legacy before an intent told of them; still `yes` at a start, the
+/// process was killed, and nobody knows whether their mirrors were done.
+const UNRECORDED: &str = "unrecorded.";
 const YES: &str = "yes";
 const NO: &str = "no";
 const PREFIX: &str = "backfill.";
 const FINISHED: &str = "finished";
 const LOST: &str = "lost";
+const MENDING: &str = "mending.";
+
+/// Whether a resource's store holds all that legacy has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// No: nobody has run a backfill, or writes passed it by that crossfade was not to mirror. An operator runs one.
+    #[default]
+    Unfinished,
+    /// Not for now: a write may be missing that crossfade was to mirror. It runs a backfill by itself, not before
+    /// this time in epoch milliseconds, when no request that may still change legacy is under way any more.
+    Mending {
+        /// When, at the earliest.
+        after_ms: u64,
+    },
+    /// Yes: its backfill is finished, and no write was missed since.
+    Finished,
+}
+
+impl Standing {
+    fn to_kept(self) -> String {
+        match self {
+            Self::Unfinished => LOST.to_owned(),
+            Self::Mending { after_ms } => format!("{MENDING}{after_ms}"),
+            Self::Finished => FINISHED.to_owned(),
+        }
+    }
+
+    fn of_kept(kept: &str) -> Self {
+        let after = |kept: &str| kept.strip_prefix(MENDING)?.parse().ok();
+        match (kept, after(kept)) {
+            (FINISHED, _) => Self::Finished,
+            (_, Some(after_ms)) => Self::Mending { after_ms },
+            // Also what nobody can read: a store is not believed by mistake.
+            _ => Self::Unfinished,
+        }
+    }
+}
 
 /// What is known of each resource; whether a backfill is finished is kept in the database.
 #[derive(Debug, Clone)]
@@ -46,8 +82,8 @@ struct State {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
-    finished: bool,
-    /// Whether the database was told that this process mirrors.
+    standing: Standing,
+    /// Whether the database was told that writes went unrecorded.
     marked: bool,
     /// Times that it was lost: a backfill that began before the last one proves nothing.
     losses: u64,
@@ -85,38 +121,57 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl CaughtUp {
-    /// As the database has it.
+    /// As the database has it. Requests of a process that was killed may change legacy until `settled_ms`, in epoch
+    /// milliseconds.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be read.
-    pub async fn load(storage: SharedStorage) -> Result<Self, StorageError> {
+    pub async fn load(storage: SharedStorage, settled_ms: u64) -> Result<Self, StorageError> {
         let stored = storage.controls(PREFIX.to_owned()).await?;
         let known = stored.into_iter().filter_map(|(key, value)| {
             let name = ResourceName::new(key.strip_prefix(PREFIX)?);
-            Some((name, Known { finished: value == FINISHED, ..Known::default() }))
+            Some((name, Known { standing: Standing::of_kept(&value), ..Known::default() }))
         });
         let state = State { resources: known.collect(), open: HashMap::new() };
         let caught_up =
             Self { storage, state: Arc::new(Mutex::new(state)), keeping: TaskTracker::new() };
-        caught_up.distrust_what_was_killed().await?;
+        caught_up.distrust_what_was_killed(settled_ms).await?;
         Ok(caught_up)
     }
 
-    /// A process that was killed while it mirrored may have left legacy with a write that the store
-    /// lacks: nobody knows, so the resource is not taken as caught up.
-    async fn distrust_what_was_killed(&self) -> Result<(), StorageError> {
-        for (key, value) in self.storage.controls(MIRRORING.to_owned()).await? {
-            let Some(name) = key.strip_prefix(MIRRORING).filter(|_| value == YES) else { continue };
-            self.lose(&ResourceName::new(name));
+    /// A process that was killed while writes were on their way that no intent tells of may have left legacy with a
+    /// write that the store lacks: nobody knows, so the resource is not taken as caught up.
+    async fn distrust_what_was_killed(&self, settled_ms: u64) -> Result<(), StorageError> {
+        for (key, value) in self.storage.controls(UNRECORDED.to_owned()).await? {
+            let Some(name) = key.strip_prefix(UNRECORDED).filter(|_| value == YES) else {
+                continue;
+            };
+            let resource = ResourceName::new(name);
+            self.lose_for_now(&resource, settled_ms);
+            self.idle().await;
+            // From here on the loss is kept, and the mark speaks of this process.
+            self.mark(&resource, NO).await;
         }
-        self.idle().await;
         Ok(())
+    }
+
+    /// Where the resource stands.
+    #[must_use]
+    pub fn standing(&self, resource: &ResourceName) -> Standing {
+        lock(&self.state).resources.get(resource).copied().unwrap_or_default().standing
+    }
+
+    /// How many writes legacy was asked to do that the store may not have yet.
+    #[must_use]
+    pub fn under_way(&self, resource: &ResourceName) -> u64 {
+        let state = lock(&self.state);
+        state.open.iter().filter(|((of, _), _)| of == resource).map(|(_, count)| count).sum()
     }
 
     /// Whether the resource's backfill is finished and holds.
     #[must_use]
     pub fn is(&self, resource: &ResourceName) -> bool {
-        lock(&self.state).resources.get(resource).is_some_and(|known| known.finished)
+        self.standing(resource) == Standing::Finished
     }
 
     /// Whether the store of `path` may answer reads of the resource now.
@@ -125,42 +180,45 @@ impl CaughtUp {
         let state = lock(&self.state);
         let open =
             |path: Option<&PathId>| state.open.contains_key(&(resource.clone(), path.cloned()));
-        state.resources.get(resource).is_some_and(|known| known.finished)
-            && !open(Some(path))
-            && !open(None)
+        let known = state.resources.get(resource).copied().unwrap_or_default();
+        known.standing == Standing::Finished && !open(Some(path)) && !open(None)
     }
 
-    /// Notes that legacy is being asked to write; `path` is the one that the writer may read.
-    ///
-    /// The first time, the database is told that this process mirrors, and the caller waits for that, 5 ms
-    /// at most: a database that is slow must not make legacy slow.
-    pub async fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
+    /// Notes that legacy is being asked to write; `path` is the one that the writer may read. For requests of clients,
+    /// [`Intents::open`](super::Intents::open) does it, and has it kept.
+    #[must_use]
+    pub fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
         let key = (resource.clone(), path);
+        *lock(&self.state).open.entry(key.clone()).or_default() += 1;
+        OpenMirror { state: self.state.clone(), key }
+    }
+
+    /// Notes that a write is on its way to legacy of which no intent is kept: should this process be killed, the next
+    /// one does not believe the store. Told to the database in the background, once.
+    pub fn unrecorded(&self, resource: &ResourceName) {
+        metrics::counter!("crossfade_writes_unrecorded_total").increment(1);
         let marked = {
             let mut state = lock(&self.state);
-            *state.open.entry(key.clone()).or_default() += 1;
             let known = state.resources.entry(resource.clone()).or_default();
             std::mem::replace(&mut known.marked, true)
         };
-        let open = OpenMirror { state: self.state.clone(), key };
         if !marked {
             let (caught_up, resource) = (self.clone(), resource.clone());
-            let mark = self.keeping.spawn(async move { caught_up.mark(&resource, YES).await });
-            let _ = tokio::time::timeout(MARK_WAIT, mark).await;
+            self.keeping.spawn(async move { caught_up.mark(&resource, YES).await });
         }
-        open
     }
 
     async fn mark(&self, resource: &ResourceName, value: &str) {
-        let put = ControlOp::Put { key: format!("{MIRRORING}{resource}"), value: value.to_owned() };
+        let put =
+            ControlOp::Put { key: format!("{UNRECORDED}{resource}"), value: value.to_owned() };
         if let Err(error) = self.storage.commit_control(vec![put]).await {
-            tracing::warn!(%resource, %error, "it is not kept that mirrors are under way");
-            // The next write tries again.
+            tracing::warn!(%resource, %error, "it is not kept that writes went unrecorded");
+            // The next one tries again.
             lock(&self.state).resources.entry(resource.clone()).or_default().marked = false;
         }
     }
 
-    /// Keeps that no mirror is under way: for a stop, when none is and none will come.
+    /// Keeps that no write is unrecorded: for a stop, when no mirror is under way and none will come.
     pub async fn close(&self) {
         self.idle().await;
         let marked: Vec<_> = {
@@ -175,18 +233,43 @@ impl CaughtUp {
 
     /// Notes that legacy has a write that the store will not get; the database is told in the background.
     pub fn lose(&self, resource: &ResourceName) {
-        let was = {
+        if self.leave(resource, |_| Standing::Unfinished) {
+            tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
+        }
+    }
+
+    /// Notes that the store may lack a write that it was to get, and that a backfill mends it, from `after_ms` on (epoch
+    /// milliseconds). What an operator has to begin stays as it is. The database is told in the background.
+    pub fn lose_for_now(&self, resource: &ResourceName, after_ms: u64) {
+        let mending = |standing| match standing {
+            Standing::Unfinished => Standing::Unfinished,
+            Standing::Finished => Standing::Mending { after_ms },
+            Standing::Mending { after_ms: at } => Standing::Mending { after_ms: at.max(after_ms) },
+        };
+        if self.leave(resource, mending) {
+            tracing::warn!(%resource, "its store may lack a write; a backfill will mend it");
+        }
+    }
+
+    /// Leaves a standing for another. Gives whether the store was caught up before.
+    fn leave(&self, resource: &ResourceName, to: impl Fn(Standing) -> Standing) -> bool {
+        let (before, after) = {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
             known.losses += 1;
-            std::mem::take(&mut known.finished)
+            let before = known.standing;
+            known.standing = to(before);
+            (before, known.standing)
         };
-        if was {
-            tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
-            metrics::counter!("crossfade_caught_up_lost_total").increment(1);
+        if before != after {
             let (caught_up, resource) = (self.clone(), resource.clone());
             self.keeping.spawn(async move { caught_up.keep_at_last(&resource).await });
         }
+        let lost = before == Standing::Finished;
+        if lost {
+            metrics::counter!("crossfade_caught_up_lost_total").increment(1);
+        }
+        lost
     }
 
     /// Waits until the database was told of everything so far.
@@ -222,25 +305,26 @@ impl CaughtUp {
         resource: &ResourceName,
         begun: Begun,
     ) -> Result<bool, StorageError> {
+        let before;
         {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
             if known.losses != begun.losses {
                 return Ok(false);
             }
-            known.finished = true;
+            before = std::mem::replace(&mut known.standing, Standing::Finished);
         }
         let kept = self.keep(resource).await;
         if kept.is_err() {
-            lock(&self.state).resources.entry(resource.clone()).or_default().finished = false;
+            lock(&self.state).resources.entry(resource.clone()).or_default().standing = before;
         }
         kept.map(|()| true)
     }
 
     /// Keeps what is known now. Whoever changed it last writes last: it is read when it is written.
-    async fn keep(&self, resource: &ResourceName) -> Result<(), StorageError> {
-        let value = if self.is(resource) { FINISHED } else { LOST };
-        let op = ControlOp::Put { key: format!("{PREFIX}{resource}"), value: value.to_owned() };
+    pub(super) async fn keep(&self, resource: &ResourceName) -> Result<(), StorageError> {
+        let value = self.standing(resource).to_kept();
+        let op = ControlOp::Put { key: format!("{PREFIX}{resource}"), value };
         self.storage.commit_control(vec![op]).await
     }
 }
@@ -254,46 +338,64 @@ mod tests {
     async fn a_store_answers_only_while_nothing_is_missing() {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let (users, org) = (ResourceName::new("users"), PathId::new("org/o_1").unwrap());
-        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
+        let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
         assert!(!caught_up.may_answer(&users, &org));
         assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
         assert!(caught_up.may_answer(&users, &org));
         // A mirror under way in this path, in another one, and in one that nobody knows.
-        let mirror = caught_up.open(&users, Some(org.clone())).await;
+        let mirror = caught_up.open(&users, Some(org.clone()));
         assert!(!caught_up.may_answer(&users, &org));
         drop(mirror);
-        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap())).await;
+        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap()));
         assert!(caught_up.may_answer(&users, &org));
         drop(elsewhere);
-        let unknown = caught_up.open(&users, None).await;
+        let unknown = caught_up.open(&users, None);
         assert!(!caught_up.may_answer(&users, &org));
         drop(unknown);
         caught_up.close().await;
-        assert!(CaughtUp::load(storage.clone()).await.unwrap().may_answer(&users, &org));
+        assert!(CaughtUp::load(storage.clone(), 0).await.unwrap().may_answer(&users, &org));
         // A write that was not mirrored, in the middle of a backfill.
         let begun = caught_up.begin(&users);
         caught_up.lose(&users);
         assert!(!caught_up.may_answer(&users, &org));
         assert!(!caught_up.finish(&users, begun).await.unwrap());
         caught_up.keep(&users).await.unwrap();
-        assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
+        assert!(!CaughtUp::load(storage, 0).await.unwrap().is(&users));
     }
 
     #[tokio::test]
-    async fn a_process_that_was_killed_while_it_mirrored_is_not_believed() {
+    async fn a_process_that_was_killed_with_writes_unrecorded_is_not_believed() {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let users = ResourceName::new("users");
-        let killed = CaughtUp::load(storage.clone()).await.unwrap();
+        let killed = CaughtUp::load(storage.clone(), 0).await.unwrap();
         assert!(killed.finish(&users, killed.begin(&users)).await.unwrap());
-        let _never_done = killed.open(&users, None).await;
+        killed.unrecorded(&users);
         killed.idle().await;
-        let next = CaughtUp::load(storage.clone()).await.unwrap();
-        assert!(!next.is(&users));
+        let next = CaughtUp::load(storage.clone(), 7).await.unwrap();
+        assert_eq!(next.standing(&users), Standing::Mending { after_ms: 7 });
+        // The mark is gone, the loss is not.
+        let third = CaughtUp::load(storage.clone(), 9).await.unwrap();
+        assert_eq!(third.standing(&users), Standing::Mending { after_ms: 7 });
         // A backfill mends it, and a clean stop leaves it mended.
-        assert!(next.finish(&users, next.begin(&users)).await.unwrap());
-        drop(next.open(&users, None).await);
-        next.close().await;
-        assert!(CaughtUp::load(storage).await.unwrap().is(&users));
+        assert!(third.finish(&users, third.begin(&users)).await.unwrap());
+        third.unrecorded(&users);
+        third.close().await;
+        assert!(CaughtUp::load(storage, 0).await.unwrap().is(&users));
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_has_to_begin_is_not_mended_by_itself() {
+        let storage: SharedStorage = Arc::new(MemoryStorage::default());
+        let users = ResourceName::new("users");
+        let caught_up = CaughtUp::load(storage, 0).await.unwrap();
+        caught_up.lose_for_now(&users, 5);
+        assert_eq!(caught_up.standing(&users), Standing::Unfinished);
+        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        caught_up.lose_for_now(&users, 5);
+        caught_up.lose_for_now(&users, 3);
+        assert_eq!(caught_up.standing(&users), Standing::Mending { after_ms: 5 });
+        caught_up.lose(&users);
+        assert_eq!(caught_up.standing(&users), Standing::Unfinished);
     }
 
     #[tokio::test(start_paused = true)]
@@ -301,11 +403,11 @@ mod tests {
         let memory = MemoryStorage::default();
         let storage: SharedStorage = Arc::new(memory.clone());
         let users = ResourceName::new("users");
-        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
+        let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
         assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
         memory.fail_commits(3);
         caught_up.lose(&users);
         caught_up.idle().await;
-        assert!(!CaughtUp::load(storage).await.unwrap().is(&users));
+        assert!(!CaughtUp::load(storage, 0).await.unwrap().is(&users));
     }
 }

@@ -53,6 +53,13 @@ pub enum LegacyRowError {
     Storage(#[from] StorageError),
 }
 
+impl LegacyRowError {
+    /// Whether it may work later: a path that was just dropped, a legacy API that is away.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::NoAnswer(_) | Self::NotKept(_) | Self::Storage(_))
+    }
+}
+
 /// A row as legacy gave it.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundRow {

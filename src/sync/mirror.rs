@@ -11,15 +11,17 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::caught_up::{CaughtUp, OpenMirror};
+use super::caught_up::CaughtUp;
+use super::intents::{Intents, OpenIntent};
 use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
+use super::owed_mirrors::{OwedMirror, OwedMirrors};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
 use crate::migration::{RowId, WriteKind};
 use crate::proxy::forward::{End, Tapped};
 use crate::resource::{Resource, RowCells};
 
-/// How often a mirror is tried before it is given up and counted.
+/// How often a mirror is tried before it is owed.
 const TRIES: u32 = 8;
 /// Wait after the first failed try; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -36,19 +38,33 @@ pub struct MirrorJob {
     /// What passed through.
     pub tapped: Tapped,
     /// Says that the store does not have the write yet.
-    pub open: OpenMirror,
+    pub open: OpenIntent,
+}
+
+/// What a mirror works with.
+#[derive(Debug, Clone)]
+pub struct MirrorParts {
+    /// The way into the paths.
+    pub rows: LegacyRows,
+    /// Which stores hold all that legacy has.
+    pub caught_up: CaughtUp,
+    /// What is under way.
+    pub intents: Intents,
+    /// What could not be done at once.
+    pub owed: OwedMirrors,
+    /// Wall time.
+    pub clock: SharedClock,
 }
 
 /// Brings REST writes into the store.
 #[derive(Debug, Clone)]
 pub struct Mirror {
-    rows: LegacyRows,
-    caught_up: CaughtUp,
-    clock: SharedClock,
+    parts: MirrorParts,
     under_way: TaskTracker,
 }
 
 /// What an answer says about the row.
+#[derive(Debug, PartialEq)]
 enum Told {
     /// Nothing happened.
     Nothing,
@@ -56,15 +72,24 @@ enum Told {
     Row(Value),
     /// The row is gone.
     Gone(RowId),
-    /// Look at the row again.
-    Open(Option<RowId>),
+    /// Look at the row again, if it is known which.
+    Look(Option<RowId>, Request),
+}
+
+/// Whether a request may still change legacy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// It was answered.
+    Over,
+    /// Nobody knows.
+    OutOfSight,
 }
 
 impl Mirror {
-    /// A mirror into these paths.
+    /// A mirror of these parts.
     #[must_use]
-    pub fn new(rows: LegacyRows, caught_up: CaughtUp, clock: SharedClock) -> Self {
-        Self { rows, caught_up, clock, under_way: TaskTracker::new() }
+    pub fn new(parts: MirrorParts) -> Self {
+        Self { parts, under_way: TaskTracker::new() }
     }
 
     /// Takes an answered write; returns at once. As many mirrors are under way as callers had writes
@@ -74,29 +99,16 @@ impl Mirror {
             && head.status.is_success()
         {
             // Before the caller's next request: answers that are older than this are not believed.
-            let now = self.clock.now_ms();
-            self.rows.traffic.deleted(&job.resource.name, row, now);
+            self.parts.rows.traffic.deleted(&job.resource.name, row, self.now_ms());
         }
         let mirror = self.clone();
-        self.under_way.spawn(async move {
-            if let Err(error) = mirror.run(&job).await {
-                mirror.failed(&job.resource, &error);
-            }
-            // Only now may the store answer again: with the write, or not at all.
-            drop(job);
-        });
+        self.under_way.spawn(async move { mirror.bring(job).await });
     }
 
-    /// Reads a row again, because something may have changed it; returns at once.
-    pub fn reread(&self, resource: Arc<Resource>, row: RowId) {
-        let mirror = self.clone();
-        self.under_way.spawn(async move {
-            let open = mirror.caught_up.open(&resource.name, None).await;
-            if let Err(error) = mirror.reread_with_retry(&resource, row).await {
-                mirror.failed(&resource, &error);
-            }
-            drop(open);
-        });
+    /// Reads a row again, because a request that went with this intent may have changed it; returns at once.
+    pub fn reread(&self, resource: Arc<Resource>, row: RowId, intent: OpenIntent) {
+        let (due_ms, once_more_ms) = (self.now_ms(), None);
+        self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms });
     }
 
     /// Waits until no mirror is under way. New ones may still be taken.
@@ -106,30 +118,88 @@ impl Mirror {
         self.under_way.reopen();
     }
 
-    /// A write that the store does not get: it answers no more reads until a backfill has run.
-    fn failed(&self, resource: &Resource, error: &LegacyRowError) {
-        metrics::counter!("crossfade_mirror_failed_total").increment(1);
-        tracing::error!(resource = %resource.name, %error, "a REST write did not reach the store");
-        self.caught_up.lose(&resource.name);
+    /// Ends: waits for what is under way, and leaves what is owed to the next process.
+    pub async fn close(&self) {
+        self.idle().await;
+        self.parts.owed.leave();
+        self.parts.intents.idle().await;
+        self.parts.caught_up.close().await;
     }
 
-    async fn run(&self, job: &MirrorJob) -> Result<(), LegacyRowError> {
-        match told(job) {
+    /// What is owed to the store.
+    pub(super) fn owed(&self) -> &OwedMirrors {
+        &self.parts.owed
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.parts.clock.now_ms()
+    }
+
+    /// Reads a row once, and brings what legacy says into the store.
+    pub(super) async fn read(
+        &self,
+        resource: &Arc<Resource>,
+        row: RowId,
+    ) -> Result<(), LegacyRowError> {
+        self.parts.rows.reread(resource, row, self.now_ms()).await.map(drop)
+    }
+
+    /// A write that the store cannot take: it answers no more reads until somebody has looked, and a backfill has run.
+    pub(super) fn failed(&self, resource: &Resource, error: &LegacyRowError) {
+        metrics::counter!("crossfade_mirror_failed_total").increment(1);
+        tracing::error!(resource = %resource.name, %error, "a REST write did not reach the store");
+        self.parts.caught_up.lose(&resource.name);
+    }
+
+    /// Brings a write into the store, or owes it.
+    async fn bring(&self, job: MirrorJob) {
+        let told = told(&job);
+        let row = row_of(&job, &told);
+        let once_more_ms = matches!(told, Told::Look(_, Request::OutOfSight))
+            .then(|| self.parts.intents.settled_ms(job.sent_ms));
+        let outcome = self.run(&job, told).await;
+        let MirrorJob { resource, open: mut intent, .. } = job;
+        let now_ms = self.now_ms();
+        match (outcome, row, once_more_ms) {
+            (Ok(()), Some(row), Some(due_ms)) if due_ms > now_ms => {
+                // It may be done yet, and nobody was told that it is.
+                intent.let_answer();
+                let once_more_ms = None;
+                self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms });
+            }
+            (Ok(()), ..) => intent.done(),
+            (Err(error), Some(row), once_more_ms) if error.may_pass() => {
+                tracing::warn!(resource = %resource.name, %error, "a REST write is owed to the store");
+                let due_ms = now_ms;
+                self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms });
+            }
+            // Which row it is, only the list tells.
+            (Err(error), None, _) if error.may_pass() => drop(intent),
+            (Err(error), ..) => {
+                self.failed(&resource, &error);
+                intent.done();
+            }
+        }
+    }
+
+    async fn run(&self, job: &MirrorJob, told: Told) -> Result<(), LegacyRowError> {
+        let rows = &self.parts.rows;
+        match told {
             Told::Nothing => Ok(()),
-            Told::Open(Some(row)) => self.reread_with_retry(&job.resource, row).await,
-            Told::Open(None) => Err(LegacyRowError::NoAnswer(
+            Told::Look(Some(row), _) => self.reread_with_retry(&job.resource, row).await,
+            Told::Look(None, _) => Err(LegacyRowError::NoAnswer(
                 "left open whether it made a row, and which".to_owned(),
             )),
             Told::Gone(row) => {
-                let source = self.source(job);
-                retry(|| self.rows.remove(&job.resource, row.clone(), &source)).await
+                let source = source(job);
+                retry(|| rows.remove(&job.resource, row.clone(), &source)).await
             }
             Told::Row(value) => match read_row(&job.resource, &value) {
                 Ok(found) => {
-                    let source = self.source(job);
-                    let now = || self.clock.now_ms();
-                    retry(|| self.rows.apply_one(&job.resource, found.clone(), &source, now()))
-                        .await
+                    let source = source(job);
+                    let apply =
+                        || rows.apply_one(&job.resource, found.clone(), &source, self.now_ms());
+                    retry(apply).await
                 }
                 // A part of the row, or another shape: what legacy gives for a read is the row.
                 Err(problem) => match known_row(job, &value) {
@@ -145,19 +215,26 @@ impl Mirror {
         resource: &Arc<Resource>,
         row: RowId,
     ) -> Result<(), LegacyRowError> {
-        let reread = || async {
-            self.rows.reread(resource, row.clone(), self.clock.now_ms()).await.map(drop)
-        };
-        retry(reread).await
+        retry(|| self.read(resource, row.clone())).await
     }
+}
 
-    fn source(&self, job: &MirrorJob) -> Source {
-        let wrote = match job.write {
-            WriteKind::Create => Wrote::All,
-            // A delete takes all cells; it has none to compare.
-            WriteKind::Delete(_) | WriteKind::Update(_) => Wrote::Cells(request_cells(job)),
-        };
-        Source::Request { wrote, sent_ms: job.sent_ms }
+fn source(job: &MirrorJob) -> Source {
+    let wrote = match job.write {
+        WriteKind::Create => Wrote::All,
+        // A delete takes all cells; it has none to compare.
+        WriteKind::Delete(_) | WriteKind::Update(_) => Wrote::Cells(request_cells(job)),
+    };
+    Source::Request { wrote, sent_ms: job.sent_ms }
+}
+
+/// The row that a write is about, where anything tells.
+fn row_of(job: &MirrorJob, told: &Told) -> Option<RowId> {
+    match (&job.write, told) {
+        (_, Told::Look(Some(row), _) | Told::Gone(row)) => Some(row.clone()),
+        (WriteKind::Update(row) | WriteKind::Delete(row), _) => Some(row.clone()),
+        (WriteKind::Create, Told::Row(value)) => row_id_in(&job.resource, value),
+        (WriteKind::Create, _) => None,
     }
 }
 
@@ -174,12 +251,14 @@ fn told(job: &MirrorJob) -> Told {
         WriteKind::Create => None,
         WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
     };
-    let created = || asked.clone().or_else(|| client_id(job));
+    let row = || asked.clone().or_else(|| client_id(job));
     let Some(head) = &job.tapped.head else {
         return match job.tapped.end {
             End::Refused | End::NotReached(_) | End::Upgraded => Told::Nothing,
-            // Legacy may have done it all the same.
-            End::Complete | End::CallerLeft | End::Failed(_) => Told::Open(created()),
+            // Legacy may have done it all the same, or may do it yet.
+            End::Complete | End::CallerLeft | End::Failed(_) => {
+                Told::Look(row(), Request::OutOfSight)
+            }
         };
     };
     match (head.status.as_u16(), &job.write) {
@@ -188,12 +267,14 @@ fn told(job: &MirrorJob) -> Told {
             Ok(body) if job.tapped.end == End::Complete => {
                 match job.resource.envelope.item(&body).cloned() {
                     Some(item) => Told::Row(item),
-                    None => Told::Open(created()),
+                    None => Told::Look(row(), Request::Over),
                 }
             }
-            _ => Told::Open(created()),
+            _ => Told::Look(row(), Request::Over),
         },
-        (500..=599, _) => created().map_or(Told::Nothing, |row| Told::Open(Some(row))),
+        // A gateway's answers: what stands behind it may do it yet.
+        (502 | 504, _) => Told::Look(row(), Request::OutOfSight),
+        (500..=599, _) => row().map_or(Told::Nothing, |row| Told::Look(Some(row), Request::Over)),
         _ => Told::Nothing,
     }
 }
@@ -217,18 +298,14 @@ fn row_id_in(resource: &Resource, object: &Value) -> Option<RowId> {
     resource.row_id(&cells)
 }
 
-/// Tries again what may work later: a path that was just dropped, a legacy API that is away.
+/// Tries again what may work later.
 async fn retry<F: Future<Output = Result<(), LegacyRowError>>>(
     attempt: impl Fn() -> F,
 ) -> Result<(), LegacyRowError> {
     let mut wait = FIRST_WAIT;
     for _ in 1..TRIES {
         match attempt().await {
-            Err(
-                LegacyRowError::NoAnswer(_)
-                | LegacyRowError::NotKept(_)
-                | LegacyRowError::Storage(_),
-            ) => {
+            Err(error) if error.may_pass() => {
                 tokio::time::sleep(wait).await;
                 wait *= 2;
             }
@@ -265,51 +342,6 @@ mod tests {
         .await;
         assert!(outcome.is_err());
         assert_eq!(tries.get(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_given_up_ends_being_caught_up() {
-        use crate::clock::{SystemClock, SystemEntropy};
-        use crate::legacy::{LegacyClient, LegacySettings};
-        use crate::storage::{MemoryStorage, SharedStorage};
-        use crate::sync::row_traffic::RowTraffic;
-        use crate::sync::{MappedTables, PaceSettings, PathRegistry, RegistrySettings};
-
-        let example = include_str!("../../docs/crossfade.example.toml");
-        let config =
-            crate::config::Config::parse(example, std::path::Path::new("."), "example").unwrap();
-        let users = config.resources[0].clone();
-        let storage: SharedStorage = Arc::new(MemoryStorage::default());
-        let clock: SharedClock = Arc::new(SystemClock);
-        let registry = PathRegistry::new(RegistrySettings {
-            storage: storage.clone(),
-            tables: Arc::new(MappedTables::new(&config.resources)),
-            clock: clock.clone(),
-            entropy: Arc::new(SystemEntropy),
-            unique_id: "server".into(),
-            durability: crate::config::Durability::Committed,
-            idle_unload: Duration::from_secs(300),
-            pace: PaceSettings::default(),
-            max_cell_bytes: 1 << 20,
-        });
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let legacy = LegacyClient::new(LegacySettings {
-            base_url: format!("http://{free}"),
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(1),
-            compare_timeout: Duration::from_secs(1),
-            service_token: Some("service".to_owned()),
-            max_body_bytes: 1024,
-        })
-        .unwrap();
-        let caught_up = CaughtUp::load(storage.clone()).await.unwrap();
-        caught_up.finish(&users.name, caught_up.begin(&users.name)).await.unwrap();
-        let rows = LegacyRows { registry, storage, legacy, traffic: RowTraffic::default() };
-        let mirror = Mirror::new(rows, caught_up.clone(), clock);
-        mirror.reread(users.clone(), RowId::new("u1"));
-        assert!(caught_up.is(&users.name), "not before it is given up");
-        mirror.idle().await;
-        assert!(!caught_up.is(&users.name));
     }
 
     #[test]

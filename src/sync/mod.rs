@@ -11,12 +11,14 @@
 pub mod backfill;
 mod caught_up;
 pub mod client;
+mod intents;
 mod late;
 mod legacy_rows;
 mod mapped;
 pub mod mirror;
 mod name;
 pub mod outbox;
+mod owed_mirrors;
 mod path;
 mod peer;
 mod policy;
@@ -30,10 +32,12 @@ pub mod server;
 mod test_server;
 pub mod vectors;
 
-pub use caught_up::{CaughtUp, OpenMirror};
+pub use caught_up::{CaughtUp, OpenMirror, Standing};
+pub use intents::{IntentParts, Intents, OpenIntent};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use name::PathName;
+pub use owed_mirrors::{OwedMirrors, run as run_owed_mirrors};
 pub use path::PaceSettings;
 pub use path::{
     Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathIndexes, PathReport,

@@ -101,6 +101,16 @@ async fn apply_rest(work: &mut Work<'_>, op: &Op) -> Result<(), StorageError> {
             "DELETE FROM crossfade_bases WHERE path = ?1 AND resource = ?2 AND row_id = ?3",
             vec![path.as_str().into(), resource.as_str().into(), row.as_str().into()],
         ),
+        Op::OpenIntent(intent) => (
+            "INSERT INTO crossfade_intents (id, resource, row_id, opened_ms) VALUES (?1, ?2, ?3, ?4)",
+            vec![
+                intent.id.0.into(),
+                intent.resource.as_str().into(),
+                intent.row.as_ref().map_or(Value::Null, |row| row.as_str().into()),
+                to_sql(intent.opened_ms).into(),
+            ],
+        ),
+        Op::CloseIntent(id) => ("DELETE FROM crossfade_intents WHERE id = ?1", vec![id.0.into()]),
         // Those that are gathered, or give something back, are done by the caller.
         Op::PutCell(..) | Op::PutValue(..) | Op::PutContainer(..) | Op::Owe(_) => return Ok(()),
         Op::Prepare(..) | Op::Start(..) | Op::Erase(..) => return Ok(()),

@@ -7,7 +7,7 @@ use super::ops::to_sql;
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::StorageError;
 use crate::storage::types::{
-    Base, EntryState, NewEntry, OutboxEntry, OutboxSummary, OwingPath, Seq,
+    Base, EntryState, Intent, IntentId, NewEntry, OutboxEntry, OutboxSummary, OwingPath, Seq,
 };
 
 /// A question for outbox entries: these columns, then what comes after them.
@@ -131,6 +131,23 @@ pub(super) async fn owed_since(work: &mut Work<'_>, accepted_ms: u64) -> Result<
     let sql = "SELECT count(*) FROM crossfade_outbox WHERE state = 'pending' AND accepted_ms <= ?1";
     let count = |row: &Row| Ok(from_sql(row.get(0)?));
     Ok(work.query(sql, vec![to_sql(accepted_ms).into()], count).await?.pop().unwrap_or_default())
+}
+
+pub(super) async fn open_intents(
+    work: &mut Work<'_>,
+    limit: usize,
+) -> Result<Vec<Intent>, StorageError> {
+    let sql = "SELECT id, resource, row_id, opened_ms FROM crossfade_intents
+               ORDER BY opened_ms, id LIMIT ?1";
+    let read = |row: &Row| {
+        Ok(Intent {
+            id: IntentId(row.get(0)?),
+            resource: ResourceName::new(row.get::<String>(1)?),
+            row: row.get::<Option<String>>(2)?.map(RowId::new),
+            opened_ms: from_sql(row.get(3)?),
+        })
+    };
+    work.query(sql, vec![rows(limit).into()], read).await
 }
 
 pub(super) async fn owing_paths(

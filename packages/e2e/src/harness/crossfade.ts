@@ -14,6 +14,10 @@ export interface ResourceStage {
   readonly because: { readonly reason: string };
   /** Whether its backfill is finished. */
   readonly caught_up: boolean;
+  /** Whether the store holds all that legacy has; `mending`: a backfill sees to it by itself. */
+  readonly store: "unfinished" | "finished" | { readonly mending: { readonly after_ms: number } };
+  /** Writes that legacy was asked to do and that the store may not have yet. */
+  readonly writes_under_way: number;
   /** What the next step forward needs. */
   readonly next: { readonly to: string; readonly conditions: readonly Condition[] } | null;
   /** What the comparisons made in this stage say. */
