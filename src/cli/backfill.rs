@@ -1,20 +1,13 @@
 //! `crossfade backfill`: through a running crossfade, which alone knows what is newer than a page.
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use indicatif::ProgressBar;
 
 use super::admin_client::AdminClient;
 use super::exit_code::ExitCode;
+use super::jobs::{self, States};
 use super::{CliError, ConfigArgs, Format, print};
 use crate::config::Config;
-use crate::serve::BackfillState;
-
-/// How often a running crossfade is asked how far it is.
-const POLL: Duration = Duration::from_millis(200);
+use crate::sync::backfill::BackfillProgress;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BackfillArgs {
@@ -34,23 +27,12 @@ pub(super) async fn run(args: BackfillArgs) -> Result<ExitCode, CliError> {
         None => "/backfill".to_owned(),
     };
     admin.post(&path, None).await?;
-    let bar = bar();
-    let states = loop {
-        let states = states(&admin, args.resource.as_deref()).await?;
-        show(&bar, &states);
-        if states.values().all(|state| !state.running) {
-            break states;
-        }
-        tokio::time::sleep(POLL).await;
-    };
-    bar.finish_and_clear();
+    let only = args.resource.as_deref();
+    let states = jobs::watch::<BackfillProgress>(&admin, "/backfill", only, show).await?;
     report(&args, &states)
 }
 
-fn report(
-    args: &BackfillArgs,
-    states: &BTreeMap<String, BackfillState>,
-) -> Result<ExitCode, CliError> {
+fn report(args: &BackfillArgs, states: &States<BackfillProgress>) -> Result<ExitCode, CliError> {
     if args.config.format == Format::Json {
         print(&serde_json::json!({ "resources": states }).to_string());
     } else {
@@ -62,43 +44,11 @@ fn report(
             ));
         }
     }
-    let errors: Vec<_> = states
-        .iter()
-        .filter_map(|(resource, state)| Some(format!("{resource}: {}", state.error.as_ref()?)))
-        .collect();
-    if errors.is_empty() {
-        Ok(ExitCode::Done)
-    } else {
-        Err(CliError::dependency(errors.join("; ")))
-    }
+    jobs::failures(states)?;
+    Ok(ExitCode::Done)
 }
 
-async fn states(
-    admin: &AdminClient,
-    only: Option<&str>,
-) -> Result<BTreeMap<String, BackfillState>, CliError> {
-    let answer = admin.get("/backfill").await?;
-    let states = answer.get("resources").cloned().unwrap_or(Value::Null);
-    let mut states: BTreeMap<String, BackfillState> =
-        serde_json::from_value(states).map_err(CliError::dependency)?;
-    states.retain(|name, _| only.is_none_or(|only| only == name));
-    Ok(states)
-}
-
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {pos}/{len} rows, {per_sec}, {eta} left")
-    {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn show(bar: &ProgressBar, states: &BTreeMap<String, BackfillState>) {
+fn show(bar: &ProgressBar, states: &States<BackfillProgress>) {
     bar.set_length(states.values().filter_map(|state| state.progress.total).sum());
     bar.set_position(states.values().map(|state| state.progress.read).sum());
 }

@@ -7,8 +7,10 @@ mod check;
 mod demo;
 mod demo_stage;
 pub mod exit_code;
+mod jobs;
 mod outbox;
 mod path;
+mod reconcile;
 mod report;
 mod rollback;
 mod scenario;
@@ -39,6 +41,8 @@ enum Command {
     Check(ConfigArgs),
     /// Copies legacy's rows into the store, through a running crossfade.
     Backfill(backfill::BackfillArgs),
+    /// Compares both sides in full, lists what differs, and repairs it if told to.
+    Reconcile(reconcile::ReconcileArgs),
     /// Shows each resource's stage, and why it holds.
     Stage(ConfigArgs),
     /// Shows what is owed to legacy, and deals with dead letters.
@@ -93,6 +97,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Serve(args) => serve::run(args).await,
             Command::Check(args) => check::run(&args).await,
             Command::Backfill(args) => backfill::run(args).await,
+            Command::Reconcile(args) => reconcile::run(args).await,
             Command::Stage(args) => stage::run(&args).await,
             Command::Outbox(args) => outbox::run(args).await,
             Command::Path(args) => path::run(args).await,

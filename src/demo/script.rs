@@ -19,10 +19,11 @@ use super::world::World;
 use crate::migration::Stage;
 use crate::record::{Note, NoteKind, Recording, TimeRange};
 use crate::report::{Report, ReportMeta, write_report};
-use crate::serve::BackfillState;
+use crate::serve::JobState;
 use crate::sync::CloseReason;
 use crate::sync::backfill::BackfillProgress;
 use crate::sync::client::{Lost, Status};
+use crate::sync::reconcile::Reconciliation;
 
 /// The field that the sample API shows wrongly for a while.
 pub(super) const WRONG_FIELD: &str = "createdAt";
@@ -175,7 +176,15 @@ impl Script<'_> {
             "backfill: {} rows read in {} pass(es), {} of them older than what the store had",
             done.read, done.passes, done.stale
         ));
-        self.quiet().await
+        self.quiet().await?;
+        let found = reconcile(self.world).await?;
+        self.tell(&format!(
+            "reconcile: {} rows in legacy and {} in the store, {} of them differ",
+            found.legacy_rows,
+            found.store_rows,
+            found.diverged()
+        ));
+        Ok(())
     }
 
     /// Every read is answered by legacy and compared with the store.
@@ -331,13 +340,29 @@ async fn backfill(
     loop {
         let answer = world.operate(Method::GET, "/backfill", None).await?;
         let state = answer["resources"][world.resource.name.as_str()].clone();
-        let state: BackfillState =
+        let state: JobState<BackfillProgress> =
             serde_json::from_value(state).map_err(|error| DemoError::Broken(error.to_string()))?;
         audience.backfill(&state.progress);
         match (state.running, state.error) {
             (true, _) => tokio::time::sleep(LOOK).await,
             (false, None) => return Ok(state.progress),
             (false, Some(error)) => return Err(DemoError::Broken(format!("backfill: {error}"))),
+        }
+    }
+}
+
+/// Has the operators' listener compare both sides in full, and waits for its end.
+async fn reconcile(world: &World) -> Result<Reconciliation, DemoError> {
+    world.operate(Method::POST, "/reconcile", None).await?;
+    loop {
+        let answer = world.operate(Method::GET, "/reconcile", None).await?;
+        let state = answer["resources"][world.resource.name.as_str()].clone();
+        let state: JobState<Reconciliation> =
+            serde_json::from_value(state).map_err(|error| DemoError::Broken(error.to_string()))?;
+        match (state.running, state.error) {
+            (true, _) => tokio::time::sleep(LOOK).await,
+            (false, None) => return Ok(state.progress),
+            (false, Some(error)) => return Err(DemoError::Broken(format!("reconcile: {error}"))),
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Purpose {
     Backfill,
     /// A row read again to settle what an answer left open.
     Reread,
+    /// A page or a row that is compared with the store's.
+    Reconcile,
 }
 
 impl Purpose {
@@ -34,6 +36,7 @@ impl Purpose {
             Self::Deliver => "deliver",
             Self::Backfill => "backfill",
             Self::Reread => "reread",
+            Self::Reconcile => "reconcile",
         }
     }
 }
@@ -196,7 +199,9 @@ impl LegacyClient {
         }
         let timeout = match request.purpose {
             Purpose::Compare => self.compare_timeout,
-            Purpose::Deliver | Purpose::Backfill | Purpose::Reread => self.timeout,
+            Purpose::Deliver | Purpose::Backfill | Purpose::Reread | Purpose::Reconcile => {
+                self.timeout
+            }
         };
         let mut builder = self.http.request(request.method, url).headers(headers).timeout(timeout);
         if let Some(body) = request.body {

@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Condition {
     /// Before `shadow` and `live`: all that legacy has was copied, and no write was missed since.
     Backfill,
+    /// Before `shadow`: both sides were compared in full and agree, and no write was missed since.
+    Reconcile,
     /// Before `live`: the comparisons made in `shadow` show that fewer disagree than may.
     MismatchGate,
 }
@@ -20,6 +22,7 @@ impl Condition {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Backfill => "backfill",
+            Self::Reconcile => "reconcile",
             Self::MismatchGate => "mismatch-gate",
         }
     }

@@ -33,6 +33,12 @@ macro_rules! name_type {
 
 macro_rules! free_name {
     ($name:ident) => {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from).map(Self::new)
+            }
+        }
+
         impl $name {
             /// Takes any text as the name.
             pub fn new(text: impl Into<Arc<str>>) -> Self {
@@ -71,6 +77,12 @@ name_type!(
     "`{0}` cannot name a path: use segments of A-Z a-z 0-9 . _ ~ - between single slashes, no `.` or `..` segment, 1,024 bytes at most"
 )]
 pub struct InvalidPath(pub String);
+
+impl<'de> serde::Deserialize<'de> for PathId {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
 
 impl PathId {
     /// Checks a path's spelling.

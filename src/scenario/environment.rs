@@ -322,7 +322,7 @@ fn config(
     }
     // A scenario says itself when a stage begins.
     let interlocks = example.get_mut("interlocks").and_then(toml::Value::as_table_mut);
-    let waived = ["backfill", "mismatch-gate"].map(toml::Value::from).to_vec();
+    let waived = ["backfill", "reconcile", "mismatch-gate"].map(toml::Value::from).to_vec();
     interlocks.ok_or("the example lacks a section")?.insert("waive".to_owned(), waived.into());
     let text = toml::to_string(&example).map_err(|e| told("the configuration", e))?;
     Config::parse(&text, folder.path(), "crossfade.toml").map_err(|e| told("the configuration", e))

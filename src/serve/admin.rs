@@ -5,6 +5,7 @@
 mod backfill;
 mod cohort;
 mod outbox;
+mod reconcile;
 mod rollback;
 mod sync;
 
@@ -73,6 +74,7 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/rollback", get(rollback::preview).post(rollback::trip))
         .route("/rollback/lift", post(rollback::lift))
         .route("/backfill", get(backfill::state).post(backfill::start))
+        .route("/reconcile", get(reconcile::state).post(reconcile::start))
         .route("/metrics", get(metrics))
         .route("/flush", post(flush))
         .layer(axum::middleware::from_fn_with_state(parts.clone(), guard));

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::admission::{Signer, TokenAdmission};
 use super::flags::toggles;
 use super::interlock::Interlocks;
+use super::jobs::Jobs;
 use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
@@ -27,9 +28,10 @@ use crate::proxy::{
 use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
 use crate::storage::{ControlOp, LibsqlStorage, SharedStorage};
-use crate::sync::backfill::Backfill;
+use crate::sync::backfill::{Backfill, BackfillProgress};
 use crate::sync::mirror::{Mirror, MirrorParts};
 use crate::sync::outbox::{OutboxContext, OutboxSettings};
+use crate::sync::reconcile::{Reconcile, Reconciliation};
 use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
 use crate::sync::{
     CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PathRegistry,
@@ -59,7 +61,9 @@ pub(crate) struct Parts {
     pub(crate) shadow: Shadow,
     pub(crate) mirror: Mirror,
     pub(crate) backfill: Backfill,
-    pub(crate) backfills: super::backfills::Backfills,
+    pub(crate) backfills: Jobs<BackfillProgress>,
+    pub(crate) reconcile: Reconcile,
+    pub(crate) reconciles: Jobs<Reconciliation>,
     pub(crate) outbox: OutboxContext,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: PrometheusHandle,
@@ -196,6 +200,12 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
             max_attempts: config.outbox.max_attempts,
         },
     };
+    let reconcile = Reconcile {
+        rows: rows.clone(),
+        caught_up: caught_up.clone(),
+        clock: clock.clone(),
+        settle: config.compare.settle.clone(),
+    };
     let backfill = Backfill { rows, caught_up, clock: clock.clone() };
     Ok(Parts {
         config: Arc::new(config),
@@ -213,7 +223,9 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         shadow,
         mirror,
         backfill,
-        backfills: super::backfills::Backfills::default(),
+        backfills: Jobs::default(),
+        reconcile,
+        reconciles: Jobs::default(),
         outbox,
         recorder,
         metrics,

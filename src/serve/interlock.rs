@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::flags::{Grant, Interlock};
 use crate::gate::{GateResult, GateVerdict, Tallies, Tally};
 use crate::migration::{Condition, ResourceName, Stage};
-use crate::sync::CaughtUp;
+use crate::sync::{CaughtUp, Reconciled};
 
 /// Why nothing goes beyond `live`: what the store would have to make itself there (generated and unique columns, the
 /// relational projection) is not there yet.
@@ -97,7 +97,7 @@ impl Interlocks {
         let step = |to, conditions, closed| StepReport { to, conditions, closed };
         vec![
             step(Stage::DualWrite, Vec::new(), None),
-            step(Stage::Shadow, vec![self.backfill(resource)], None),
+            step(Stage::Shadow, vec![self.backfill(resource), self.reconcile(resource)], None),
             step(Stage::Live, vec![self.backfill(resource), self.mismatch_gate(resource)], None),
             step(Stage::RampDown, Vec::new(), Some(NOT_BUILT)),
             step(Stage::Complete, Vec::new(), Some(NOT_BUILT)),
@@ -116,6 +116,18 @@ impl Interlocks {
             "not finished, or a write was missed since: run `crossfade backfill`"
         };
         self.report(Condition::Backfill, met, figure.to_owned())
+    }
+
+    fn reconcile(&self, resource: &ResourceName) -> ConditionReport {
+        let last = self.caught_up.last_reconciled(resource);
+        let figure = match last {
+            None => "not run since a write was last missed: run `crossfade reconcile`".to_owned(),
+            Some(Reconciled { rows, differ, .. }) if differ > 0 => {
+                format!("{differ} of {rows} rows differ: `crossfade reconcile` lists them")
+            }
+            Some(Reconciled { rows, .. }) => format!("{rows} rows agree on both sides"),
+        };
+        self.report(Condition::Reconcile, last.is_some_and(|last| last.differ == 0), figure)
     }
 
     fn mismatch_gate(&self, resource: &ResourceName) -> ConditionReport {
@@ -193,8 +205,15 @@ mod tests {
         async fn backfilled(self) -> Self {
             let begun = self.caught_up.begin(&self.users);
             assert!(self.caught_up.finish(&self.users, begun).await.unwrap());
-            self.interlocks.refresh();
+            self.reconciled(0).await;
             self
+        }
+
+        async fn reconciled(&self, differ: u64) {
+            let begun = self.caught_up.begin(&self.users);
+            let came_to = Reconciled { at_ms: 1, rows: 10, differ };
+            self.caught_up.reconciled(&self.users, begun, came_to).await.unwrap();
+            self.interlocks.refresh();
         }
 
         fn compared(&self, verdict: Verdict, times: u32) {
@@ -226,6 +245,10 @@ mod tests {
         assert!(world.why(Off, Live).contains("shadow needs backfill"));
         let world = world.backfilled().await;
         assert_eq!(world.far(Off, Complete), Shadow);
+        world.reconciled(3).await;
+        assert_eq!(world.far(Off, Complete), DualWrite);
+        assert!(world.why(DualWrite, Shadow).contains("reconcile: 3 of 10 rows differ"));
+        world.reconciled(0).await;
         assert_eq!(world.far(Shadow, Live), Shadow);
         assert!(world.why(Shadow, Live).contains("449 more that agree are needed"));
         world.compared(Verdict::Match, 449);
@@ -256,7 +279,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_waived_is_passed_over_and_still_told() {
-        let world = world(&[Condition::Backfill, Condition::MismatchGate]).await;
+        let all = [Condition::Backfill, Condition::Reconcile, Condition::MismatchGate];
+        let world = world(&all).await;
         assert_eq!(world.far(Off, Live), Live);
         assert_eq!(world.far(Off, RampDown), Live, "what is not built cannot be waived");
         let step = world.interlocks.next_step(&world.users, DualWrite).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::backfills;
 use super::build::Parts;
+use super::jobs;
 use crate::migration::ResourceName;
 use crate::sync::Standing;
 
@@ -45,7 +45,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             tracing::info!(resource = %name, "a backfill mends its store");
             metrics::counter!("crossfade_mends_total").increment(1);
             let finished = tokio::select! {
-                finished = backfills::run(&parts, resource) => finished,
+                finished = jobs::backfill(&parts, resource) => finished,
                 // What was copied stays; the next process begins anew.
                 () = &mut stop => return,
             };

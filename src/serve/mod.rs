@@ -2,20 +2,20 @@
 
 mod admin;
 mod admission;
-mod backfills;
 mod build;
 mod error;
 mod flags;
 mod interlock;
+mod jobs;
 mod keeper;
 mod mender;
 mod own;
 pub(crate) mod switch;
 
 pub use admin::{StageView, StagesView};
-pub use backfills::BackfillState;
 pub use error::ServeError;
 pub use interlock::{ConditionReport, StepReport};
+pub use jobs::JobState;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,18 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::caught_up::CaughtUp;
-use super::legacy_rows::{FoundRow, LegacyRowError, LegacyRows, Reread, json_of, read_row};
+use super::legacy_list::{ListPass, MAX_PASSES, PassEnd, Step};
+use super::legacy_rows::{LegacyRowError, LegacyRows, Reread};
 use super::path::Source;
 use crate::clock::SharedClock;
 use crate::legacy::Purpose;
 use crate::migration::{PathId, RowId};
 use crate::resource::Resource;
-
-/// Passes over the list at most. Pages by offset can skip a row when others before it are deleted
-/// meanwhile; a pass that may have is followed by another.
-const MAX_PASSES: u32 = 10;
-/// Rows by which a page overlaps the one before: as many may be deleted meanwhile without a gap.
-const OVERLAP: usize = 8;
 
 /// What a backfill has done so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -62,11 +57,11 @@ impl Backfill {
         while done.passes < MAX_PASSES {
             done.passes += 1;
             let begun = self.caught_up.begin(&resource.name);
-            let mut pass = Pass { seen: HashMap::new(), tail: Vec::new(), offset: 0 };
-            if self.pass(resource, &mut pass, &mut done, &mut progress).await? == PassEnd::Skipped {
+            let mut seen = HashMap::new();
+            if self.pass(resource, &mut seen, &mut done, &mut progress).await? == PassEnd::Skipped {
                 continue;
             }
-            done.gone += self.sweep(resource, &pass.seen).await?;
+            done.gone += self.sweep(resource, &seen).await?;
             if self.caught_up.finish(&resource.name, begun).await? {
                 done.finished = true;
                 progress(done);
@@ -103,114 +98,28 @@ impl Backfill {
         Ok(gone)
     }
 
-    /// One pass over the list. Each page begins with some rows of the one before: if none of them is
-    /// there any more, rows may have moved past the page's edge unseen.
+    /// One pass over the list.
     async fn pass(
         &self,
         resource: &Arc<Resource>,
-        pass: &mut Pass,
+        seen: &mut HashMap<RowId, PathId>,
         done: &mut BackfillProgress,
         progress: &mut impl FnMut(BackfillProgress),
     ) -> Result<PassEnd, LegacyRowError> {
+        let mut pass = ListPass::default();
         loop {
             let source = Source::Read { asked_ms: self.clock.now_ms() };
-            let (found, total) = self.page(resource, pass.offset).await?;
-            let end = pass.offset + found.len();
-            if !pass.joins(&found) {
-                return Ok(PassEnd::Skipped);
+            let page = match pass.next(&self.rows, resource, Purpose::Backfill).await? {
+                Step::Page(page) => page,
+                Step::End(end) => return Ok(end),
+            };
+            done.total = page.total;
+            for found in &page.rows {
+                let new = seen.insert(found.row.clone(), found.path.clone()).is_none();
+                done.read += u64::from(new);
             }
-            done.total = total;
-            done.read += pass.take(&found);
-            let through = total.is_some_and(|total| end as u64 >= total);
-            let last = found.is_empty() || through || resource.query.page.is_none();
-            done.stale += self.rows.apply(resource, found, &source).await?.1;
+            done.stale += self.rows.apply(resource, page.rows, &source).await?.1;
             progress(*done);
-            if last {
-                return Ok(PassEnd::Whole);
-            }
-            pass.offset = end - pass.tail.len();
         }
-    }
-
-    async fn page(
-        &self,
-        resource: &Arc<Resource>,
-        offset: usize,
-    ) -> Result<(Vec<FoundRow>, Option<u64>), LegacyRowError> {
-        let answer = self.rows.ask(resource.page_url(offset), Purpose::Backfill).await?;
-        if !answer.status.is_success() {
-            let status = answer.status.as_u16();
-            return Err(LegacyRowError::NoAnswer(format!("answered the list with {status}")));
-        }
-        let body = json_of(&answer.body)?;
-        let page = resource.envelope.rows(&body).ok_or(LegacyRowError::Shape)?;
-        let found = page.iter().map(|row| read_row(resource, row)).collect::<Result<_, _>>()?;
-        Ok((found, resource.envelope.total(&body)))
-    }
-}
-
-/// How a pass ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PassEnd {
-    /// Every row that was there all the while was seen.
-    Whole,
-    /// Rows may have been skipped.
-    Skipped,
-}
-
-/// Where a pass is.
-#[derive(Debug)]
-struct Pass {
-    seen: HashMap<RowId, PathId>,
-    /// The last rows of the page before, with which the next one begins.
-    tail: Vec<RowId>,
-    offset: usize,
-}
-
-impl Pass {
-    /// Whether a page joins the one before without a gap.
-    fn joins(&self, page: &[FoundRow]) -> bool {
-        self.tail.is_empty() || page.iter().any(|found| self.tail.contains(&found.row))
-    }
-
-    /// Takes a page in. Gives how many of its rows are new.
-    fn take(&mut self, page: &[FoundRow]) -> u64 {
-        // A page of one row has no room for an overlap: then a row deleted meanwhile ends the pass.
-        let overlap = OVERLAP.min(page.len() / 2);
-        self.tail = page[page.len() - overlap..].iter().map(|found| found.row.clone()).collect();
-        let seen = &mut self.seen;
-        let new = |found: &&FoundRow| seen.insert(found.row.clone(), found.path.clone()).is_none();
-        page.iter().filter(new).count() as u64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resource::RowCells;
-
-    fn page(ids: std::ops::Range<u32>) -> Vec<FoundRow> {
-        let found = |id: u32| FoundRow {
-            path: PathId::new("org/o_1").unwrap(),
-            row: RowId::new(id.to_string()),
-            cells: RowCells::new(),
-        };
-        ids.map(found).collect()
-    }
-
-    #[test]
-    fn a_page_that_does_not_begin_in_the_one_before_is_a_gap() {
-        let mut pass = Pass { seen: HashMap::new(), tail: Vec::new(), offset: 0 };
-        assert!(pass.joins(&page(0..20)));
-        assert_eq!(pass.take(&page(0..20)), 20);
-        assert_eq!(pass.tail.len(), OVERLAP);
-        // Undisturbed; some rows before were deleted; rows were inserted before.
-        assert!(pass.joins(&page(12..32)));
-        assert!(pass.joins(&page(19..39)));
-        assert!(pass.joins(&page(5..25)));
-        // As many were deleted as the pages overlap: a row may have slipped through.
-        assert!(!pass.joins(&page(20..40)));
-        assert!(!pass.joins(&[]));
-        assert_eq!(pass.take(&page(12..32)), 12);
     }
 }

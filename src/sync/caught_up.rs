@@ -23,6 +23,7 @@ const UNRECORDED: &str = "unrecorded.";
 const YES: &str = "yes";
 const NO: &str = "no";
 const PREFIX: &str = "backfill.";
+const RECONCILED: &str = "reconcile.";
 const FINISHED: &str = "finished";
 const LOST: &str = "lost";
 const MENDING: &str = "mending.";
@@ -64,6 +65,17 @@ impl Standing {
     }
 }
 
+/// What comparing both sides in full came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Reconciled {
+    /// When it began, in epoch milliseconds.
+    pub at_ms: u64,
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Rows that have diverged and were not repaired.
+    pub differ: u64,
+}
+
 /// What is known of each resource; whether a backfill is finished is kept in the database.
 #[derive(Debug, Clone)]
 pub struct CaughtUp {
@@ -87,9 +99,11 @@ struct Known {
     marked: bool,
     /// Times that it was lost: a backfill that began before the last one proves nothing.
     losses: u64,
+    /// What the last reconcile came to, if nothing was lost since it began.
+    reconciled: Option<Reconciled>,
 }
 
-/// A backfill under way.
+/// A backfill or a reconcile under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
     losses: u64,
@@ -132,7 +146,13 @@ impl CaughtUp {
             let name = ResourceName::new(key.strip_prefix(PREFIX)?);
             Some((name, Known { standing: Standing::of_kept(&value), ..Known::default() }))
         });
-        let state = State { resources: known.collect(), open: HashMap::new() };
+        let mut resources: HashMap<_, _> = known.collect();
+        for (key, value) in storage.controls(RECONCILED.to_owned()).await? {
+            let Some(name) = key.strip_prefix(RECONCILED) else { continue };
+            let known: &mut Known = resources.entry(ResourceName::new(name)).or_default();
+            known.reconciled = serde_json::from_str(&value).ok();
+        }
+        let state = State { resources, open: HashMap::new() };
         let caught_up =
             Self { storage, state: Arc::new(Mutex::new(state)), keeping: TaskTracker::new() };
         caught_up.distrust_what_was_killed(settled_ms).await?;
@@ -253,15 +273,15 @@ impl CaughtUp {
 
     /// Leaves a standing for another. Gives whether the store was caught up before.
     fn leave(&self, resource: &ResourceName, to: impl Fn(Standing) -> Standing) -> bool {
-        let (before, after) = {
+        let (before, after, reconciled) = {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
             known.losses += 1;
             let before = known.standing;
             known.standing = to(before);
-            (before, known.standing)
+            (before, known.standing, known.reconciled.take())
         };
-        if before != after {
+        if before != after || reconciled.is_some() {
             let (caught_up, resource) = (self.clone(), resource.clone());
             self.keeping.spawn(async move { caught_up.keep_at_last(&resource).await });
         }
@@ -321,11 +341,44 @@ impl CaughtUp {
         kept.map(|()| true)
     }
 
+    /// What the last reconcile came to, if nothing was lost since it began.
+    #[must_use]
+    pub fn last_reconciled(&self, resource: &ResourceName) -> Option<Reconciled> {
+        lock(&self.state).resources.get(resource)?.reconciled
+    }
+
+    /// Keeps what a reconcile came to; not, if a write was lost since it began.
+    ///
+    /// # Errors
+    /// [`StorageError`] if it cannot be kept; it holds until the next start all the same.
+    pub async fn reconciled(
+        &self,
+        resource: &ResourceName,
+        begun: Begun,
+        came_to: Reconciled,
+    ) -> Result<(), StorageError> {
+        {
+            let mut state = lock(&self.state);
+            let known = state.resources.entry(resource.clone()).or_default();
+            if known.losses != begun.losses {
+                return Ok(());
+            }
+            known.reconciled = Some(came_to);
+        }
+        self.keep(resource).await
+    }
+
     /// Keeps what is known now. Whoever changed it last writes last: it is read when it is written.
     pub(super) async fn keep(&self, resource: &ResourceName) -> Result<(), StorageError> {
-        let value = self.standing(resource).to_kept();
-        let op = ControlOp::Put { key: format!("{PREFIX}{resource}"), value };
-        self.storage.commit_control(vec![op]).await
+        let known = lock(&self.state).resources.get(resource).copied().unwrap_or_default();
+        // An empty text stands for none: one that is not known any more must not be found again.
+        let reconciled =
+            known.reconciled.map(|one| serde_json::to_string(&one).unwrap_or_default());
+        let put =
+            |prefix: &str, value| ControlOp::Put { key: format!("{prefix}{resource}"), value };
+        let standing = put(PREFIX, known.standing.to_kept());
+        let reconciled = put(RECONCILED, reconciled.unwrap_or_default());
+        self.storage.commit_control(vec![standing, reconciled]).await
     }
 }
 

@@ -234,6 +234,50 @@ impl LegacyRows {
         Err(LegacyRowError::NoAnswer("showed a row that it also said to have deleted".to_owned()))
     }
 
+    /// What legacy has of a row that belongs to this path; nothing of it is brought into the store.
+    pub(crate) async fn look(
+        &self,
+        resource: &Arc<Resource>,
+        path: &PathId,
+        row: &RowId,
+    ) -> Result<Option<RowCells>, LegacyRowError> {
+        let url = resource.routes.get.path.with_id(row).ok_or(LegacyRowError::Url)?;
+        let answer = self.ask(url, Purpose::Reconcile).await?;
+        match answer.status.as_u16() {
+            200..=299 => {
+                let body = json_of(&answer.body)?;
+                let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
+                let found = read_row(resource, item)?;
+                // A row of another path, or one that legacy gives under another name, is no row of this one.
+                let here = found.path == *path && found.row == *row;
+                Ok(here.then_some(found.cells))
+            }
+            404 | 410 => Ok(None),
+            status => Err(LegacyRowError::NoAnswer(format!("answered {status}"))),
+        }
+    }
+
+    /// Makes the store's copy of a row what legacy has, whatever the store took it from, except for cells that are
+    /// owed. Gives whether it was done: not, if a newer answer was there first.
+    pub(crate) async fn take_over(
+        &self,
+        resource: &Arc<Resource>,
+        path: &PathId,
+        row: RowId,
+        asked_ms: u64,
+    ) -> Result<bool, LegacyRowError> {
+        let now = self.look(resource, path, &row).await?;
+        let Ok(arriving) = self.traffic.arrive(&resource.name, &row, asked_ms) else {
+            return Ok(false);
+        };
+        let source = Source::Repair { asked_ms };
+        let handle = self.registry.get(path).await?;
+        let row = LegacyRow { row, now };
+        let applied = handle.apply(resource.name.clone(), vec![row], source).await?;
+        drop(arriving);
+        Ok(applied.iter().all(|one| *one == Applied::Taken))
+    }
+
     /// Asks legacy with crossfade's own credential.
     pub(crate) async fn ask(
         &self,

@@ -13,6 +13,7 @@ mod caught_up;
 pub mod client;
 mod intents;
 mod late;
+mod legacy_list;
 mod legacy_rows;
 mod mapped;
 pub mod mirror;
@@ -24,15 +25,18 @@ mod peer;
 mod policy;
 mod random;
 mod rebuild;
+pub mod reconcile;
 mod refusals;
 mod registry;
 mod row_traffic;
 pub mod server;
 #[cfg(test)]
+mod test_legacy;
+#[cfg(test)]
 mod test_server;
 pub mod vectors;
 
-pub use caught_up::{CaughtUp, OpenMirror, Standing};
+pub use caught_up::{CaughtUp, OpenMirror, Reconciled, Standing};
 pub use intents::{IntentParts, Intents, OpenIntent};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;

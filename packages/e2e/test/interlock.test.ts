@@ -12,7 +12,7 @@ const INTERLOCKS = "[interlocks]\nmax_mismatch_rate = 0.2";
 
 test("a stage is reached step by step, as its conditions are met, and held while they are not", { timeout: 240_000 }, async (t) => {
   await withWorld({ config: (toml) => toml.replace(WAIVED, INTERLOCKS) }, async (world) => {
-    await step(t, "live is asked for at once: dualwrite holds until the backfill is finished", () => heldAtDualwrite(world));
+    await step(t, "live is asked for at once: dualwrite holds until the backfill is finished and both sides agree", () => heldAtDualwrite(world));
     await step(t, "shadow holds while too little was compared, and what it needs is told", () => heldAtShadow(world));
     await step(t, "a row that legacy alone knows makes the gate fail, and it stays failed", () => gateFails(world));
     await step(t, "what was counted outlives kill -9", () => outlivesKill(world));
@@ -32,11 +32,18 @@ async function heldAtDualwrite(world: World): Promise<void> {
   const stage = await users(world);
   assert.deepEqual([stage.requested, stage.because.reason], ["live", "held"]);
   assert.equal(stage.next?.to, "shadow");
-  assert.deepEqual(stage.next?.conditions.map(({ condition, met }) => [condition, met]), [["backfill", false]]);
+  assert.deepEqual(stage.next?.conditions.map(({ condition, met }) => [condition, met]), [
+    ["backfill", false],
+    ["reconcile", false],
+  ]);
+  await world.crossfade.run("backfill", "--format", "json");
+  const [shadow] = (await users(world)).next?.conditions.filter(({ condition }) => condition === "reconcile") ?? [];
+  assert.match(shadow?.figure ?? "", /not run/);
+  assert.equal((await users(world)).effective, "dualwrite", "copied, and not yet compared");
 }
 
 async function heldAtShadow(world: World): Promise<void> {
-  await world.crossfade.run("backfill", "--format", "json");
+  await world.crossfade.run("reconcile");
   await world.crossfade.untilIn("shadow");
   const rest = world.restClient(ADA);
   assert.equal((await rest.get("u1")).origin, "legacy");

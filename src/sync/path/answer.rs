@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use mergeable_store::{EditError, Hlc, MergeableStore, Transaction};
 
+use super::delivery::row_cells;
 use super::gone::Gone;
 use super::owed::{Owed, RowKey};
 use crate::migration::RowId;
-use crate::resource::{Resource, RowCells};
+use crate::resource::{Changes, Resource, RowCells};
 
 /// What legacy said about one row.
 #[derive(Debug, Clone)]
@@ -39,6 +40,11 @@ pub enum Source {
         /// When it was asked for, in epoch milliseconds: cells changed since keep their value.
         asked_ms: u64,
     },
+    /// A row read again because the sides' copies have diverged: all of its cells count, whatever the base says.
+    Repair {
+        /// When it was asked for, in epoch milliseconds: cells changed since keep their value.
+        asked_ms: u64,
+    },
     /// The answer to a delivery.
     Delivery {
         /// The delivered entry's cells that still carry its stamps.
@@ -51,7 +57,7 @@ impl Source {
     pub(crate) const fn sent_ms(&self) -> u64 {
         match self {
             Self::Request { sent_ms, .. } => *sent_ms,
-            Self::Read { asked_ms } => *asked_ms,
+            Self::Read { asked_ms } | Self::Repair { asked_ms } => *asked_ms,
             Self::Delivery { .. } => u64::MAX,
         }
     }
@@ -99,6 +105,11 @@ impl Application<'_> {
     pub(super) fn is_stale(&self, store: &MergeableStore) -> bool {
         let version = |cells: &RowCells| self.resource.version(cells);
         match (self.base, &self.row.now, self.source) {
+            // Its version plays no part: legacy may have been restored from a backup.
+            (_, _, Source::Repair { asked_ms }) => {
+                self.stamps(store).any(|(_, hlc)| hlc.time_ms() >= *asked_ms)
+                    || self.gone.after(&self.key(), *asked_ms)
+            }
             (Some(base), Some(now), _) => {
                 matches!((version(base), version(now)), (Some(b), Some(n)) if n < b)
             }
@@ -130,7 +141,10 @@ impl Application<'_> {
             return Ok(());
         }
         let nothing = RowCells::new();
-        let mut changes = self.base.unwrap_or(&nothing).changes_to(now);
+        let mut changes = match self.source {
+            Source::Repair { .. } => self.all_that_differs(tx.store(), now),
+            _ => self.base.unwrap_or(&nothing).changes_to(now),
+        };
         // What the very request wrote is taken even where legacy had it before: the store may not.
         for spec in self.resource.schema.cells() {
             if let Some(value) = now.get(&spec.id).filter(|_| self.wrote(&spec.id)) {
@@ -157,8 +171,13 @@ impl Application<'_> {
         match self.source {
             Source::Request { wrote, .. } => wrote.contains(cell),
             Source::Delivery { cells } => cells.contains(cell),
-            Source::Read { .. } => false,
+            Source::Read { .. } | Source::Repair { .. } => false,
         }
+    }
+
+    /// From the store's copy to what legacy has.
+    fn all_that_differs(&self, store: &MergeableStore, now: &RowCells) -> Changes {
+        row_cells(self.resource, &self.row.row, store).changes_to(now)
     }
 
     /// Whether the version column says that this answer is newer than the base.
@@ -183,6 +202,7 @@ impl Application<'_> {
             }
             // A version is proof; without one, a cell that was written since keeps its value.
             Source::Read { asked_ms } => !owed && (self.is_newer() || hlc.time_ms() < *asked_ms),
+            Source::Repair { asked_ms } => !owed && hlc.time_ms() < *asked_ms,
             Source::Delivery { .. } => !owed,
         }
     }

@@ -84,7 +84,11 @@ pub(super) fn prepare(
 }
 
 /// A row's mapped cells, as the store has them.
-pub(super) fn row_cells(resource: &Resource, row: &RowId, store: &MergeableStore) -> RowCells {
+pub(in crate::sync) fn row_cells(
+    resource: &Resource,
+    row: &RowId,
+    store: &MergeableStore,
+) -> RowCells {
     let cell =
         |id: &str| store.get_cell(resource.table.as_str(), row.as_str(), id).map(CellRef::to_cell);
     let specs = resource.schema.cells().iter();

@@ -21,6 +21,7 @@ mod task;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub(super) use broadcasts::Broadcasts;
+pub(super) use delivery::row_cells;
 pub use delivery::{Outcome, Prepared, Settled};
 pub use indexes::{PathIndexes, PathView};
 pub(super) use pace::Pace;

@@ -94,7 +94,7 @@ max_limit = 100
 `;
 
 /** A test says itself when a stage begins; the one about interlocks takes this out. */
-export const WAIVED = '[interlocks]\nwaive = ["backfill", "mismatch-gate"]';
+export const WAIVED = '[interlocks]\nwaive = ["backfill", "reconcile", "mismatch-gate"]';
 
 /** A whole crossfade.toml. Waiting times are short, so that a test waits for conditions and not for patience. */
 export function configToml(parts: ConfigParts): string {

@@ -30,7 +30,7 @@ export interface ResourceStage {
 
 /** A condition of a step forward, and how it stands. */
 export interface Condition {
-  readonly condition: "backfill" | "mismatch-gate";
+  readonly condition: "backfill" | "reconcile" | "mismatch-gate";
   readonly met: boolean;
   readonly waived: boolean;
   readonly figure: string;
