@@ -1,11 +1,13 @@
 //! Requests that crossfade makes of its own accord.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::migration::{Answer, Body, Failure, Observation, Origin};
+use crate::storage::BoxFuture;
 
 /// Says to the API's owner why crossfade asks.
 pub const PURPOSE_HEADER: HeaderName = HeaderName::from_static("crossfade-purpose");
@@ -131,15 +133,17 @@ pub enum LegacyClientError {
     ServiceToken,
 }
 
+/// The way of a request to the legacy API, and of its answer back: HTTP, or a simulated API in a test.
+pub trait LegacyTransport: Send + Sync + std::fmt::Debug {
+    /// Asks, and waits for the whole answer.
+    fn exchange(&self, request: LegacyRequest) -> BoxFuture<'_, Result<Answer, Failure>>;
+}
+
 /// Asks the legacy API.
 #[derive(Debug, Clone)]
 pub struct LegacyClient {
-    http: reqwest::Client,
-    base_url: String,
-    service: Option<HeaderValue>,
-    max_body_bytes: usize,
-    timeout: Duration,
-    compare_timeout: Duration,
+    transport: Arc<dyn LegacyTransport>,
+    has_service_credential: bool,
 }
 
 impl LegacyClient {
@@ -148,6 +152,54 @@ impl LegacyClient {
     /// # Errors
     /// [`LegacyClientError`] if the settings cannot be used.
     pub fn new(settings: LegacySettings) -> Result<Self, LegacyClientError> {
+        let has_service_credential = settings.service_token.is_some();
+        let transport = Arc::new(HttpTransport::new(settings)?);
+        Ok(Self { transport, has_service_credential })
+    }
+
+    /// A client whose requests go another way; it is taken to have the service credential.
+    #[must_use]
+    pub fn over(transport: Arc<dyn LegacyTransport>) -> Self {
+        Self { transport, has_service_credential: true }
+    }
+
+    /// Whether deliveries, backfill and re-reads have a credential to go with.
+    #[must_use]
+    pub const fn has_service_credential(&self) -> bool {
+        self.has_service_credential
+    }
+
+    /// Asks, and measures how long the whole answer took.
+    pub async fn ask(&self, request: LegacyRequest) -> Observation {
+        let started = Instant::now();
+        let purpose = request.purpose.as_str();
+        let outcome = self.transport.exchange(request).await;
+        metrics::counter!("crossfade_legacy_requests_total", "purpose" => purpose,
+            "outcome" => if outcome.is_ok() { "answered" } else { "failed" })
+        .increment(1);
+        Observation { origin: Origin::Legacy, outcome, latency: started.elapsed() }
+    }
+}
+
+/// Requests over HTTP.
+#[derive(Debug)]
+struct HttpTransport {
+    http: reqwest::Client,
+    base_url: String,
+    service: Option<HeaderValue>,
+    max_body_bytes: usize,
+    timeout: Duration,
+    compare_timeout: Duration,
+}
+
+impl LegacyTransport for HttpTransport {
+    fn exchange(&self, request: LegacyRequest) -> BoxFuture<'_, Result<Answer, Failure>> {
+        Box::pin(self.send(request))
+    }
+}
+
+impl HttpTransport {
+    fn new(settings: LegacySettings) -> Result<Self, LegacyClientError> {
         let http = reqwest::Client::builder()
             .connect_timeout(settings.connect_timeout)
             .timeout(settings.timeout)
@@ -173,24 +225,7 @@ impl LegacyClient {
         })
     }
 
-    /// Whether deliveries, backfill and re-reads have a credential to go with.
-    #[must_use]
-    pub fn has_service_credential(&self) -> bool {
-        self.service.is_some()
-    }
-
-    /// Asks, and measures how long the whole answer took.
-    pub async fn ask(&self, request: LegacyRequest) -> Observation {
-        let started = Instant::now();
-        let purpose = request.purpose.as_str();
-        let outcome = self.exchange(request).await;
-        metrics::counter!("crossfade_legacy_requests_total", "purpose" => purpose,
-            "outcome" => if outcome.is_ok() { "answered" } else { "failed" })
-        .increment(1);
-        Observation { origin: Origin::Legacy, outcome, latency: started.elapsed() }
-    }
-
-    async fn exchange(&self, request: LegacyRequest) -> Result<Answer, Failure> {
+    async fn send(&self, request: LegacyRequest) -> Result<Answer, Failure> {
         let url = format!("{}{}", self.base_url, request.path_and_query);
         let mut headers = self.credentials(request.credentials)?;
         headers.insert(PURPOSE_HEADER, HeaderValue::from_static(request.purpose.as_str()));
@@ -265,7 +300,7 @@ fn failure(error: &reqwest::Error, timeout: Duration) -> Failure {
         reason = inner.to_string();
         cause = inner.source();
     }
-    Failure::Unreachable(reason)
+    if error.is_connect() { Failure::NotReached(reason) } else { Failure::Unreachable(reason) }
 }
 
 #[cfg(test)]
@@ -338,7 +373,7 @@ mod tests {
         let client = LegacyClient::new(settings(url)).unwrap();
         let request = read("/users?email=ada@example.test", Credentials::Service);
         let failure = client.ask(request).await.outcome.unwrap_err();
-        assert!(matches!(failure, Failure::Unreachable(_)));
+        assert!(matches!(failure, Failure::NotReached(_)));
         assert!(!failure.to_string().contains("example.test"), "{failure}");
     }
 }

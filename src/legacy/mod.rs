@@ -6,5 +6,5 @@ mod client;
 
 pub use client::{
     CallerHeaders, Credentials, LegacyClient, LegacyClientError, LegacyRequest, LegacySettings,
-    ON_BEHALF_OF_HEADER, PURPOSE_HEADER, Purpose,
+    LegacyTransport, ON_BEHALF_OF_HEADER, PURPOSE_HEADER, Purpose,
 };

@@ -46,6 +46,9 @@ pub enum Failure {
     /// Not reachable, or the connection broke.
     #[error("could not be reached: {0}")]
     Unreachable(String),
+    /// No connection stood: whoever was to be asked has seen nothing of it.
+    #[error("could not be reached, and was not asked: {0}")]
+    NotReached(String),
     /// No answer within the deadline.
     #[error("gave no answer within {0:?}")]
     Timeout(Duration),
@@ -55,4 +58,15 @@ pub enum Failure {
     /// The store cannot answer this yet or at all.
     #[error("cannot answer: {0}")]
     Unavailable(String),
+}
+
+impl Failure {
+    /// Whether the request may have been seen, and done, all the same.
+    #[must_use]
+    pub const fn may_be_done(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Timeout(_) => true,
+            Self::NotReached(_) | Self::Shed | Self::Unavailable(_) => false,
+        }
+    }
 }

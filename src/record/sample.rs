@@ -177,7 +177,9 @@ impl<'a> Side<'a> {
                 Body::Whole(bytes) => redactor.bytes(bytes),
             },
             // The failure's own text may name hosts or carry what a server said: its class is enough.
-            Err(Failure::Unreachable(_)) => "no answer: unreachable".to_owned(),
+            Err(Failure::Unreachable(_) | Failure::NotReached(_)) => {
+                "no answer: unreachable".to_owned()
+            }
             Err(Failure::Timeout(_)) => "no answer: timeout".to_owned(),
             Err(Failure::Shed) => "not asked: too much work in flight".to_owned(),
             Err(Failure::Unavailable(_)) => "no answer: unavailable".to_owned(),

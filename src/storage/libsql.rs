@@ -286,6 +286,14 @@ impl Storage for LibsqlStorage {
         Box::pin(self.read(|work| Box::pin(read::path_of_row(work, resource, row))))
     }
 
+    fn path_of_owed_row(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(read::path_of_owed_row(work, resource, row))))
+    }
+
     fn rows_with_base(
         &self,
         resource: ResourceName,

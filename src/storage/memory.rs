@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mergeable_store::{Container, Text};
 
@@ -12,8 +14,8 @@ use super::path::{
     PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 use super::types::{
-    Base, ControlOp, EntryState, Intent, IntentId, Op, OutboxEntry, OutboxSummary, OwingPath, Seq,
-    Transaction,
+    Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op, OutboxEntry, OutboxSummary,
+    OwingPath, Seq, Transaction,
 };
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
@@ -24,6 +26,27 @@ pub struct MemoryStorage {
     tables: Arc<Mutex<Tables>>,
     commits: Arc<tokio::sync::Mutex<()>>,
     loads: Arc<tokio::sync::Mutex<()>>,
+    fate: Arc<Fate>,
+}
+
+/// What becomes of the commits of one process.
+#[derive(Debug, Default)]
+struct Fate {
+    killed: AtomicBool,
+    delay_ms: AtomicU64,
+}
+
+impl Fate {
+    /// Half of a commit's way. A process that was killed meanwhile never gets to its end.
+    async fn half_way(&self) {
+        let delay_ms = self.delay_ms.load(Ordering::Relaxed);
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms).div_f64(2.0)).await;
+        }
+        if self.killed.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -153,6 +176,22 @@ fn behind<K: Ord, V: Clone>(map: &BTreeMap<K, V>, after: Option<K>) -> Vec<V> {
 }
 
 impl MemoryStorage {
+    /// The same data for another process: what befalls one does not befall the other.
+    #[must_use]
+    pub fn for_process(&self) -> Self {
+        Self { fate: Arc::default(), ..self.clone() }
+    }
+
+    /// Ends this process's commits: those on their way are kept or not, and none is ever answered.
+    pub fn kill(&self) {
+        self.fate.killed.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets each commit of this process take so long.
+    pub fn delay_commits(&self, delay_ms: u64) {
+        self.fate.delay_ms.store(delay_ms, Ordering::Relaxed);
+    }
+
     /// Lets the next `count` commits fail, none of their changes being kept.
     pub fn fail_commits(&self, count: u32) {
         self.lock().fail_next = count;
@@ -172,6 +211,33 @@ impl MemoryStorage {
     /// Lets the loading of paths wait until the guard is dropped.
     pub async fn hold_loads(&self) -> tokio::sync::OwnedMutexGuard<()> {
         self.loads.clone().lock_owned().await
+    }
+
+    fn apply(&self, transaction: Transaction) -> Result<Vec<Seq>, StorageError> {
+        let mut tables = self.lock();
+        tables.may_commit()?;
+        if let Some(key) = tables.changed(&transaction) {
+            return Err(StorageError::Changed(key));
+        }
+        Ok(transaction.into_iter().filter_map(|op| tables.apply(op)).collect())
+    }
+
+    fn apply_control(&self, ops: Vec<ControlOp>) -> Result<(), StorageError> {
+        let mut tables = self.lock();
+        tables.may_commit()?;
+        let mut control = tables.control.clone();
+        for op in ops {
+            match op {
+                ControlOp::Swap { key, from, .. } if control.get(&key) != from.as_ref() => {
+                    return Err(StorageError::Changed(key));
+                }
+                ControlOp::Swap { key, to: value, .. } | ControlOp::Put { key, value } => {
+                    control.insert(key, value);
+                }
+            }
+        }
+        tables.control = control;
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {
@@ -319,34 +385,21 @@ impl Tables {
 impl Storage for MemoryStorage {
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>> {
         Box::pin(async move {
+            self.fate.half_way().await;
             drop(self.commits.lock().await);
-            let mut tables = self.lock();
-            tables.may_commit()?;
-            if let Some(key) = tables.changed(&transaction) {
-                return Err(StorageError::Changed(key));
-            }
-            Ok(transaction.into_iter().filter_map(|op| tables.apply(op)).collect())
+            let applied = self.apply(transaction);
+            self.fate.half_way().await;
+            applied
         })
     }
 
     fn commit_control(&self, ops: Vec<ControlOp>) -> BoxFuture<'_, Result<(), StorageError>> {
         Box::pin(async move {
+            self.fate.half_way().await;
             drop(self.commits.lock().await);
-            let mut tables = self.lock();
-            tables.may_commit()?;
-            let mut control = tables.control.clone();
-            for op in ops {
-                match op {
-                    ControlOp::Swap { key, from, .. } if control.get(&key) != from.as_ref() => {
-                        return Err(StorageError::Changed(key));
-                    }
-                    ControlOp::Swap { key, to: value, .. } | ControlOp::Put { key, value } => {
-                        control.insert(key, value);
-                    }
-                }
-            }
-            tables.control = control;
-            Ok(())
+            let applied = self.apply_control(ops);
+            self.fate.half_way().await;
+            applied
         })
     }
 
@@ -440,6 +493,19 @@ impl Storage for MemoryStorage {
             let tables = self.lock();
             let mut keys = tables.bases.keys();
             Ok(keys.find(|key| key.1 == resource && key.2 == row).map(|key| key.0.clone()))
+        })
+    }
+
+    fn path_of_owed_row(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let mut entries = tables.outbox.values().map(|entry| &entry.entry);
+            let of_row = |entry: &&NewEntry| entry.resource == resource && entry.row == row;
+            Ok(entries.find(of_row).map(|entry| entry.path.clone()))
         })
     }
 

@@ -142,6 +142,13 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         row: RowId,
     ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>>;
 
+    /// The path in which something of this row is in the outbox, if it is.
+    fn path_of_owed_row(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<PathId>, StorageError>>;
+
     /// All rows of a resource that legacy was last known to have, with their paths.
     fn rows_with_base(
         &self,

@@ -14,10 +14,11 @@ pub(super) const CONTROL_STEPS: [&str; 1] =
 /// file must not open this one.
 const VERSION_3: &str = "";
 
-/// Requests to legacy that are under way. A row lives for as long as its request and its mirror.
+/// Requests to legacy that are under way; and the way from a row to what is owed of it, whatever its path. A row lives for as long as its request and its mirror.
 const VERSION_4: &str = "
 CREATE TABLE crossfade_intents (
   id INTEGER PRIMARY KEY, resource TEXT NOT NULL, row_id TEXT, opened_ms INTEGER NOT NULL);
+CREATE INDEX crossfade_outbox_by_row_id ON crossfade_outbox (resource, row_id);
 ";
 
 /// Cells keep TinyBase's encoded JSON text; `NULL` is a tombstone. Ids are JSON text, because a

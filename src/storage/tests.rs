@@ -85,6 +85,9 @@ async fn answers_questions(storage: &dyn Storage) {
     assert_eq!(storage.outbox_entry(seqs[2]).await.unwrap(), None);
     assert_eq!(storage.owed_since(10).await.unwrap(), 1);
     assert_eq!(storage.owed_since(9).await.unwrap(), 0, "younger than that, or dead");
+    let (users, row) = (ResourceName::new("users"), RowId::new("a"));
+    assert_eq!(storage.path_of_owed_row(users.clone(), row).await.unwrap(), Some(path()));
+    assert_eq!(storage.path_of_owed_row(users, RowId::new("zz")).await.unwrap(), None);
     let owing = OwingPath { path: path(), pending: 1, dead: 1, oldest_ms: 10 };
     assert_eq!(storage.owing_paths(10).await.unwrap(), [owing]);
     assert_eq!(storage.owing_paths(0).await.unwrap(), []);

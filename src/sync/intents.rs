@@ -203,6 +203,11 @@ impl OpenIntent {
         self.intents.close(self.id);
     }
 
+    /// When a request that was sent at `sent_ms` can no longer change legacy, in epoch milliseconds.
+    pub(super) fn settled_ms(&self, sent_ms: u64) -> u64 {
+        self.intents.settled_ms(sent_ms)
+    }
+
     /// Lets the store answer again, while the row is to be looked at once more: the caller has no answer that says that
     /// its write was done, so no answer without it is wrong.
     pub(super) fn let_answer(&mut self) {
@@ -225,10 +230,14 @@ impl Drop for OpenIntent {
         let after_ms = intents.settled_ms(parts.clock.now_ms());
         parts.caught_up.lose_for_now(&resource, after_ms);
         self.intents.0.tasks.spawn(async move {
-            // Kept otherwise, it would have the store mended at each start.
-            if intents.0.parts.caught_up.keep(&resource).await.is_ok() {
-                intents.close(id);
+            // Kept otherwise, it would have the store mended at each start; taken out before that is kept, nobody would.
+            for _ in 0..CLOSE_TRIES {
+                if intents.0.parts.caught_up.keep(&resource).await.is_ok() {
+                    return intents.close(id);
+                }
+                tokio::time::sleep(CLOSE_WAIT).await;
             }
+            metrics::counter!("crossfade_intents_left_total").increment(1);
         });
     }
 }

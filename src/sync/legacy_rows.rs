@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::Value;
 
-use super::path::{Applied, LegacyRow, PathError, Source};
+use super::path::{Applied, LegacyRow, PathError, Source, Wrote};
 use super::registry::PathRegistry;
 use super::row_traffic::{DeletedMeanwhile, RowTraffic};
 use crate::legacy::{Credentials, LegacyClient, LegacyRequest, Purpose};
@@ -80,6 +80,24 @@ pub(crate) fn read_row(resource: &Resource, value: &Value) -> Result<FoundRow, L
 pub(crate) fn json_of(body: &Body) -> Result<Value, LegacyRowError> {
     let Body::Whole(bytes) = body else { return Err(LegacyRowError::TooLong) };
     serde_json::from_slice(bytes).map_err(|_| LegacyRowError::Shape)
+}
+
+/// What a user's REST request asked to be written, for reading the row again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Requested {
+    /// The fields of its body.
+    pub(crate) fields: serde_json::Map<String, Value>,
+    /// When it was sent, in epoch milliseconds.
+    pub(crate) sent_ms: u64,
+}
+
+impl Requested {
+    /// What legacy has by now, as the answer that the request did not give: its own are the fields that are as it asked.
+    fn source(&self, item: &Value) -> Source {
+        let own = self.fields.iter().filter(|(name, value)| item.get(name.as_str()) == Some(value));
+        let wrote = Wrote::Cells(own.map(|(name, _)| name.clone()).collect());
+        Source::Request { wrote, sent_ms: self.sent_ms }
+    }
 }
 
 /// What a row that was read again turned out to be.
@@ -180,7 +198,16 @@ impl LegacyRows {
     ) -> Result<(), LegacyRowError> {
         // What is on its way in must be in before it is looked for.
         self.traffic.settled(&resource.name, &row).await;
-        let path = self.storage.path_of_row(resource.name.clone(), row.clone()).await?;
+        let (name, id) = (resource.name.clone(), row.clone());
+        let path = match self.storage.path_of_row(name.clone(), id.clone()).await? {
+            Some(path) => Some(path),
+            // Legacy had it, so it was made there, and that answer was lost: without this, it would be made anew.
+            None if matches!(source, Source::Request { .. }) => {
+                self.storage.path_of_owed_row(name, id).await?
+            }
+            // It may not have been made yet.
+            None => None,
+        };
         match path {
             Some(path) => self.remove_from(resource, &path, row, source).await,
             None => Ok(()),
@@ -207,6 +234,18 @@ impl LegacyRows {
         row: RowId,
         asked_ms: u64,
     ) -> Result<Reread, LegacyRowError> {
+        self.reread_for(resource, row, asked_ms, &[]).await
+    }
+
+    /// The same, for requests that wrote the row and gave no answer that says how: a cell that one of them wrote is newer
+    /// than an owed edit from before it was sent.
+    pub(crate) async fn reread_for(
+        &self,
+        resource: &Arc<Resource>,
+        row: RowId,
+        asked_ms: u64,
+        requested: &[Requested],
+    ) -> Result<Reread, LegacyRowError> {
         let path = resource.routes.get.path.with_id(&row).ok_or(LegacyRowError::Url)?;
         let source = Source::Read { asked_ms };
         for _ in 0..REREADS {
@@ -219,6 +258,9 @@ impl LegacyRows {
                     // Deleted while it was being read: it is asked for once more.
                     if let Ok(arriving) = self.traffic.arrive(&resource.name, &found.row, asked_ms)
                     {
+                        for one in requested {
+                            self.take_in(resource, found.clone(), &one.source(item)).await?;
+                        }
                         self.take_in(resource, found, &source).await?;
                         drop(arriving);
                         return Ok(Reread::There);

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::caught_up::CaughtUp;
 use super::intents::{Intents, OpenIntent};
-use super::legacy_rows::{LegacyRowError, LegacyRows, json_of, read_row};
+use super::legacy_rows::{LegacyRowError, LegacyRows, Requested, json_of, read_row};
 use super::owed_mirrors::{OwedMirror, OwedMirrors};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
@@ -107,8 +107,9 @@ impl Mirror {
 
     /// Reads a row again, because a request that went with this intent may have changed it; returns at once.
     pub fn reread(&self, resource: Arc<Resource>, row: RowId, intent: OpenIntent) {
-        let (due_ms, once_more_ms) = (self.now_ms(), None);
-        self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms });
+        let (due_ms, once_more_ms, intent) = (self.now_ms(), None, Some(intent));
+        let requested = None;
+        self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
     }
 
     /// Waits until no mirror is under way. New ones may still be taken.
@@ -140,8 +141,10 @@ impl Mirror {
         &self,
         resource: &Arc<Resource>,
         row: RowId,
+        requested: &[Requested],
     ) -> Result<(), LegacyRowError> {
-        self.parts.rows.reread(resource, row, self.now_ms()).await.map(drop)
+        let now_ms = self.now_ms();
+        self.parts.rows.reread_for(resource, row, now_ms, requested).await.map(drop)
     }
 
     /// A write that the store cannot take: it answers no more reads until somebody has looked, and a backfill has run.
@@ -158,20 +161,25 @@ impl Mirror {
         let once_more_ms = matches!(told, Told::Look(_, Request::OutOfSight))
             .then(|| self.parts.intents.settled_ms(job.sent_ms));
         let outcome = self.run(&job, told).await;
-        let MirrorJob { resource, open: mut intent, .. } = job;
+        let requested = requested(&job);
+        let MirrorJob { resource, open: intent, sent_ms, .. } = job;
         let now_ms = self.now_ms();
         match (outcome, row, once_more_ms) {
             (Ok(()), Some(row), Some(due_ms)) if due_ms > now_ms => {
-                // It may be done yet, and nobody was told that it is.
-                intent.let_answer();
-                let once_more_ms = None;
-                self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms });
+                self.parts.owed.look_once_more(resource, row, intent, sent_ms, requested);
             }
             (Ok(()), ..) => intent.done(),
             (Err(error), Some(row), once_more_ms) if error.may_pass() => {
                 tracing::warn!(resource = %resource.name, %error, "a REST write is owed to the store");
-                let due_ms = now_ms;
-                self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms });
+                let (due_ms, intent) = (now_ms, Some(intent));
+                self.parts.owed.owe(OwedMirror {
+                    resource,
+                    row,
+                    intent,
+                    due_ms,
+                    once_more_ms,
+                    requested,
+                });
             }
             // Which row it is, only the list tells.
             (Err(error), None, _) if error.may_pass() => drop(intent),
@@ -186,7 +194,7 @@ impl Mirror {
         let rows = &self.parts.rows;
         match told {
             Told::Nothing => Ok(()),
-            Told::Look(Some(row), _) => self.reread_with_retry(&job.resource, row).await,
+            Told::Look(Some(row), _) => self.reread_with_retry(job, row).await,
             Told::Look(None, _) => Err(LegacyRowError::NoAnswer(
                 "left open whether it made a row, and which".to_owned(),
             )),
@@ -203,19 +211,16 @@ impl Mirror {
                 }
                 // A part of the row, or another shape: what legacy gives for a read is the row.
                 Err(problem) => match known_row(job, &value) {
-                    Some(row) => self.reread_with_retry(&job.resource, row).await,
+                    Some(row) => self.reread_with_retry(job, row).await,
                     None => Err(problem),
                 },
             },
         }
     }
 
-    async fn reread_with_retry(
-        &self,
-        resource: &Arc<Resource>,
-        row: RowId,
-    ) -> Result<(), LegacyRowError> {
-        retry(|| self.read(resource, row.clone())).await
+    async fn reread_with_retry(&self, job: &MirrorJob, row: RowId) -> Result<(), LegacyRowError> {
+        let requested: Vec<_> = requested(job).into_iter().collect();
+        retry(|| self.read(&job.resource, row.clone(), &requested)).await
     }
 }
 
@@ -240,9 +245,15 @@ fn row_of(job: &MirrorJob, told: &Told) -> Option<RowId> {
 
 /// The fields that the request's body names.
 fn request_cells(job: &MirrorJob) -> BTreeSet<String> {
+    let fields = requested(job).map(|requested| requested.fields).unwrap_or_default();
+    fields.into_iter().map(|(name, _)| name).collect()
+}
+
+/// What the request asked to be written, if its body tells.
+fn requested(job: &MirrorJob) -> Option<Requested> {
     match json_of(&job.tapped.request.decode()) {
-        Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
-        _ => BTreeSet::new(),
+        Ok(Value::Object(fields)) => Some(Requested { fields, sent_ms: job.sent_ms }),
+        _ => None,
     }
 }
 

@@ -31,6 +31,8 @@ mod registry;
 mod row_traffic;
 pub mod server;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod test_legacy;
 #[cfg(test)]
 mod test_server;

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use super::intents::{Intents, OpenIntent};
+use super::legacy_rows::Requested;
 use super::mapped::MappedTables;
 use super::mirror::Mirror;
 use crate::migration::{ResourceName, RowId};
@@ -20,6 +21,8 @@ use crate::storage::{Intent, SharedStorage, StorageError};
 
 /// Rows at most. At the bound a row's store is mended by a backfill instead, and that is counted.
 const MAX_ROWS: usize = 10_000;
+/// Deliveries that another process may have had in hand at most.
+const MAX_IN_HAND: usize = 256;
 /// Rows that are read at once.
 const TOGETHER: usize = 16;
 /// Wait after a row could not be read; doubled each time.
@@ -51,7 +54,18 @@ struct Owed {
     due_ms: u64,
     /// When once more, because a request that crossfade lost sight of may change legacy until then.
     once_more_ms: Option<u64>,
+    /// What requests asked to be written, as far as that is known.
+    requested: Vec<Requested>,
     tries: u32,
+}
+
+impl Owed {
+    /// Has it read at these times too: at the first of all, and not for the last time before the last of all.
+    fn look_at(&mut self, due_ms: u64, once_more_ms: Option<u64>) {
+        let (first, later) = (self.due_ms.min(due_ms), self.due_ms.max(due_ms));
+        let last = self.once_more_ms.max(once_more_ms).max(Some(later));
+        (self.due_ms, self.once_more_ms) = (first, last.filter(|last| *last > first));
+    }
 }
 
 /// What is to be read, and for which write.
@@ -59,11 +73,14 @@ struct Owed {
 pub(super) struct OwedMirror {
     pub(super) resource: Arc<Resource>,
     pub(super) row: RowId,
-    pub(super) intent: OpenIntent,
+    /// Without one, the database knows of the request in another way.
+    pub(super) intent: Option<OpenIntent>,
     /// When, in epoch milliseconds.
     pub(super) due_ms: u64,
     /// When once more, if the request's outcome is unknown.
     pub(super) once_more_ms: Option<u64>,
+    /// What the request asked to be written, if that is known.
+    pub(super) requested: Option<Requested>,
 }
 
 impl OwedMirrors {
@@ -86,7 +103,7 @@ impl OwedMirrors {
 
     /// Owes a row to the store.
     pub(super) fn owe(&self, one: OwedMirror) {
-        let OwedMirror { resource, row, intent, due_ms, once_more_ms } = one;
+        let OwedMirror { resource, row, intent, due_ms, once_more_ms, requested } = one;
         let key = (resource.name.clone(), row);
         let mut rows = self.lock();
         if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
@@ -96,17 +113,40 @@ impl OwedMirrors {
             drop(intent);
             return;
         }
-        let intents = Vec::new();
-        let new = || Owed { resource, intents, due_ms, once_more_ms: None, tries: 0 };
+        let new = || Owed {
+            resource,
+            intents: Vec::new(),
+            due_ms,
+            once_more_ms: None,
+            requested: Vec::new(),
+            tries: 0,
+        };
         let owed = rows.entry(key).or_insert_with(new);
-        owed.intents.push(intent);
-        owed.due_ms = owed.due_ms.min(due_ms);
-        owed.once_more_ms = owed.once_more_ms.max(once_more_ms);
+        owed.intents.extend(intent);
+        owed.requested.extend(requested);
+        owed.look_at(due_ms, once_more_ms);
         drop(rows);
         self.0.changed.notify_one();
     }
 
-    /// Takes up what a process that was killed has left behind. To be called before a store answers.
+    /// Has a row read once more when a request of `sent_ms` (epoch milliseconds), whose answer is lost, can no longer be under
+    /// way. Until then the store may answer: nobody was told that the request is done.
+    pub(super) fn look_once_more(
+        &self,
+        resource: Arc<Resource>,
+        row: RowId,
+        mut intent: OpenIntent,
+        sent_ms: u64,
+        requested: Option<Requested>,
+    ) {
+        let due_ms = intent.settled_ms(sent_ms);
+        intent.let_answer();
+        metrics::counter!("crossfade_mirror_looked_once_more_total").increment(1);
+        let (intent, once_more_ms) = (Some(intent), None);
+        self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
+    }
+
+    /// Takes up what a process that was killed has left behind: its intents, and deliveries that it may have had in hand. To be called before a store answers.
     ///
     /// # Errors
     /// [`StorageError`] if the database cannot be read.
@@ -117,6 +157,7 @@ impl OwedMirrors {
         tables: &MappedTables,
         now_ms: u64,
     ) -> Result<(), StorageError> {
+        self.look_after_deliveries(storage, intents, tables, now_ms).await?;
         let left = storage.open_intents(MAX_ROWS + 1).await?;
         if !left.is_empty() {
             tracing::info!(intents = left.len(), "requests were under way when it was stopped");
@@ -125,6 +166,7 @@ impl OwedMirrors {
             // Whoever the rest are of: their rows are not read one by one.
             tables.resources().for_each(|one| intents.lose_for_now(&one.name, now_ms));
         }
+        metrics::counter!("crossfade_intents_taken_up_total").increment(left.len() as u64);
         for intent in left {
             let open = intents.left_behind(&intent);
             let Some(resource) = tables.named(&intent.resource).cloned() else {
@@ -133,6 +175,23 @@ impl OwedMirrors {
                 continue;
             };
             self.take_up_one(resource, intent, open, intents, now_ms);
+        }
+        Ok(())
+    }
+
+    /// What was in hand is among what has been due for longest.
+    async fn look_after_deliveries(
+        &self,
+        storage: &SharedStorage,
+        intents: &Intents,
+        tables: &MappedTables,
+        now_ms: u64,
+    ) -> Result<(), StorageError> {
+        let due_ms = intents.settled_ms(now_ms);
+        for entry in storage.due_entries(u64::MAX, MAX_IN_HAND).await? {
+            let Some(resource) = tables.named(&entry.entry.resource).cloned() else { continue };
+            let (row, intent, once_more_ms, requested) = (entry.entry.row, None, None, None);
+            self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
         }
         Ok(())
     }
@@ -151,7 +210,8 @@ impl OwedMirrors {
                 // Not longer than a request may take, should a clock have been set back meanwhile.
                 let once_more_ms = intents.settled_ms(opened_ms).min(intents.settled_ms(now_ms));
                 let once_more_ms = Some(once_more_ms).filter(|at| *at > now_ms);
-                self.owe(OwedMirror { resource, row, intent: open, due_ms: now_ms, once_more_ms });
+                let (intent, due_ms, requested) = (Some(open), now_ms, None);
+                self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
             }
             // Which row it made, if it made one, only the list tells.
             None => drop(open),
@@ -181,7 +241,8 @@ impl OwedMirrors {
             std::collections::btree_map::Entry::Occupied(mut there) => {
                 let there = there.get_mut();
                 there.intents.extend(owed.intents);
-                there.once_more_ms = there.once_more_ms.max(owed.once_more_ms);
+                there.requested.extend(owed.requested);
+                there.look_at(owed.due_ms, owed.once_more_ms);
             }
         }
     }
@@ -222,11 +283,12 @@ pub async fn run(mirror: Mirror, mut shutdown: watch::Receiver<bool>) {
 
 /// Reads a row, and puts it back unless it is through.
 async fn read(mirror: &Mirror, row: RowId, mut one: Owed) {
-    let read = mirror.read(&one.resource, row.clone()).await;
+    let read = mirror.read(&one.resource, row.clone(), &one.requested).await;
     let now_ms = mirror.now_ms();
     match (read, one.once_more_ms.take()) {
         (Ok(()), Some(at)) if at > now_ms => {
             one.intents.iter_mut().for_each(OpenIntent::let_answer);
+            metrics::counter!("crossfade_mirror_looked_once_more_total").increment(1);
             (one.due_ms, one.tries) = (at, 0);
             mirror.owed().put_back(row, one);
         }

@@ -107,6 +107,29 @@ fn gunzip(bytes: &[u8], limit: usize) -> Body {
 }
 
 impl Tapped {
+    /// What would have passed through for a request with this body and outcome, in a test without a proxy.
+    #[cfg(test)]
+    pub(crate) fn of(request: Bytes, outcome: &Result<Answer, Failure>) -> Self {
+        let copied = |bytes: Option<Bytes>| Copied { bytes, coding: None, limit: usize::MAX };
+        let (head, response, end) = match outcome {
+            Ok(Answer { status, headers, body }) => {
+                let latency = Duration::ZERO;
+                let head = TappedHead { status: *status, headers: headers.clone(), latency };
+                let body = match body {
+                    Body::Whole(bytes) => Some(bytes.clone()),
+                    _ => None,
+                };
+                (Some(head), body, End::Complete)
+            }
+            Err(failure) if !failure.may_be_done() => {
+                (None, None, End::NotReached(failure.clone()))
+            }
+            Err(failure) => (None, None, End::Failed(failure.clone())),
+        };
+        let (request, response) = (copied(Some(request)), copied(response));
+        Self { request, head, response, end, latency: Duration::ZERO }
+    }
+
     /// What legacy did, where the exchange tells it: the whole answer or the failure. `None` when
     /// the client left or the request never reached legacy: that says nothing about legacy.
     ///

@@ -58,6 +58,16 @@ pub(super) async fn path_of_row(
     Ok(work.query(sql, params, |row| path_id(&row.get::<String>(0)?)).await?.pop())
 }
 
+pub(super) async fn path_of_owed_row(
+    work: &mut Work<'_>,
+    resource: ResourceName,
+    row_id: RowId,
+) -> Result<Option<PathId>, StorageError> {
+    let sql = "SELECT path FROM crossfade_outbox WHERE resource = ?1 AND row_id = ?2 LIMIT 1";
+    let params = vec![resource.as_str().into(), row_id.as_str().into()];
+    Ok(work.query(sql, params, |row| path_id(&row.get::<String>(0)?)).await?.pop())
+}
+
 pub(super) async fn rows_with_base(
     work: &mut Work<'_>,
     resource: ResourceName,

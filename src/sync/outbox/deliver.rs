@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::classify::{Asked, Meaning, classify};
-use super::{Delivered, DeliveryError, OutboxContext, bury, postpone, wait_out};
+use super::{Delivered, DeliveryError, OutboxContext, bury, not_before, postpone, wait_out};
 use crate::legacy::{Credentials, LegacyRequest, Purpose};
 use crate::migration::{Answer, Body, Failure};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
@@ -34,11 +34,12 @@ pub(super) async fn deliver(
     let (asked, route, body) = match prepared {
         Prepared::Superseded => {
             drop(permit);
+            metrics::counter!("crossfade_outbox_superseded_total").increment(1);
             return delivery.settle(Outcome::Superseded).await;
         }
-        Prepared::Reread => {
+        Prepared::Reread { sent_ms } => {
             drop(permit);
-            return delivery.taken_after_reread().await;
+            return delivery.look_after(sent_ms).await;
         }
         Prepared::Create(body) => (Asked::Create, routes.create.as_ref(), Some(body)),
         Prepared::Update(body) => (Asked::Update, routes.update.as_ref(), Some(body)),
@@ -90,6 +91,9 @@ impl Delivery<'_> {
             })
             .await;
         drop(permit);
+        if observation.outcome.as_ref().is_err_and(Failure::may_be_done) {
+            self.look_once_more(now).await;
+        }
         match observation.outcome {
             Ok(answer) => self.answered(asked, &answer, now).await,
             Err(failure) if asked == Asked::Create && !self.may_repeat_create(&failure) => {
@@ -102,8 +106,8 @@ impl Delivery<'_> {
 
     /// Whether a create whose outcome is unknown may be sent again without making a second row.
     fn may_repeat_create(&self, failure: &Failure) -> bool {
-        let sent = !matches!(failure, Failure::Shed | Failure::Unavailable(_));
-        !sent || matches!(self.resource.create, CreateMode::ClientId | CreateMode::Key)
+        !failure.may_be_done()
+            || matches!(self.resource.create, CreateMode::ClientId | CreateMode::Key)
     }
 
     async fn answered(
@@ -117,6 +121,9 @@ impl Delivery<'_> {
             .increment(1);
         match meaning {
             Meaning::Taken if asked == Asked::Delete => self.gone().await,
+            Meaning::Taken if asked == Asked::Create && self.was_deleted_since(sent_ms) => {
+                self.unmake(sent_ms).await
+            }
             Meaning::Taken => match self.row_of(answer) {
                 Some(now) => self.taken(now, sent_ms).await,
                 None => self.taken_after_reread().await,
@@ -144,6 +151,42 @@ impl Delivery<'_> {
         }
     }
 
+    /// Whether legacy said that it deleted the row after this was sent.
+    fn was_deleted_since(&self, sent_ms: u64) -> bool {
+        let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
+        self.context.traffic.arrive(resource, row, sent_ms).is_err()
+    }
+
+    /// Legacy deleted the row, which an earlier try had made, and then this try made it anew: it is taken out again. If that
+    /// fails, the row is back on both sides.
+    async fn unmake(&self, sent_ms: u64) -> Result<Delivered, DeliveryError> {
+        let route = self.resource.routes.delete.as_ref();
+        let url = route.and_then(|route| Some((route.method.clone(), self.path_of_row(route)?)));
+        let now_ms = self.context.clock.now_ms();
+        let assertion = self.context.on_behalf_of.sign(&self.entry.entry.actor, now_ms);
+        let (Some((method, path_and_query)), Ok(assertion)) = (url, assertion) else {
+            return self.taken_after_reread().await;
+        };
+        metrics::counter!("crossfade_outbox_unmade_total").increment(1);
+        let request = LegacyRequest {
+            method,
+            path_and_query,
+            body: None,
+            purpose: Purpose::Deliver,
+            credentials: Credentials::OnBehalfOf(assertion),
+            idempotency_key: Some(format!("crossfade-{}-unmake", self.entry.seq.0)),
+        };
+        match self.context.legacy.ask(request).await.outcome {
+            Ok(answer) if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND => {
+                self.gone().await
+            }
+            _ => {
+                self.look_once_more(sent_ms).await;
+                self.taken_after_reread().await
+            }
+        }
+    }
+
     /// Legacy has the row as `now` says, unless it was deleted since the delivery was sent.
     async fn taken(&self, now: RowCells, sent_ms: u64) -> Result<Delivered, DeliveryError> {
         let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
@@ -153,6 +196,26 @@ impl Delivery<'_> {
         let settled = self.settle(Outcome::Delivered(Some(now))).await;
         drop(arriving);
         settled
+    }
+
+    /// Nothing is left of the entry, and legacy may have been asked for it at `sent_ms`: what legacy has by now is what
+    /// counts. That it has no such row counts only once the request can no longer be under way.
+    async fn look_after(&self, sent_ms: u64) -> Result<Delivered, DeliveryError> {
+        let settled_ms = self.context.intents.settled_ms(sent_ms);
+        if self.context.clock.now_ms() < settled_ms && matches!(self.reread().await, Ok(None)) {
+            let reason = "it is not known yet whether legacy made the row";
+            return Ok(not_before(self.context, self.entry, settled_ms, reason).await);
+        }
+        self.taken_after_reread().await
+    }
+
+    /// Has the row read when a request whose answer is lost can no longer be under way: it may come after all that is
+    /// known of the row until then.
+    async fn look_once_more(&self, sent_ms: u64) {
+        let (resource, row) = (self.resource.clone(), self.entry.entry.row.clone());
+        let path = Some(self.entry.entry.path.clone());
+        let intent = self.context.intents.open(&resource.name, Some(row.clone()), path).await;
+        self.context.owed.look_once_more(resource, row, intent, sent_ms, None);
     }
 
     async fn taken_after_reread(&self) -> Result<Delivered, DeliveryError> {

@@ -18,6 +18,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::intents::Intents;
+use super::owed_mirrors::OwedMirrors;
 use super::path::PathError;
 use super::registry::PathRegistry;
 use super::row_traffic::RowTraffic;
@@ -60,6 +62,10 @@ pub struct OutboxContext {
     pub legacy: LegacyClient,
     /// What is happening to rows.
     pub traffic: RowTraffic,
+    /// Requests whose outcome is unknown.
+    pub intents: Intents,
+    /// Rows to be read once more.
+    pub owed: OwedMirrors,
     /// Who signs deliveries.
     pub on_behalf_of: Arc<dyn OnBehalfOf>,
     /// Wall time.
@@ -242,6 +248,18 @@ async fn attempt(context: &OutboxContext, requests: &Semaphore, entry: OutboxEnt
 /// Tries the entry again later; the try counts against its budget.
 async fn postpone(context: &OutboxContext, entry: &OutboxEntry, error: &str) -> Delivered {
     postpone_as(context, entry, error, entry.attempts.saturating_add(1)).await
+}
+
+/// Tries the entry again, not before this time (epoch milliseconds); none of its budget is used up.
+async fn not_before(
+    context: &OutboxContext,
+    entry: &OutboxEntry,
+    due_ms: u64,
+    reason: &str,
+) -> Delivered {
+    let (seq, attempts, error) = (entry.seq, entry.attempts, reason.to_owned());
+    keep(context, Op::Postpone { seq, attempts, due_ms, error }).await;
+    Delivered::Later
 }
 
 /// Tries the entry again later, after a try that got no answer: an outage makes the waits longer and uses

@@ -117,8 +117,19 @@ async fn owing(rows: usize) -> (Worker, Legacy, MemoryStorage) {
     };
     let app = Router::new().fallback(answer).with_state(legacy.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
+    let storage: crate::storage::SharedStorage = Arc::new(world.storage.clone());
+    let caught_up = crate::sync::CaughtUp::load(storage.clone(), 0).await.unwrap();
+    let intents = Intents::new(crate::sync::IntentParts {
+        storage: storage.clone(),
+        caught_up,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        settle: Duration::from_millis(1),
+    });
     let worker = Worker::new(OutboxContext {
-        storage: Arc::new(world.storage.clone()),
+        storage,
+        intents,
+        owed: OwedMirrors::default(),
         registry: world.registry.clone(),
         legacy: LegacyClient::new(settings).unwrap(),
         traffic: RowTraffic::default(),

@@ -136,8 +136,8 @@ impl Application<'_> {
         let (table, row) = (self.table(), self.row.row.as_str());
         let Some(now) = &self.row.now else { return tx.del_row(table, row) };
         let key = self.key();
-        if self.owed.owes_row(&key) && !tx.store().has_row(table, row) {
-            // A delete is owed: it wins over whatever legacy changed in the row.
+        if !tx.store().has_row(table, row) && self.owes_a_deletion(tx.store(), &key) {
+            // It wins over whatever legacy changed in the row.
             return Ok(());
         }
         let nothing = RowCells::new();
@@ -205,6 +205,11 @@ impl Application<'_> {
             Source::Repair { asked_ms } => !owed && hlc.time_ms() < *asked_ms,
             Source::Delivery { .. } => !owed,
         }
+    }
+
+    /// Whether a tombstone of the row waits to be delivered.
+    fn owes_a_deletion(&self, store: &MergeableStore, key: &RowKey) -> bool {
+        self.stamps(store).any(|(cell, hlc)| self.owed.owes(key, cell, hlc))
     }
 
     fn stamps<'s>(&'s self, store: &'s MergeableStore) -> impl Iterator<Item = (&'s str, Hlc)> {

@@ -18,7 +18,10 @@ pub enum Prepared {
     Superseded,
     /// Nothing is left of it, but an earlier try may have reached legacy: what legacy has must be looked
     /// at, for what comes after it is decided from that.
-    Reread,
+    Reread {
+        /// When legacy may last have been asked, in epoch milliseconds.
+        sent_ms: u64,
+    },
     /// Legacy lacks the row.
     Create(Value),
     /// Legacy has other values in these cells.
@@ -71,9 +74,12 @@ pub(super) fn prepare(
     store: &MergeableStore,
 ) -> Prepared {
     let table = resource.table.as_str();
-    let nothing_left = if entry.maybe_sent { Prepared::Reread } else { Prepared::Superseded };
+    let reread = |sent_ms| Prepared::Reread { sent_ms };
+    let nothing_left = entry.sent_ms.map_or(Prepared::Superseded, reread);
     match (base, store.has_row(table, row.as_str())) {
         (None, false) => nothing_left,
+        // Only who deleted the row may ask for it: another one's older edit does not carry their right along.
+        (Some(_), false) if current_cells(resource, row, entry, store).is_empty() => nothing_left,
         (Some(_), false) => Prepared::Delete,
         (None, true) => Prepared::Create(resource.create_body(&row_cells(resource, row, store))),
         (Some(base), true) => {

@@ -19,9 +19,9 @@ pub(super) struct Pending {
     pub(super) cells: Vec<(String, Hlc)>,
     /// Who made the edit.
     pub(super) actor: Actor,
-    /// Whether legacy may have been asked for it already: its answer may have been lost, and then
+    /// When legacy may last have been asked for it, in epoch milliseconds: its answer may have been lost, and then
     /// legacy's row is not what the base says.
-    pub(super) maybe_sent: bool,
+    pub(super) sent_ms: Option<u64>,
 }
 
 /// All entries of a path.
@@ -33,16 +33,23 @@ pub(super) struct Owed {
 }
 
 impl Owed {
-    /// Takes up an entry that storage already knows.
-    pub(super) fn load(&mut self, key: RowKey, seq: Seq, cells: Vec<(String, Hlc)>, actor: Actor) {
-        let entry = Pending { seq: Some(seq), cells, actor, maybe_sent: true };
+    /// Takes up an entry that storage already knows. Another process may have sent it until now.
+    pub(super) fn load(
+        &mut self,
+        key: RowKey,
+        seq: Seq,
+        cells: Vec<(String, Hlc)>,
+        actor: Actor,
+        now_ms: u64,
+    ) {
+        let entry = Pending { seq: Some(seq), cells, actor, sent_ms: Some(now_ms) };
         self.rows.entry(key).or_default().push(entry);
     }
 
     /// Takes up an entry of the transaction that is being made.
     pub(super) fn accept(&mut self, key: RowKey, cells: Vec<(String, Hlc)>, actor: Actor) {
         self.fresh.push(key.clone());
-        let entry = Pending { seq: None, cells, actor, maybe_sent: false };
+        let entry = Pending { seq: None, cells, actor, sent_ms: None };
         self.rows.entry(key).or_default().push(entry);
     }
 
@@ -68,10 +75,10 @@ impl Owed {
     }
 
     /// Notes that legacy is about to be asked for an entry.
-    pub(super) fn sending(&mut self, key: &RowKey, seq: Seq) {
+    pub(super) fn sending(&mut self, key: &RowKey, seq: Seq, now_ms: u64) {
         let mut entries = self.rows.get_mut(key).into_iter().flatten();
         if let Some(entry) = entries.find(|entry| entry.seq == Some(seq)) {
-            entry.maybe_sent = true;
+            entry.sent_ms = Some(now_ms);
         }
     }
 
@@ -117,7 +124,7 @@ mod tests {
         let key = |row: &str| (ResourceName::new("users"), RowId::new(row));
         let actor = || Actor { user: "u".to_owned(), org_id: None, org_role: None };
         let mut owed = Owed::default();
-        owed.load(key("a"), Seq(1), vec![("name".to_owned(), hlc(1))], actor());
+        owed.load(key("a"), Seq(1), vec![("name".to_owned(), hlc(1))], actor(), 0);
         owed.accept(key("a"), vec![("name".to_owned(), hlc(2))], actor());
         owed.accept(key("b"), vec![("name".to_owned(), hlc(3))], actor());
         assert!(owed.owes(&key("a"), "name", hlc(2)));

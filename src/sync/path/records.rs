@@ -77,7 +77,11 @@ fn thing(value: Option<&str>) -> Result<Option<Cell>, StorageError> {
 }
 
 /// What the path owes, as the outbox has it.
-pub(super) async fn owed(storage: &dyn Storage, path: &PathId) -> Result<Owed, StorageError> {
+pub(super) async fn owed(
+    storage: &dyn Storage,
+    path: &PathId,
+    now_ms: u64,
+) -> Result<Owed, StorageError> {
     let mut owed = Owed::default();
     let entries = storage.entries_of(path.clone()).await?;
     // Dead letters too: legacy still lacks them, so its answers must not overwrite their cells; and one that is tried again
@@ -87,7 +91,7 @@ pub(super) async fn owed(storage: &dyn Storage, path: &PathId) -> Result<Owed, S
         let cells = entry.entry.cells.into_iter();
         let cells = cells.map(|(id, stamp)| Ok((id, hlc(&stamp)?)));
         let cells = cells.collect::<Result<_, StorageError>>()?;
-        owed.load(key, entry.seq, cells, entry.entry.actor);
+        owed.load(key, entry.seq, cells, entry.entry.actor, now_ms);
     }
     Ok(owed)
 }

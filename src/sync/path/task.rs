@@ -130,7 +130,7 @@ pub(crate) async fn spawn(path: PathId, context: PathContext) -> Result<PathHand
     let mut vectors = Vectors::default();
     let seen = |hlc| vectors.loaded(hlc);
     let store = records::load(&*context.storage, &path, None, client, seen).await?;
-    let owed = records::owed(&*context.storage, &path).await?;
+    let owed = records::owed(&*context.storage, &path, context.clock.now_ms()).await?;
     let (commands, queue) = mpsc::channel(QUEUE);
     let limits = Limits {
         max_ahead_ms: MAX_AHEAD_MS,

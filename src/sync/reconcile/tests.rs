@@ -72,7 +72,7 @@ async fn what_is_on_its_way_lagged_and_has_not_diverged() {
     let looks = world.legacy.reads.load(std::sync::atomic::Ordering::SeqCst);
     let mirror = async {
         world.legacy.read(looks + 1).await;
-        process.mirror.read(&process.users, RowId::new("u1")).await.unwrap();
+        process.mirror.read(&process.users, RowId::new("u1"), &[]).await.unwrap();
     };
     let (found, ()) = tokio::join!(reconcile(&process, None), mirror);
     assert_eq!((found.lagged, found.diverged()), (1, 0));

@@ -132,8 +132,8 @@ impl PathTask {
         let key: RowKey = (resource.name.clone(), row.clone());
         let Some(entry) = self.owed.get(&key, seq) else { return Ok(Prepared::Superseded) };
         let prepared = delivery::prepare(resource, row, entry, bases.get(row), self.star.store());
-        if !matches!(prepared, Prepared::Superseded | Prepared::Reread) {
-            self.owed.sending(&key, seq);
+        if !matches!(prepared, Prepared::Superseded | Prepared::Reread { .. }) {
+            self.owed.sending(&key, seq, self.context.clock.now_ms());
         }
         Ok(prepared)
     }
@@ -213,7 +213,8 @@ impl PathTask {
             && !delivery::owed_changes(resource, &answer.row, entry, base, store).is_empty()
     }
 
-    /// Writes what legacy has into the cells that still carry a refused entry's stamps.
+    /// Writes what legacy has into the cells that still carry a refused entry's stamps; and into those that it has and the
+    /// store has no more, though nobody owes that: with a refused deletion goes what it made of others' edits.
     fn take_back(
         &mut self,
         resource: &ResourceName,
@@ -227,7 +228,23 @@ impl PathTask {
         let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
         let (table, row) = (resource.table.as_str(), row.as_str());
         let (at, mut random) = (self.now(), self.random());
+        let (owed, key) = (&self.owed, (resource.name.clone(), RowId::new(row)));
         let written = self.star.write(at, &mut random, |tx| {
+            // A deletion that is owed stands.
+            let deleted = |cell: &str| {
+                let stamp = tx.store().stamp(table, row, cell);
+                stamp.is_some_and(|(thing, hlc)| thing.is_none() && owed.owes(&key, cell, hlc))
+            };
+            let required = resource.schema.cells().iter().filter(|spec| spec.required);
+            let is_deleted = required.into_iter().any(|spec| deleted(&spec.id));
+            let back = now.filter(|_| !is_deleted).into_iter().flat_map(RowCells::iter);
+            for (cell, value) in back {
+                let stamp = tx.store().stamp(table, row, &**cell);
+                let gone = stamp.as_ref().is_some_and(|(thing, _)| thing.is_none());
+                if gone && !stamp.is_some_and(|(_, hlc)| owed.owes(&key, cell, hlc)) {
+                    tx.set_cell(table, row, &**cell, value.clone())?;
+                }
+            }
             for (cell, hlc) in &entry.cells {
                 let still = tx.store().stamp(table, row, cell.as_str());
                 if still.is_none_or(|(_, stamp)| stamp != *hlc) {

@@ -1,0 +1,231 @@
+//! A legacy API in memory, behind a network that loses and delays.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::tally::{Seen, Tally};
+use super::{Seeded, SimClock, trace};
+use crate::legacy::{Credentials, LegacyRequest, LegacyTransport};
+use crate::migration::{Answer, Body, Failure};
+use crate::storage::BoxFuture;
+
+/// How long a request is waited for.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+/// Users whose writes it refuses begin with this.
+pub(super) const VIEWER: &str = "viewer";
+/// It refuses names that begin with this.
+pub(super) const BAD: &str = "bad";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Mode {
+    #[default]
+    Up,
+    /// Nobody can connect.
+    Down,
+    /// It answers 503.
+    Failing,
+    /// It takes seconds.
+    Slow,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rows: BTreeMap<String, Map<String, Value>>,
+    mode: Mode,
+    /// Of a hundred answers so many are lost.
+    lost: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct SimLegacy {
+    state: Arc<Mutex<State>>,
+    random: Seeded,
+    tally: Tally,
+    clock: SimClock,
+}
+
+impl SimLegacy {
+    pub(super) fn new(random: Seeded, tally: Tally, clock: SimClock) -> Self {
+        Self { state: Arc::default(), random, tally, clock }
+    }
+
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.state.lock().unwrap().mode = mode;
+    }
+
+    pub(super) fn lose_answers(&self, percent: u64) {
+        self.state.lock().unwrap().lost = percent;
+    }
+
+    pub(super) fn rows(&self) -> BTreeMap<String, Map<String, Value>> {
+        self.state.lock().unwrap().rows.clone()
+    }
+
+    /// A row that was there before crossfade came.
+    pub(super) fn seed(&self, row: Map<String, Value>) {
+        let id = row["id"].as_str().unwrap().to_owned();
+        self.state.lock().unwrap().rows.insert(id, made(row));
+    }
+
+    /// A request on its way there and back. What is on its way goes on when who asked is no more.
+    pub(super) async fn exchange(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Value>,
+        user: String,
+    ) -> Result<Answer, Failure> {
+        let (mode, lost) = {
+            let state = self.state.lock().unwrap();
+            (state.mode, state.lost)
+        };
+        if mode == Mode::Down {
+            self.tally.saw(Seen::Outage);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            return Err(Failure::NotReached("connection refused".to_owned()));
+        }
+        let longest = if mode == Mode::Slow { 4_000 } else { 60 };
+        let (there, back) = (1 + self.random.below(longest), 1 + self.random.below(30));
+        let is_lost = self.random.percent(lost);
+        let (told, answer) = tokio::sync::oneshot::channel();
+        let legacy = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(there)).await;
+            let asked = format!("{user}: {method} {path} {}", body.clone().unwrap_or_default());
+            let answer = legacy.handle(&method, &path, body, &user);
+            if method != Method::GET {
+                trace(legacy.clock, || format!("legacy {asked} {} lost={is_lost}", answer.status));
+            }
+            tokio::time::sleep(Duration::from_millis(back)).await;
+            if is_lost {
+                if method != Method::GET {
+                    legacy.tally.saw(Seen::LostAnswer);
+                }
+                return;
+            }
+            let _ = told.send(answer);
+        });
+        match tokio::time::timeout(TIMEOUT, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Failure::Unreachable("connection reset".to_owned())),
+            Err(_) => Err(Failure::Timeout(TIMEOUT)),
+        }
+    }
+
+    fn handle(&self, method: &Method, path: &str, body: Option<Value>, user: &str) -> Answer {
+        let mut state = self.state.lock().unwrap();
+        match state.mode {
+            Mode::Failing | Mode::Down => {
+                self.tally.saw(Seen::Outage);
+                return answer(503, &Value::Null);
+            }
+            Mode::Slow => self.tally.saw(Seen::SlowAnswer),
+            Mode::Up => {}
+        }
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        if path == "/users" && method == Method::GET {
+            return list(&state.rows, query);
+        }
+        let forbidden = user.starts_with(VIEWER) && method != Method::GET;
+        if forbidden {
+            return answer(403, &Value::Null);
+        }
+        let name = body.as_ref().and_then(|body| body["name"].as_str());
+        if name.is_some_and(|name| name.starts_with(BAD)) {
+            return answer(422, &Value::Null);
+        }
+        if path == "/users" {
+            return create(&mut state.rows, body.unwrap());
+        }
+        one(&mut state.rows, method, path.strip_prefix("/users/").unwrap(), body)
+    }
+}
+
+fn answer(status: u16, body: &Value) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap();
+    Answer { status, headers: HeaderMap::new(), body: Body::Whole(Bytes::from(body.to_string())) }
+}
+
+fn made(mut row: Map<String, Value>) -> Map<String, Value> {
+    row.insert("version".to_owned(), json!(1));
+    for cell in ["createdAt", "updatedAt"] {
+        row.insert(cell.to_owned(), json!("2027-01-01T00:00:00.000Z"));
+    }
+    row.entry("age").or_insert(Value::Null);
+    row
+}
+
+fn list(rows: &BTreeMap<String, Map<String, Value>>, query: &str) -> Answer {
+    let number = |name: &str| {
+        let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        pair.and_then(|number| number.parse().ok())
+    };
+    let (limit, offset) = (number("limit").unwrap_or(20), number("offset").unwrap_or(0));
+    let page: Vec<_> = rows.values().skip(offset).take(limit).collect();
+    let total = rows.len();
+    answer(200, &json!({ "data": page, "total": total, "limit": limit, "offset": offset }))
+}
+
+fn create(rows: &mut BTreeMap<String, Map<String, Value>>, body: Value) -> Answer {
+    let Value::Object(row) = body else { return answer(400, &Value::Null) };
+    let id = row["id"].as_str().unwrap().to_owned();
+    if rows.contains_key(&id) {
+        return answer(409, &Value::Null);
+    }
+    let row = made(row);
+    rows.insert(id, row.clone());
+    answer(201, &Value::Object(row))
+}
+
+fn one(
+    rows: &mut BTreeMap<String, Map<String, Value>>,
+    method: &Method,
+    id: &str,
+    body: Option<Value>,
+) -> Answer {
+    let Some(row) = rows.get_mut(id) else { return answer(404, &Value::Null) };
+    if method == Method::DELETE {
+        rows.remove(id);
+        return answer(204, &Value::Null);
+    }
+    if let Some(Value::Object(changes)) = body {
+        row.extend(changes);
+        let version = row["version"].as_u64().unwrap() + 1;
+        row.insert("version".to_owned(), json!(version));
+    }
+    answer(200, &Value::Object(row.clone()))
+}
+
+/// The way of one process to the API; nothing comes back once it was killed.
+#[derive(Debug)]
+pub(super) struct SimTransport {
+    pub(super) legacy: SimLegacy,
+    pub(super) killed: Arc<AtomicBool>,
+}
+
+impl LegacyTransport for SimTransport {
+    fn exchange(&self, request: LegacyRequest) -> BoxFuture<'_, Result<Answer, Failure>> {
+        Box::pin(async move {
+            if self.killed.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            let user = match request.credentials {
+                // The assertion is the user's name here.
+                Credentials::OnBehalfOf(user) => user,
+                Credentials::Service | Credentials::Caller(_) => "service".to_owned(),
+            };
+            let LegacyRequest { method, path_and_query, body, .. } = request;
+            let answer = self.legacy.exchange(method, path_and_query, body, user).await;
+            if self.killed.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            answer
+        })
+    }
+}

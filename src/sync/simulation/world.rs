@@ -1,0 +1,483 @@
+//! Everything of one schedule: legacy, the disk, at most one process, clients, writers.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use mergeable_store::Cell;
+use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+
+use super::client::SimClient;
+use super::history::{By, History, Kind, Rows, Write};
+use super::legacy::{BAD, SimLegacy, VIEWER};
+use super::process::Process;
+use super::tally::{Seen, Tally};
+use super::{Seeded, SimClock, trace};
+use crate::clock::Clock as _;
+use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
+use crate::proxy::forward::Tapped;
+use crate::storage::{MemoryStorage, Storage as _};
+use crate::sync::mirror::MirrorJob;
+use crate::sync::path::row_cells;
+
+const ORGS: [&str; 2] = ["o_1", "o_2"];
+
+pub(super) struct World {
+    pub(super) random: Seeded,
+    pub(super) clock: SimClock,
+    pub(super) disk: MemoryStorage,
+    pub(super) legacy: SimLegacy,
+    pub(super) process: Option<Process>,
+    pub(super) clients: Vec<SimClient>,
+    pub(super) rolled_back: bool,
+    pub(super) tally: Tally,
+    history: Arc<Mutex<History>>,
+    /// Rows that were ever made, with their organisation.
+    rows: Vec<(String, &'static str)>,
+    values: u64,
+    callers: JoinSet<()>,
+}
+
+impl World {
+    pub(super) async fn new(seed: u64, tally: &Tally) -> Self {
+        let (random, clock) = (Seeded::new(seed), SimClock::new());
+        let legacy = SimLegacy::new(random.clone(), tally.clone(), clock);
+        let mut world = Self {
+            disk: MemoryStorage::default(),
+            legacy,
+            process: None,
+            clients: Vec::new(),
+            rolled_back: false,
+            tally: tally.clone(),
+            history: Arc::default(),
+            rows: Vec::new(),
+            values: 0,
+            callers: JoinSet::new(),
+            random,
+            clock,
+        };
+        for number in 0..8 {
+            let org = ORGS[usize::from(number >= 6)];
+            let row = world.new_row(format!("s{number}"), org);
+            world.legacy.seed(row);
+        }
+        world.history.lock().unwrap().seeded = world.legacy.rows();
+        world.start().await;
+        let process = world.process.as_ref().unwrap();
+        process.backfill.run(&process.users, |_| {}).await.unwrap();
+        for (name, org) in [("ada", "o_1"), ("bob", "o_1"), (VIEWER, "o_1"), ("eve", "o_2")] {
+            let skew_ms = i64::try_from(world.random.below(1_000)).unwrap() - 500;
+            let (clock, random) = (world.clock.skewed(skew_ms), world.random.clone());
+            world.clients.push(SimClient::new(name, org, clock, random));
+        }
+        world.connect_all(false).await;
+        world
+    }
+
+    fn new_row(&mut self, id: String, org: &'static str) -> Map<String, Value> {
+        let value = self.value();
+        self.rows.push((id.clone(), org));
+        let row = json!({
+            "id": id, "orgId": org, "name": format!("n{value}"), "email": format!("e{value}"),
+            "role": "member", "age": value, "active": true,
+        });
+        row.as_object().unwrap().clone()
+    }
+
+    /// A number that no other write has.
+    fn value(&mut self) -> u64 {
+        self.values += 1;
+        self.values
+    }
+
+    fn row(&self) -> (String, &'static str) {
+        self.random.pick(&self.rows).clone()
+    }
+
+    /// The cells that an update gives.
+    fn some_cells(&mut self) -> Vec<(&'static str, Value)> {
+        let value = self.value();
+        match self.random.below(3) {
+            0 => vec![("name", json!(format!("n{value}")))],
+            1 => vec![("age", json!(value))],
+            _ => vec![("name", json!(format!("n{value}"))), ("age", json!(value))],
+        }
+    }
+
+    pub(super) async fn start(&mut self) {
+        if self.process.is_none() {
+            let started =
+                Process::start(&self.disk, &self.legacy, self.clock, &self.random, &self.tally);
+            self.process = Some(started.await);
+        }
+    }
+
+    pub(super) fn kill(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        self.tally.saw(Seen::Kill);
+        if process.caught_up.under_way(&process.users.name) > 0 {
+            self.tally.saw(Seen::KillDuringWrite);
+        }
+        process.kill();
+        self.clients.iter().for_each(SimClient::disconnect);
+    }
+
+    pub(super) async fn stop(&mut self) {
+        // A stop waits for callers, as serve does.
+        self.callers_done().await;
+        let Some(process) = self.process.take() else { return };
+        self.tally.saw(Seen::CleanStop);
+        process.stop().await;
+        self.clients.iter().for_each(SimClient::disconnect);
+    }
+
+    pub(super) async fn connect_all(&self, drain: bool) {
+        let Some(process) = &self.process else { return };
+        for client in &self.clients {
+            client.connect(process, drain).await;
+        }
+    }
+
+    pub(super) async fn roll_back(&mut self) {
+        let Some(process) = &self.process else { return };
+        self.rolled_back = true;
+        self.tally.saw(Seen::Rollback);
+        process.caught_up.lose(&process.users.name);
+        process.registry.drain_all().await;
+    }
+
+    /// Lifts a rollback, and does what the runbook says then.
+    pub(super) async fn lift(&mut self) {
+        let Some(process) = &self.process else { return };
+        self.rolled_back = false;
+        self.tally.saw(Seen::Lift);
+        // Fails while legacy is away; the end of the schedule tries again.
+        let _ = process.backfill.run(&process.users, |_| {}).await;
+    }
+
+    /// A user's REST request through crossfade.
+    pub(super) fn rest(&mut self) {
+        let (method, write) = match self.random.below(10) {
+            0 | 1 => {
+                let value = self.value();
+                let org = *self.random.pick(&ORGS);
+                let row = self.new_row(format!("r{value}"), org);
+                (Method::POST, self.write_of(By::Rest, Kind::Create, &row))
+            }
+            2 => (Method::DELETE, self.write(By::Rest, Kind::Delete, Vec::new())),
+            _ => {
+                let cells = self.some_cells();
+                (Method::PATCH, self.write(By::Rest, Kind::Update, cells))
+            }
+        };
+        self.send(method, write, true);
+    }
+
+    /// The same, past crossfade, into a row that was there before.
+    pub(super) fn past(&mut self) {
+        let cells = vec![("email", json!(format!("e{}", self.value())))];
+        let row = format!("s{}", self.random.below(8));
+        let write = Write { row, ..self.write(By::Past, Kind::Update, cells) };
+        self.tally.saw(Seen::PastCrossfade);
+        self.send(Method::PATCH, write, false);
+    }
+
+    fn write(&self, by: By, kind: Kind, cells: Vec<(&'static str, Value)>) -> Write {
+        let start_ms = self.clock.now_ms();
+        let (row, _) = self.row();
+        let (acknowledged, lost_the_merge, refused) = (false, false, false);
+        Write {
+            row,
+            kind,
+            cells,
+            by,
+            start_ms,
+            end_ms: None,
+            acknowledged,
+            lost_the_merge,
+            refused,
+        }
+    }
+
+    fn write_of(&self, by: By, kind: Kind, row: &Map<String, Value>) -> Write {
+        let cells = ["name", "age", "email"].map(|cell| (cell, row[cell].clone())).to_vec();
+        let id = row["id"].as_str().unwrap().to_owned();
+        Write { row: id, ..self.write(by, kind, cells) }
+    }
+
+    fn send(&mut self, method: Method, write: Write, through: bool) {
+        let process = self.process.as_ref().filter(|_| through);
+        if through && process.is_none() {
+            return;
+        }
+        let path = match write.kind {
+            Kind::Create => "/users".to_owned(),
+            Kind::Update | Kind::Delete => format!("/users/{}", write.row),
+        };
+        let body = self.body(&write);
+        let row = RowId::new(write.row.as_str());
+        let kind = match write.kind {
+            Kind::Create => WriteKind::Create,
+            Kind::Update => WriteKind::Update(row),
+            Kind::Delete => WriteKind::Delete(row),
+        };
+        trace(self.clock, || {
+            format!("{:?} {:?} {} {:?}", write.by, write.kind, write.row, write.cells)
+        });
+        let number = self.history.lock().unwrap().add(write);
+        let (history, legacy, clock) = (self.history.clone(), self.legacy.clone(), self.clock);
+        let answered = move |outcome: &Result<Answer, Failure>| {
+            let write = &mut history.lock().unwrap().writes[number];
+            if let Ok(answer) = outcome {
+                write.acknowledged = answer.status.is_success();
+                write.refused = answer.status.is_client_error();
+                write.end_ms = Some(clock.now_ms());
+            }
+        };
+        let Some(process) = process else {
+            self.callers.spawn(async move {
+                answered(&legacy.exchange(method, path, body, "past".to_owned()).await);
+            });
+            return;
+        };
+        let (caught_up, intents) = (process.caught_up.clone(), process.intents.clone());
+        let (mirror, users, killed) =
+            (process.mirror.clone(), process.users.clone(), process.killed.clone());
+        let (mirrored, random, tally) =
+            (!self.rolled_back, self.random.clone(), self.tally.clone());
+        self.callers.spawn(async move {
+            let open = if mirrored {
+                let row = match &kind {
+                    WriteKind::Create => None,
+                    WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
+                };
+                Some(intents.open(&users.name, row, None).await)
+            } else {
+                caught_up.lose(&users.name);
+                None
+            };
+            if killed.load(Ordering::Relaxed) {
+                return;
+            }
+            let sent_ms = clock.now_ms();
+            let text = body.clone().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+            let outcome = legacy.exchange(method, path, body, "rest".to_owned()).await;
+            if killed.load(Ordering::Relaxed) {
+                // The caller hears nothing, and the intent is for the next process.
+                return;
+            }
+            let outcome = match outcome {
+                // The caller went away first.
+                Ok(_) if random.percent(4) => {
+                    tally.saw(Seen::OutOfSight);
+                    Err(Failure::Timeout(Duration::ZERO))
+                }
+                outcome => outcome,
+            };
+            answered(&outcome);
+            let Some(open) = open else { return caught_up.lose(&users.name) };
+            let outcome = match outcome {
+                // An answer that says too little.
+                Ok(answer) if random.percent(10) => Ok(Answer { body: Body::Truncated, ..answer }),
+                outcome => outcome,
+            };
+            let tapped = Tapped::of(text, &outcome);
+            mirror.take(MirrorJob { resource: users, write: kind, sent_ms, tapped, open });
+        });
+    }
+
+    fn body(&self, write: &Write) -> Option<Value> {
+        let mut body: Map<String, Value> =
+            write.cells.iter().map(|(cell, value)| ((*cell).to_owned(), value.clone())).collect();
+        match write.kind {
+            Kind::Delete => return None,
+            Kind::Update => {}
+            Kind::Create => {
+                let of = |(id, _): &&(String, &str)| *id == write.row;
+                let org = self.rows.iter().find(of).unwrap().1;
+                body.extend([
+                    ("id".to_owned(), json!(write.row)),
+                    ("orgId".to_owned(), json!(org)),
+                    ("role".to_owned(), json!("member")),
+                    ("active".to_owned(), json!(true)),
+                ]);
+            }
+        }
+        Some(Value::Object(body))
+    }
+
+    /// An edit of a sync client, connected or not.
+    pub(super) fn edit(&mut self) {
+        let client = self.random.pick(&self.clients).clone();
+        if !client.is_connected() {
+            self.tally.saw(Seen::OfflineEdit);
+        }
+        let mut there = client.rows();
+        there.sort();
+        let viewer = client.name.starts_with(VIEWER);
+        let by = By::Sync(client.name.clone());
+        let chance = self.random.below(10);
+        if chance < 2 && !viewer {
+            let value = self.value();
+            let row = self.new_row(format!("c{value}"), client.org);
+            let write = self.write_of(by, Kind::Create, &row);
+            let at = client.edit(|tx| {
+                for (cell, value) in &row {
+                    tx.set_cell("users", write.row.as_str(), cell.as_str(), cell_of(value))?;
+                }
+                Ok(())
+            });
+            return self.edited(write, at, false);
+        }
+        // Refusals are of rows that legacy has: with a create that is refused all that follows it falls.
+        if viewer {
+            there.retain(|row| row.starts_with('s'));
+        }
+        if there.is_empty() {
+            return;
+        }
+        let row = self.random.pick(&there).clone();
+        if chance == 2 {
+            let write = Write { row: row.clone(), ..self.write(by, Kind::Delete, Vec::new()) };
+            let at = client.edit(|tx| tx.del_row("users", row.as_str()));
+            return self.edited(write, at, viewer);
+        }
+        let bad = chance == 3 && row.starts_with('s');
+        let cells = if bad {
+            vec![("name", json!(format!("{BAD}{}", self.value())))]
+        } else {
+            self.some_cells()
+        };
+        let write = Write { row: row.clone(), ..self.write(by, Kind::Update, cells) };
+        let at = client.edit(|tx| {
+            for (cell, value) in &write.cells {
+                tx.set_cell("users", row.as_str(), *cell, cell_of(value))?;
+            }
+            Ok(())
+        });
+        self.edited(write, at, viewer || bad);
+    }
+
+    fn edited(&self, write: Write, at_ms: u64, refused: bool) {
+        let write = Write { start_ms: at_ms, end_ms: Some(at_ms), refused, ..write };
+        trace(self.clock, || {
+            format!("{:?} {:?} {} {:?}", write.by, write.kind, write.row, write.cells)
+        });
+        self.history.lock().unwrap().add(write);
+    }
+
+    /// A device is lost: of its edits only those are acknowledged that another one has.
+    pub(super) fn lose_client(&mut self) {
+        let place = usize::try_from(self.random.below(2)).unwrap();
+        let lost = self.clients[place].clone();
+        lost.disconnect();
+        self.tally.saw(Seen::ClientLost);
+        let others: Vec<_> = self.clients.iter().filter(|c| c.name != lost.name).collect();
+        self.history().lost(&lost, &others);
+        let name = format!("{}+", lost.name);
+        let client = SimClient::new(&name, lost.org, self.clock, self.random.clone());
+        self.clients[place] = client;
+    }
+
+    /// Notes what clients know to have arrived.
+    pub(super) fn note_arrivals(&self) {
+        for client in self.clients.iter().filter(|client| client.is_caught_up()) {
+            self.history().arrived(client);
+        }
+    }
+
+    pub(super) async fn callers_done(&mut self) {
+        while self.callers.join_next().await.is_some() {}
+    }
+
+    /// Whether a caller waits.
+    pub(super) fn somebody_waits(&mut self) -> bool {
+        while self.callers.try_join_next().is_some() {}
+        !self.callers.is_empty()
+    }
+
+    pub(super) fn history(&self) -> std::sync::MutexGuard<'_, History> {
+        self.history.lock().unwrap()
+    }
+
+    /// The store's rows of all organisations.
+    pub(super) async fn store_rows(&self) -> Rows {
+        let process = self.process.as_ref().unwrap();
+        let mut rows = Rows::new();
+        for org in ORGS {
+            let path = PathId::new(&format!("org/{org}")).unwrap();
+            let users = process.users.clone();
+            let read = loop {
+                // A path whose commit failed is loaded anew.
+                let handle = process.registry.get(&path).await.unwrap();
+                let users = users.clone();
+                let read = handle.read(move |store| {
+                    let ids = store.row_ids("users");
+                    let row = |id: &mergeable_store::Text| {
+                        let id = RowId::new(id.as_str().unwrap());
+                        let cells = row_cells(&users, &id, store);
+                        let json =
+                            cells.iter().map(|(cell, value)| (cell.to_string(), value.to_json()));
+                        (id.as_str().to_owned(), json.collect())
+                    };
+                    ids.iter().map(row).collect::<Rows>()
+                });
+                if let Ok(read) = read.await {
+                    break read;
+                }
+            };
+            rows.extend(read);
+        }
+        rows
+    }
+
+    /// Rows of which something is in the outbox.
+    async fn owed_rows(&self) -> Vec<String> {
+        let summary = self.disk.outbox_summary(1_000).await.unwrap();
+        summary.entries.iter().map(|entry| entry.entry.row.as_str().to_owned()).collect()
+    }
+
+    /// While the store may answer, and nothing is on its way, it has what legacy has.
+    pub(super) async fn check_answers(&mut self) -> Result<(), String> {
+        if self.somebody_waits() || self.rolled_back {
+            return Ok(());
+        }
+        let Some(process) = &self.process else { return Ok(()) };
+        let name = process.users.name.clone();
+        let past = self.history().past().iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
+        for org in ORGS {
+            let path = PathId::new(&format!("org/{org}")).unwrap();
+            let quiet = process.caught_up.may_answer(&name, &path) && process.owed.is_empty();
+            if !quiet {
+                return Ok(());
+            }
+        }
+        let before = self.legacy.rows();
+        let mut owed = self.owed_rows().await;
+        let store = self.store_rows().await;
+        owed.extend(self.owed_rows().await);
+        if self.legacy.rows() != before {
+            return Ok(());
+        }
+        let all: std::collections::BTreeSet<_> = before.keys().chain(store.keys()).collect();
+        for row in all {
+            if owed.contains(row) || past.contains(row) {
+                continue;
+            }
+            if before.get(row) != store.get(row) {
+                let (legacy, store) = (before.get(row), store.get(row));
+                return Err(format!(
+                    "the store answers {row} with {store:?}, legacy has {legacy:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cell_of(value: &Value) -> Cell {
+    Cell::from_json(value).unwrap()
+}
