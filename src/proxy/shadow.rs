@@ -253,7 +253,7 @@ impl Shadow {
             signature,
             sample,
             unsafe_integers: judged.unsafe_integers.len() as u64,
-            ignored: judged.ignored,
+            rules: judged.rules,
         });
     }
 
@@ -268,7 +268,7 @@ impl Shadow {
             sync_latency_us: None,
             signature: None,
             sample: None,
-            ignored: Vec::new(),
+            rules: Vec::new(),
             unsafe_integers: 0,
         });
     }

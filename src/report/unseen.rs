@@ -117,18 +117,20 @@ fn rules(resources: &[ResourceReport]) -> Vec<BlindSpot> {
     let mut spots = Vec::new();
     for resource in resources {
         for rule in &resource.ignore_rules {
+            let name = format!("The rule {} of {}", code(&rule.rule), resource.name);
             if rule.located == 0 {
-                let text = format!(
-                    "The ignore rule {} of {} never matched anything: is its path right?",
-                    code(&rule.rule),
-                    resource.name
-                );
+                let text = format!("{name} never matched anything: is its path right?");
                 spots.push(spot("rule_never_matched", 0, text));
+            } else if rule.too_much {
+                let text = format!(
+                    "{name} took {} of {} out of the comparison.",
+                    count(rule.covered),
+                    plural(rule.values, "value", "values")
+                );
+                spots.push(spot("rule_hides_too_much", rule.covered, text));
             } else if rule.hidden > 0 {
                 let text = format!(
-                    "The ignore rule {} of {} hid {} in {}.",
-                    code(&rule.rule),
-                    resource.name,
+                    "{name} hid {} in {}.",
                     plural(rule.hidden, "difference", "differences"),
                     plural(rule.compared, "comparison", "comparisons")
                 );

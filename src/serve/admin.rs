@@ -22,7 +22,7 @@ use super::build::Parts;
 use crate::flags::EffectiveStage;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
-use crate::record::Recording;
+use crate::record::{Recording, RuleAccount};
 use crate::sync::backfill::BackfillProgress;
 
 /// Signatures that one answer lists at most.
@@ -212,7 +212,17 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
             })
         })
         .collect();
-    Ok(json!({ "verdicts": verdicts, "signatures": signatures }))
+    let rules: Vec<Value> = recording.rules().await?.iter().map(rule).collect();
+    Ok(json!({ "verdicts": verdicts, "signatures": signatures, "rules": rules }))
+}
+
+/// What a rule of the comparison did, since the recording began.
+fn rule(account: &RuleAccount) -> Value {
+    json!({
+        "resource": account.resource, "rule": account.rule, "compared": account.all_compared(),
+        "located": account.located, "hidden": account.hidden, "covered": account.covered,
+        "values": account.values,
+    })
 }
 
 #[derive(Debug, serde::Deserialize)]

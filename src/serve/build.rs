@@ -11,7 +11,7 @@ use super::flags::toggles;
 use super::interlock::Interlocks;
 use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
+use crate::compare::Rules;
 use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys, Topology};
 use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
 use crate::gate::Tallies;
@@ -334,27 +334,7 @@ pub(crate) fn compile_rules(
     resources: &[Arc<Resource>],
 ) -> Result<HashMap<ResourceName, Rules>, ServeError> {
     let compiled = resources.iter().map(|resource| {
-        let configured = &resource.compare;
-        let mut settings = RuleSettings {
-            ignore: configured.ignore.clone(),
-            arrays: configured
-                .arrays
-                .iter()
-                .map(|array| ArrayRuleSettings {
-                    path: array.path.clone(),
-                    by: Some(array.by.clone()),
-                    ordered: None,
-                    order: None,
-                })
-                .collect(),
-            null_eq_missing: configured.null_eq_missing.clone(),
-            clear: configured.clear.clone(),
-            ..RuleSettings::default()
-        };
-        if !configured.headers.is_empty() {
-            settings.headers.clone_from(&configured.headers);
-        }
-        let rules = Rules::compile(&settings)
+        let rules = Rules::compile(&resource.compare)
             .map_err(|source| ServeError::Rules { resource: resource.name.to_string(), source })?;
         Ok((resource.name.clone(), rules))
     });
