@@ -80,23 +80,6 @@ impl Comparison {
         }
     }
 
-    /// This comparison in the light of legacy compared with itself at about the same time: if
-    /// legacy shows each of these differences against itself too, the verdict is `noise`.
-    #[must_use]
-    pub fn less_noise(self, legacy_against_itself: &Self) -> Self {
-        let noisy = |difference: &Difference| {
-            legacy_against_itself
-                .differences
-                .iter()
-                .any(|own| own.shape.path == difference.shape.path)
-        };
-        if self.verdict == Verdict::Mismatch && self.more == 0 && self.differences.iter().all(noisy)
-        {
-            return Self { verdict: Verdict::Noise, ..self };
-        }
-        self
-    }
-
     fn bare(verdict: Verdict, statuses: StatusPair) -> Self {
         Self {
             verdict,

@@ -14,6 +14,7 @@ mod headers;
 mod judge;
 mod location;
 mod marks;
+mod noise;
 mod number;
 mod rules;
 mod scalar;
@@ -24,6 +25,7 @@ mod text;
 mod times;
 mod tolerance;
 mod verdict;
+mod wilson;
 
 pub use diff::{Difference, JsonType, Kind, RuleHits};
 pub use document::{Document, Json, Node, Unreadable};
@@ -32,6 +34,7 @@ pub use judge::{Comparison, EQUAL_INSTANTS, Pair, StatusPair, compare};
 pub(crate) use location::is_name;
 pub use location::{Location, Pointer};
 pub use marks::Marks;
+pub use noise::{FieldNoise, LegacyPair, NoiseFloor};
 pub use number::Number;
 pub use rules::{
     ArrayOrder, ArrayRuleSettings, NumberRuleSettings, RuleError, RuleKey, RuleProblem,
@@ -42,6 +45,7 @@ pub use signature::{Folded, Shape, Signature, SignatureParts};
 pub use text::{canonical_pretty, unified_diff};
 pub(crate) use times::instant;
 pub use verdict::{ErrorSide, Reason, UnknownVerdict, Verdict};
+pub use wilson::{ONE_SIDED_95, TWO_SIDED_95, wilson};
 
 #[cfg(test)]
 mod tests;

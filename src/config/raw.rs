@@ -104,6 +104,7 @@ raw! {
         max_body_bytes: u64,
         settle_ms: Vec<u64>,
         timeout_ms: u64,
+        noise_sample: f64,
     }
     Outbox {
         max_attempts: u64,

@@ -17,6 +17,8 @@ pub const ON_BEHALF_OF_HEADER: HeaderName = HeaderName::from_static("crossfade-o
 pub enum Purpose {
     /// A read that is only compared.
     Compare,
+    /// A read that was compared already, again: how often the API disagrees with itself.
+    Noise,
     /// A write that is owed.
     Deliver,
     /// A page of the backfill.
@@ -31,6 +33,7 @@ impl Purpose {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Compare => "compare",
+            Self::Noise => "noise",
             Self::Deliver => "deliver",
             Self::Backfill => "backfill",
             Self::Reread => "reread",
@@ -195,7 +198,7 @@ impl LegacyClient {
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
         let timeout = match request.purpose {
-            Purpose::Compare => self.compare_timeout,
+            Purpose::Compare | Purpose::Noise => self.compare_timeout,
             Purpose::Deliver | Purpose::Backfill | Purpose::Reread => self.timeout,
         };
         let mut builder = self.http.request(request.method, url).headers(headers).timeout(timeout);

@@ -15,8 +15,8 @@ pub struct RuleAccount {
     pub resource: String,
     /// The rule ([`crate::compare::Rules::names`]).
     pub rule: String,
-    /// Comparisons in which it was in force, by route.
-    pub compared: BTreeMap<String, u64>,
+    /// Comparisons in which it was in force.
+    pub compared: u64,
     /// Places that it located.
     pub located: u64,
     /// Differences that it hid.
@@ -25,6 +25,15 @@ pub struct RuleAccount {
     pub covered: u64,
     /// Values in all those answers, where there are ignore rules.
     pub values: u64,
+    routes: BTreeMap<String, OnRoute>,
+}
+
+/// What one rule did on one route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct OnRoute {
+    compared: u64,
+    covered: u64,
+    values: u64,
 }
 
 /// What can be wrong with a rule.
@@ -35,7 +44,7 @@ pub enum RuleFault {
     NeverMatched,
     /// It takes more out of the comparison than it leaves in.
     #[error(
-        "it takes more than half of all values out of the comparison: name the fields that may differ"
+        "it takes more than half of all values of a route out of the comparison: name the fields that may differ"
     )]
     HidesTooMuch,
 }
@@ -48,11 +57,15 @@ impl RuleAccount {
         for one in records {
             let account =
                 accounts.entry((&one.resource, &one.rule)).or_insert_with(|| Self::new(one));
-            *account.compared.entry(one.route.clone()).or_default() += one.compared;
+            account.compared += one.compared;
             account.located += one.located;
             account.hidden += one.hidden;
             account.covered += one.covered;
             account.values += one.values;
+            let route = account.routes.entry(one.route.clone()).or_default();
+            route.compared += one.compared;
+            route.covered += one.covered;
+            route.values += one.values;
         }
         accounts.into_values().collect()
     }
@@ -61,32 +74,38 @@ impl RuleAccount {
         Self {
             resource: record.resource.clone(),
             rule: record.rule.clone(),
-            compared: BTreeMap::new(),
+            compared: 0,
             located: 0,
             hidden: 0,
             covered: 0,
             values: 0,
+            routes: BTreeMap::new(),
         }
     }
 
-    /// Comparisons in which it was in force.
-    #[must_use]
-    pub fn all_compared(&self) -> u64 {
-        self.compared.values().sum()
-    }
-
-    /// What is wrong with the rule, as far as enough was compared to tell: of each of these routes, for a path may
-    /// be meant for the answers of one route only.
+    /// What is wrong with the rule, as far as enough was compared to tell. That it never matched is told once
+    /// enough was compared of each of these routes, for a path may be meant for one route only; that it hides too
+    /// much, if it does on any route.
     #[must_use]
     pub fn fault(&self, routes: &[&str]) -> Option<RuleFault> {
-        let enough = |route: &&str| self.compared.get(*route).is_some_and(|n| *n >= ENOUGH);
-        if self.located == 0 && self.rule != EQUAL_INSTANTS && routes.iter().all(enough) {
+        let told = |route: &&str| self.routes.get(*route).is_some_and(OnRoute::is_enough);
+        if self.located == 0 && self.rule != EQUAL_INSTANTS && routes.iter().all(told) {
             Some(RuleFault::NeverMatched)
-        } else if self.all_compared() >= ENOUGH && self.covered > self.values / 2 {
+        } else if self.routes.values().any(|route| route.is_enough() && route.hides_too_much()) {
             Some(RuleFault::HidesTooMuch)
         } else {
             None
         }
+    }
+}
+
+impl OnRoute {
+    const fn is_enough(&self) -> bool {
+        self.compared >= ENOUGH
+    }
+
+    const fn hides_too_much(&self) -> bool {
+        self.covered > self.values / 2
     }
 }
 
@@ -130,7 +149,7 @@ mod tests {
         assert_eq!(fault(&[record(0, 20, 20, 51)]), too_much);
         assert_eq!(fault(&[record(0, 20, 20, 50)]), None);
         assert_eq!(fault(&[record(0, 19, 19, 99)]), None);
-        assert_eq!(fault(&[record(0, 20, 20, 90), record(1, 20, 20, 5)]), None);
+        assert_eq!(fault(&[record(0, 20, 20, 51), record(1, 500, 20, 5)]), too_much);
     }
 
     #[test]

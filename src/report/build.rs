@@ -206,7 +206,7 @@ fn rules(recorded: &Recorded, name: &str) -> Vec<RuleReport> {
     let accounts = accounts.filter(|account| account.resource == name);
     accounts
         .map(|account| RuleReport {
-            compared: account.all_compared(),
+            compared: account.compared,
             too_much: account.fault(&[]) == Some(RuleFault::HidesTooMuch),
             rule: account.rule,
             located: account.located,

@@ -19,6 +19,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::build::Parts;
+use crate::compare::NoiseFloor;
 use crate::flags::EffectiveStage;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
@@ -213,13 +214,14 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
         })
         .collect();
     let rules: Vec<Value> = recording.rules().await?.iter().map(rule).collect();
-    Ok(json!({ "verdicts": verdicts, "signatures": signatures, "rules": rules }))
+    let noise = parts.shadow.noise(NoiseFloor::fields);
+    Ok(json!({ "verdicts": verdicts, "signatures": signatures, "rules": rules, "noise": noise }))
 }
 
 /// What a rule of the comparison did, since the recording began.
 fn rule(account: &RuleAccount) -> Value {
     json!({
-        "resource": account.resource, "rule": account.rule, "compared": account.all_compared(),
+        "resource": account.resource, "rule": account.rule, "compared": account.compared,
         "located": account.located, "hidden": account.hidden, "covered": account.covered,
         "values": account.values,
     })
@@ -298,6 +300,8 @@ async fn run_backfill(parts: &Parts, resource: &Arc<crate::resource::Resource>) 
 async fn metrics(State(parts): State<Parts>) -> String {
     outbox::measure(&parts).await;
     metrics::gauge!("crossfade_recorder_dropped").set(parts.recorder.dropped() as f64);
+    let over_bound = parts.shadow.noise(NoiseFloor::over_bound);
+    metrics::gauge!("crossfade_noise_fields_over_bound").set(over_bound as f64);
     parts.metrics.run_upkeep();
     parts.metrics.render()
 }

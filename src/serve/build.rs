@@ -115,6 +115,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         settings: ShadowSettings {
             max_concurrent: config.compare.max_concurrent,
             settle: config.compare.settle.clone(),
+            noise_sample: config.compare.noise_sample,
         },
         rules: compile_rules(&config.resources)?,
         reader: reader.clone(),
@@ -124,6 +125,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         redactor: Redactor::random(&*entropy),
         tallies: tallies.clone(),
         clock: clock.clone(),
+        entropy: entropy.clone(),
     });
     let mirror = Mirror::new(rows.clone(), caught_up.clone(), clock.clone());
     let edge = Edge::new(EdgeParts {
