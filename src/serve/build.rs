@@ -336,8 +336,10 @@ pub(crate) fn compile_rules(
     resources: &[Arc<Resource>],
 ) -> Result<HashMap<ResourceName, Rules>, ServeError> {
     let compiled = resources.iter().map(|resource| {
-        let rules = Rules::compile(&resource.compare)
-            .map_err(|source| ServeError::Rules { resource: resource.name.to_string(), source })?;
+        let rules = Rules::compile(&resource.compare).map_err(|source| ServeError::Rules {
+            resource: resource.name.to_string(),
+            source: Box::new(source),
+        })?;
         Ok((resource.name.clone(), rules))
     });
     compiled.collect()

@@ -18,6 +18,9 @@ const MAX_MASK_BYTES: usize = 1 << 20;
 
 type Made = Result<(), RuleError>;
 
+/// A list of paths that all have one effect: its key, its entries, the effect.
+type PlainList<'s> = (&'static str, &'s [String], fn() -> Effect);
+
 /// What was made, and what is wrong.
 #[derive(Default)]
 pub(super) struct Compiler {
@@ -34,7 +37,7 @@ impl Compiler {
             }
             Ok(())
         });
-        let plain: [(_, &[String], fn() -> Effect); 5] = [
+        let plain: [PlainList<'_>; 5] = [
             ("allow_added", &settings.allow_added, || Effect::AllowAdded),
             ("null_eq_missing", &settings.null_eq_missing, || Effect::NullEqMissing),
             ("sql_bool", &settings.sql_bool, || Effect::SqlBool),
@@ -44,12 +47,12 @@ impl Compiler {
         for (list, paths, effect) in plain {
             self.each(list, paths, |compiler, key, path| compiler.path(key, path, effect()));
         }
-        self.each("bind", &settings.bind, Self::bind);
+        self.each("bind", &settings.bind, |compiler, key, paths| compiler.bind(key, paths));
         self.each("arrays", &settings.arrays, Self::array);
         self.each("numbers", &settings.numbers, Self::number);
         self.each("strings", &settings.strings, Self::string);
         self.each("times", &settings.times, Self::time);
-        self.each("headers", &settings.headers, Self::header);
+        self.each("headers", &settings.headers, |compiler, key, name| compiler.header(key, name));
         self
     }
 
@@ -99,7 +102,7 @@ impl Compiler {
         Ok(())
     }
 
-    fn bind(&mut self, key: RuleKey, paths: &Vec<String>) -> Made {
+    fn bind(&mut self, key: RuleKey, paths: &[String]) -> Made {
         if paths.is_empty() {
             return Err(key.wrong(RuleProblem::BindsNothing));
         }
@@ -160,9 +163,10 @@ impl Compiler {
         self.path(key.field("path"), &settings.path, Effect::Time(rule))
     }
 
-    fn header(&mut self, key: RuleKey, name: &String) -> Made {
-        let parsed =
-            name.parse::<HeaderName>().map_err(|_| key.wrong(RuleProblem::Header(name.clone())))?;
+    fn header(&mut self, key: RuleKey, name: &str) -> Made {
+        let parsed = name
+            .parse::<HeaderName>()
+            .map_err(|_| key.wrong(RuleProblem::Header(name.to_owned())))?;
         if headers::is_volatile(parsed.as_str()) {
             return Err(key.wrong(RuleProblem::VolatileHeader(parsed.as_str().to_owned())));
         }
