@@ -192,9 +192,13 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
     parts.recorder.flush().await?;
     let recording = Recording::open_read(&parts.config.storage.recordings).await?;
     let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut decided, mut eligible) = (0_u64, 0_u64);
     for one in recording.verdicts().await? {
+        eligible += one.count;
+        decided += if one.verdict.is_decided() { one.count } else { 0 };
         *verdicts.entry(one.verdict.as_str().to_owned()).or_default() += one.count;
     }
+    let coverage = (eligible > 0).then(|| decided as f64 / eligible as f64);
     let signatures = recording.signatures().await?;
     let signatures: Vec<Value> = signatures
         .iter()
@@ -215,7 +219,10 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
         .collect();
     let rules: Vec<Value> = recording.rules().await?.iter().map(rule).collect();
     let noise = parts.shadow.noise(NoiseFloor::fields);
-    Ok(json!({ "verdicts": verdicts, "signatures": signatures, "rules": rules, "noise": noise }))
+    Ok(json!({
+        "verdicts": verdicts, "coverage": coverage, "signatures": signatures, "rules": rules,
+        "noise": noise,
+    }))
 }
 
 /// What a rule of the comparison did, since the recording began.

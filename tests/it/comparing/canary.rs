@@ -105,6 +105,8 @@ async fn a_secret_of_a_user_is_in_nothing_that_is_kept_or_told() {
     for verdict in ["mismatch", "undershare", "error_legacy_only"] {
         assert!(verdicts[verdict].as_u64() > Some(0), "{verdict} is not in {comparisons}");
     }
+    let coverage = comparisons["coverage"].as_f64().unwrap();
+    assert!(0.0 < coverage && coverage < 1.0, "some say nothing: {comparisons}");
     let samples = comparisons["signatures"].to_string();
     assert!(samples.contains("<string len="), "{comparisons}");
 
