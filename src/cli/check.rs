@@ -1,36 +1,61 @@
-//! `crossfade check`: the configuration and what it names.
+//! `crossfade check`: the configuration, what it names, and what the recordings say of its rules.
+
+use std::collections::HashMap;
 
 use super::exit_code::ExitCode;
 use super::{CliError, ConfigArgs, Format, print};
+use crate::compare::Rules;
 use crate::config::{Config, FlagSource};
 use crate::legacy::{Credentials, LegacyClient, LegacyRequest, LegacySettings, Purpose};
+use crate::migration::ResourceName;
+use crate::record::{RecordError, Recording};
 
 /// One thing that was looked at.
 struct Finding {
     what: String,
     outcome: Result<String, String>,
+    /// What it means for the process's exit code if it is wrong.
+    weight: ExitCode,
 }
 
-/// Exit code 0 if all is well, 2 if the configuration is wrong, 3 if the legacy API gives no answer.
+impl Finding {
+    fn new(what: impl Into<String>, weight: ExitCode, outcome: Result<String, String>) -> Self {
+        Self { what: what.into(), outcome, weight }
+    }
+}
+
+/// Exit code 0 if all is well, 2 if the configuration is wrong, 1 if the recordings show that a rule of a comparison
+/// is, 3 if the legacy API gives no answer; the first of these that is.
 pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
     let config = Config::load(&args.config)?;
-    let mut findings = vec![Finding {
-        what: "configuration".to_owned(),
-        outcome: Ok(format!("{} resources", config.resources.len())),
-    }];
-    findings.push(Finding { what: "secrets".to_owned(), outcome: secrets(&config) });
-    findings.push(Finding { what: "comparison rules".to_owned(), outcome: rules(&config) });
-    let wrong = findings.iter().any(|finding| finding.outcome.is_err());
-    for resource in &config.resources {
-        findings.push(Finding {
-            what: format!("legacy list of `{}`", resource.name),
-            outcome: list(&config, resource).await,
-        });
+    let resources = Ok(format!("{} resources", config.resources.len()));
+    let mut findings = vec![
+        Finding::new("configuration", ExitCode::Usage, resources),
+        Finding::new("secrets", ExitCode::Usage, secrets(&config)),
+    ];
+    let compiled = crate::serve::compile_rules(&config.resources);
+    let told = compiled.as_ref().map(|rules| format!("{} sets", rules.len()));
+    let told = told.map_err(ToString::to_string);
+    findings.push(Finding::new("comparison rules", ExitCode::Usage, told));
+    if let Ok(compiled) = &compiled {
+        findings.extend(accounts(&config, compiled).await);
     }
-    let unreachable = !wrong && findings.iter().any(|finding| finding.outcome.is_err());
-    match args.format {
+    for resource in &config.resources {
+        let what = format!("legacy list of `{}`", resource.name);
+        findings.push(Finding::new(what, ExitCode::Dependency, list(&config, resource).await));
+    }
+    tell(&findings, args.format);
+    let failed = |code: &ExitCode| {
+        findings.iter().any(|finding| finding.outcome.is_err() && finding.weight == *code)
+    };
+    let worst = [ExitCode::Usage, ExitCode::Failed, ExitCode::Dependency];
+    Ok(worst.into_iter().find(failed).unwrap_or(ExitCode::Done))
+}
+
+fn tell(findings: &[Finding], format: Format) {
+    match format {
         Format::Text => {
-            for Finding { what, outcome } in &findings {
+            for Finding { what, outcome, .. } in findings {
                 match outcome {
                     Ok(text) => print(&format!("ok      {what}: {text}")),
                     Err(text) => print(&format!("FAILED  {what}: {text}")),
@@ -48,11 +73,44 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
             print(&serde_json::json!({ "findings": list }).to_string());
         }
     }
-    Ok(match (wrong, unreachable) {
-        (true, _) => ExitCode::Usage,
-        (_, true) => ExitCode::Dependency,
-        _ => ExitCode::Done,
-    })
+}
+
+/// What the recordings say of the rules that are configured; nothing if there is no recording yet.
+async fn accounts(config: &Config, compiled: &HashMap<ResourceName, Rules>) -> Vec<Finding> {
+    let finding =
+        |outcome| Finding::new("comparison rules, as recorded", ExitCode::Failed, outcome);
+    let recording = match Recording::open_read(&config.storage.recordings).await {
+        Ok(recording) => recording,
+        Err(RecordError::Missing(_)) => return Vec::new(),
+        Err(error) => return vec![finding(Err(error.to_string()))],
+    };
+    let accounts = match recording.rules().await {
+        Ok(accounts) => accounts,
+        Err(error) => return vec![finding(Err(error.to_string()))],
+    };
+    let mut looked_at = 0_usize;
+    let mut faults = Vec::new();
+    for resource in &config.resources {
+        let routes =
+            [resource.routes.list.template.as_str(), resource.routes.get.template.as_str()];
+        let configured: Vec<_> =
+            compiled.get(&resource.name).into_iter().flat_map(Rules::names).collect();
+        let known = accounts.iter().filter(|account| {
+            account.resource == resource.name.as_str()
+                && configured.contains(&account.rule.as_str())
+        });
+        for account in known {
+            looked_at += 1;
+            if let Some(fault) = account.fault(&routes) {
+                let text = format!("`{}` of `{}`: {fault}", account.rule, resource.name);
+                faults.push(finding(Err(text)));
+            }
+        }
+    }
+    if faults.is_empty() {
+        faults.push(finding(Ok(format!("{looked_at} rules, none at fault"))));
+    }
+    faults
 }
 
 fn secrets(config: &Config) -> Result<String, String> {
@@ -64,12 +122,6 @@ fn secrets(config: &Config) -> Result<String, String> {
         secret.resolve().map_err(|e| e.to_string())?;
     }
     Ok(format!("{} can be read", secrets.len()))
-}
-
-fn rules(config: &Config) -> Result<String, String> {
-    crate::serve::compile_rules(&config.resources)
-        .map(|rules| format!("{} sets", rules.len()))
-        .map_err(|e| e.to_string())
 }
 
 /// Asks legacy for one page, and reads its rows as a backfill would.

@@ -1,8 +1,12 @@
 //! The structural difference of two documents.
 
 use super::array::arrays;
+use super::bind::Bindings;
 use super::document::{Json, Node};
 use super::location::{Location, Trail};
+use super::marks::{Marks, RuleId, Slot};
+use super::scalar::{Judged, judge};
+use super::spelling::TextClass;
 use super::{Document, Pointer, Rules, Shape};
 
 /// At most so many differences are kept with their locations; the rest is counted.
@@ -112,6 +116,9 @@ pub struct Difference {
     /// written anywhere.
     #[serde(skip)]
     pub(super) again: String,
+    /// Whether both are values of one type and of one class of text: what may be noise.
+    #[serde(skip)]
+    pub(super) alike: bool,
 }
 
 impl Difference {
@@ -122,15 +129,19 @@ impl Difference {
     }
 }
 
-/// What one ignore rule did in one comparison.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What one rule did in one comparison.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RuleHits {
-    /// The rule's JSONPath.
+    /// The rule, as [`Rules::names`] calls it.
     pub rule: String,
     /// Places that it located, in both answers together. A rule that never locates any is a mistake.
     pub located: u64,
     /// Differences that it hid.
     pub hidden: u64,
+    /// Values that an ignore rule took out of the comparison, of both answers.
+    pub covered: u64,
+    /// Values that both answers have, where there are ignore rules.
+    pub values: u64,
 }
 
 /// All differences of two documents.
@@ -139,24 +150,27 @@ pub(super) struct Found {
     pub(super) differences: Vec<Difference>,
     /// Differences beyond the bound.
     pub(super) more: u64,
-    /// Hidden differences for each ignore rule.
+    /// Hidden differences for each rule.
     pub(super) hidden: Vec<u64>,
+    /// Instants that are written in two ways.
+    pub(super) respelled: u64,
     pub(super) unsafe_integers: Vec<Pointer>,
 }
 
 pub(super) fn documents(legacy: &Document, sync: &Document, rules: &Rules) -> Found {
-    let found = Found { hidden: vec![0; rules.ignore_count()], ..Found::default() };
-    let mut walk = Walk { rules, found };
+    let found = Found { hidden: vec![0; rules.count()], ..Found::default() };
+    let mut walk = Walk { rules, found, bindings: Bindings::default() };
     walk.nodes(&legacy.root, &sync.root, Trail::ROOT, None);
     walk.found
 }
 
 /// The ignore rule that hides what is below, if one does.
-pub(super) type Hidden = Option<u16>;
+pub(super) type Hidden = Option<RuleId>;
 
 pub(super) struct Walk<'r> {
     pub(super) rules: &'r Rules,
     pub(super) found: Found,
+    bindings: Bindings,
 }
 
 /// How far the visible differences had come.
@@ -168,35 +182,65 @@ pub(super) struct Visible {
 
 impl Walk<'_> {
     pub(super) fn nodes(&mut self, legacy: &Node, sync: &Node, trail: Trail<'_>, hidden: Hidden) {
-        let hidden = hidden.or(legacy.marks.ignored).or(sync.marks.ignored);
+        let marks = legacy.marks.with(sync.marks);
+        let hidden = hidden.or(marks.get(Slot::Ignore));
         match (&legacy.json, &sync.json) {
-            (Json::Object(l), Json::Object(s)) => self.members(l, s, trail, hidden),
+            (Json::Object(l), Json::Object(s)) => self.members(l, s, &marks, trail, hidden),
             (Json::Array(l), Json::Array(s)) => {
-                let marks = if legacy.marks.array.is_some() { legacy.marks } else { sync.marks };
-                arrays(self, self.rules.pairing(marks), (l, s), trail, hidden);
+                arrays(self, self.rules.pairing(&marks), (l, s), trail, hidden);
             }
-            (l, s) => self.scalars(l, s, trail, hidden),
+            (l, s) => self.scalars(l, s, &marks, trail, hidden),
         }
     }
 
-    fn scalars(&mut self, legacy: &Json, sync: &Json, trail: Trail<'_>, hidden: Hidden) {
-        let equal = match (legacy, sync) {
-            (Json::Null, Json::Null) => true,
-            (Json::Bool(l), Json::Bool(s)) => l == s,
-            (Json::String(l), Json::String(s)) => l == s,
-            (Json::Number(l), Json::Number(s)) => {
-                let flagged = l.is_unsafe_integer() || s.is_unsafe_integer();
-                if flagged && self.found.unsafe_integers.len() < MAX_UNSAFE {
-                    self.found.unsafe_integers.push(trail.legacy());
-                }
-                l == s
-            }
-            _ => false,
+    fn scalars(
+        &mut self,
+        legacy: &Json,
+        sync: &Json,
+        marks: &Marks,
+        trail: Trail<'_>,
+        hidden: Hidden,
+    ) {
+        self.flag_unsafe(legacy, sync, trail);
+        // What is ignored teaches nothing about ids.
+        let judged = match hidden {
+            Some(_) => judge(legacy, sync, marks, self.rules, &mut Bindings::default()),
+            None => judge(legacy, sync, marks, self.rules, &mut self.bindings),
         };
-        if !equal {
-            let (l, s) = (JsonType::of(legacy), JsonType::of(sync));
-            let kind = if l == s { Kind::Value } else { Kind::Type };
-            self.emit(kind, (l, s), trail, hidden);
+        match judged {
+            Judged::Equal => {}
+            Judged::SameInstant => self.found.respelled += u64::from(hidden.is_none()),
+            Judged::Tolerated(rule) => self.tolerate(Some(rule), hidden),
+            Judged::Differ => {
+                let (l, s) = (JsonType::of(legacy), JsonType::of(sync));
+                let kind = if l == s { Kind::Value } else { Kind::Type };
+                self.emit(kind, (l, s), trail, hidden);
+                if hidden.is_none() && !are_alike(legacy, sync) {
+                    self.last_is_unlike();
+                }
+            }
+        }
+    }
+
+    fn flag_unsafe(&mut self, legacy: &Json, sync: &Json, trail: Trail<'_>) {
+        let lossy = |json: &Json| matches!(json, Json::Number(n) if n.is_unsafe_integer());
+        if (lossy(legacy) || lossy(sync)) && self.found.unsafe_integers.len() < MAX_UNSAFE {
+            self.found.unsafe_integers.push(trail.legacy());
+        }
+    }
+
+    /// A rule says of a difference that it is none.
+    pub(super) fn tolerate(&mut self, rule: Option<RuleId>, hidden: Hidden) {
+        if let (Some(rule), None) = (rule, hidden) {
+            self.found.hidden[rule.place()] += 1;
+        }
+    }
+
+    fn last_is_unlike(&mut self) {
+        if self.found.more == 0
+            && let Some(last) = self.found.differences.last_mut()
+        {
+            last.alike = false;
         }
     }
 
@@ -204,9 +248,11 @@ impl Walk<'_> {
         &mut self,
         legacy: &[(Box<str>, Node)],
         sync: &[(Box<str>, Node)],
+        marks: &Marks,
         trail: Trail<'_>,
         hidden: Hidden,
     ) {
+        let allow_added = marks.get(Slot::AllowAdded);
         let (mut l, mut s) = (legacy.iter().peekable(), sync.iter().peekable());
         loop {
             // Members are sorted: the smaller key, or the only one left, is on one side alone.
@@ -223,6 +269,7 @@ impl Walk<'_> {
                     self.nodes(left, right, trail.key(key), hidden);
                 }
                 (Some((key, left)), None) => self.lacking(left, trail.key(key), hidden),
+                (None, Some(_)) if allow_added.is_some() => self.tolerate(allow_added, hidden),
                 (None, Some((key, right))) => self.extra(right, trail.key(key), hidden),
                 (None, None) => return,
             }
@@ -231,17 +278,29 @@ impl Walk<'_> {
 
     /// Legacy has `node`, the store has nothing there.
     pub(super) fn lacking(&mut self, node: &Node, trail: Trail<'_>, hidden: Hidden) {
-        if !is_as_good_as_missing(node) {
-            let types = (JsonType::of(&node.json), JsonType::Absent);
-            self.emit(Kind::Missing, types, trail, hidden.or(node.marks.ignored));
-        }
+        let types = (JsonType::of(&node.json), JsonType::Absent);
+        self.alone(Kind::Missing, node, types, trail, hidden);
     }
 
     /// The store has `node`, legacy has nothing there.
     pub(super) fn extra(&mut self, node: &Node, trail: Trail<'_>, hidden: Hidden) {
-        if !is_as_good_as_missing(node) {
-            let types = (JsonType::Absent, JsonType::of(&node.json));
-            self.emit(Kind::Added, types, trail, hidden.or(node.marks.ignored));
+        let types = (JsonType::Absent, JsonType::of(&node.json));
+        self.alone(Kind::Added, node, types, trail, hidden);
+    }
+
+    fn alone(
+        &mut self,
+        kind: Kind,
+        node: &Node,
+        types: (JsonType, JsonType),
+        trail: Trail<'_>,
+        hidden: Hidden,
+    ) {
+        let hidden = hidden.or(node.marks.get(Slot::Ignore));
+        if is_as_good_as_missing(node) {
+            self.tolerate(node.marks.get(Slot::NullEqMissing), hidden);
+        } else {
+            self.emit(kind, types, trail, hidden);
         }
     }
 
@@ -253,13 +312,14 @@ impl Walk<'_> {
         hidden: Hidden,
     ) {
         if let Some(rule) = hidden {
-            self.found.hidden[usize::from(rule)] += 1;
+            self.found.hidden[rule.place()] += 1;
         } else if self.found.differences.len() < MAX_KEPT {
             self.found.differences.push(Difference {
                 legacy_at: (kind != Kind::Added).then(|| Location::Body(trail.legacy())),
                 sync_at: (kind != Kind::Missing).then(|| Location::Body(trail.sync())),
                 shape: Shape { path: trail.erased(), kind, legacy, sync },
                 again: trail.again(),
+                alike: matches!(kind, Kind::Value | Kind::Order),
             });
         } else {
             self.found.more += 1;
@@ -282,5 +342,13 @@ impl Walk<'_> {
 }
 
 pub(super) const fn is_as_good_as_missing(node: &Node) -> bool {
-    node.marks.null_eq_missing && matches!(node.json, Json::Null)
+    node.marks.get(Slot::NullEqMissing).is_some() && matches!(node.json, Json::Null)
+}
+
+/// Whether two values that differ are still of one sort.
+fn are_alike(legacy: &Json, sync: &Json) -> bool {
+    match (legacy, sync) {
+        (Json::String(l), Json::String(s)) => TextClass::of(l) == TextClass::of(s),
+        (l, s) => JsonType::of(l) == JsonType::of(s),
+    }
 }

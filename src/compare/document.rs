@@ -7,6 +7,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::location::segments;
+use super::marks::Marks;
 use super::{Number, Reason};
 
 /// How deep arrays and objects may nest: as deep as `serde_json` reads by itself.
@@ -42,19 +43,6 @@ pub enum Json {
     Array(Vec<Node>),
     /// An object, its members sorted by key.
     Object(Vec<(Box<str>, Node)>),
-}
-
-/// What the rules say about one node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Differences here and below are not counted; the number is the ignore rule's.
-    pub ignored: Option<u16>,
-    /// The number of the array rule that governs this array.
-    pub array: Option<u16>,
-    /// `null` here is the same as no such field.
-    pub null_eq_missing: bool,
-    /// Its value may be kept in clear in a sample.
-    pub clear: bool,
 }
 
 /// Why a body cannot be read as a JSON value.
@@ -106,9 +94,9 @@ impl Document {
     /// The node that a JSON Pointer names, and whether a rule lets its value be kept in clear.
     #[must_use]
     pub fn clear_at(&self, pointer: &str) -> Option<(&Node, bool)> {
-        let start = (&self.root, self.root.marks.clear);
+        let start = (&self.root, self.root.marks.is_clear());
         segments(pointer).try_fold(start, |(node, clear), segment| {
-            node.child(&segment).map(|child| (child, clear || child.marks.clear))
+            node.child(&segment).map(|child| (child, clear || child.marks.is_clear()))
         })
     }
 }

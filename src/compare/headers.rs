@@ -6,8 +6,8 @@ use http::HeaderMap;
 ///
 /// `content-type` is read as a media type: case of type and parameter names and the order of
 /// parameters do not count, nor does `charset=utf-8` on JSON, which has no such parameter
-/// (RFC 8259 §11). Of `set-cookie` only the cookies' names count. All others are compared as
-/// trimmed texts, several values in their order.
+/// (RFC 8259 §11). Of `set-cookie` only the cookies' names count, of `cache-control` neither case nor
+/// order of the directives. All others are compared as trimmed texts, several values in their order.
 #[must_use]
 pub fn comparable_header(headers: &HeaderMap, name: &str) -> Option<String> {
     let mut values: Vec<String> = headers
@@ -24,9 +24,24 @@ pub fn comparable_header(headers: &HeaderMap, name: &str) -> Option<String> {
             values.iter_mut().for_each(|value| *value = cookie_name(value));
             values.sort_unstable();
         }
+        "cache-control" => values = directives(&values),
         _ => {}
     }
     Some(values.join(", "))
+}
+
+/// Whether a header says something about the one answer that carries it (when it was made, by whom), so that
+/// comparing it tells nothing.
+pub(super) fn is_volatile(name: &str) -> bool {
+    matches!(name, "date" | "age" | "server" | "via" | "cf-ray" | "x-request-id")
+}
+
+fn directives(values: &[String]) -> Vec<String> {
+    let directives = values.iter().flat_map(|value| value.split(','));
+    let mut directives: Vec<_> =
+        directives.map(|directive| directive.trim().to_ascii_lowercase()).collect();
+    directives.sort_unstable();
+    directives
 }
 
 /// Whether the answer calls its body JSON (`application/json`, or a `+json` suffix, RFC 6839).
@@ -98,5 +113,12 @@ mod tests {
     #[test]
     fn of_cookies_only_the_names_are_read() {
         assert_eq!(read("set-cookie", &["b=secret; Path=/", "a=other"]).as_deref(), Some("a, b"));
+    }
+
+    #[test]
+    fn cache_directives_have_no_order() {
+        let one = read("cache-control", &["private, No-Cache"]);
+        assert_eq!(one, read("cache-control", &["no-cache", "private"]));
+        assert_ne!(one, read("cache-control", &["no-cache"]));
     }
 }

@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::diff::{self, Found};
 use super::headers::{comparable_header, promises_json};
 use super::location::{Location, Trail};
+use super::rules::Marked;
 use super::{
     Difference, Document, ErrorSide, JsonType, Kind, Pointer, Reason, RuleHits, Rules, Shape,
     Unreadable, Verdict,
@@ -60,8 +61,9 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// How many more there are.
     pub more: u64,
-    /// What each ignore rule did, in the order of the settings.
-    pub ignored: Vec<RuleHits>,
+    /// What each rule did, in the order of the settings; then what was equal without one, though it is
+    /// written differently ([`EQUAL_INSTANTS`]), if there was any.
+    pub rules: Vec<RuleHits>,
     /// Where one side wrote an integer beyond ±(2^53 − 1), which JavaScript cannot hold exactly;
     /// 16 places at most, by legacy's positions.
     pub unsafe_integers: Vec<Pointer>,
@@ -78,30 +80,13 @@ impl Comparison {
         }
     }
 
-    /// This comparison in the light of legacy compared with itself at about the same time: if
-    /// legacy shows each of these differences against itself too, the verdict is `noise`.
-    #[must_use]
-    pub fn less_noise(self, legacy_against_itself: &Self) -> Self {
-        let noisy = |difference: &Difference| {
-            legacy_against_itself
-                .differences
-                .iter()
-                .any(|own| own.shape.path == difference.shape.path)
-        };
-        if self.verdict == Verdict::Mismatch && self.more == 0 && self.differences.iter().all(noisy)
-        {
-            return Self { verdict: Verdict::Noise, ..self };
-        }
-        self
-    }
-
     fn bare(verdict: Verdict, statuses: StatusPair) -> Self {
         Self {
             verdict,
             statuses,
             differences: Vec::new(),
             more: 0,
-            ignored: Vec::new(),
+            rules: Vec::new(),
             unsafe_integers: Vec::new(),
         }
     }
@@ -173,32 +158,48 @@ fn answers(legacy: &Answer, sync: &Answer, statuses: StatusPair, rules: &Rules) 
     if !refused {
         differences.extend(rules.headers().filter_map(|name| header(legacy, sync, name)));
     }
-    let (mut found, located, reason) = match bodies(legacy, sync, rules, refused) {
-        Ok((found, located)) => (found, located, None),
-        Err(reason) => (Found::default(), Vec::new(), Some(reason)),
+    let (mut found, marked, reason) = match bodies(legacy, sync, rules, refused) {
+        Ok((found, marked)) => (found, marked, None),
+        Err(reason) => (Found::default(), None, Some(reason)),
     };
     differences.append(&mut found.differences);
     let verdict = match reason {
         Some(reason) if differences.is_empty() => Verdict::Incomparable(reason),
         _ => verdict_of(&differences),
     };
-    let ignored = rules
-        .ignore_expressions()
-        .zip(located.iter().zip(&found.hidden))
-        .map(|(rule, (located, hidden))| RuleHits {
-            rule: rule.to_owned(),
-            located: *located,
-            hidden: *hidden,
-        })
-        .collect();
+    let hits = marked.map(|sides| hits(rules, &found, &sides)).unwrap_or_default();
     Comparison {
         verdict,
         statuses,
         differences,
         more: found.more,
-        ignored,
+        rules: hits,
         unsafe_integers: found.unsafe_integers,
     }
+}
+
+/// Stands, beside the names of rules, for instants that are equal in two spellings.
+pub const EQUAL_INSTANTS: &str = "equal instants";
+
+/// What each rule did.
+fn hits(rules: &Rules, found: &Found, [l, s]: &[Marked; 2]) -> Vec<RuleHits> {
+    let sum = |of: fn(&Marked) -> &[u64], place: usize| -> u64 {
+        [l, s].into_iter().filter_map(|side| of(side).get(place)).sum()
+    };
+    let configured = rules.accounts().map(|(place, name)| RuleHits {
+        rule: name.to_owned(),
+        located: sum(|side| &side.located, place),
+        hidden: found.hidden.get(place).copied().unwrap_or(0),
+        covered: sum(|side| &side.covered, place),
+        values: l.values + s.values,
+    });
+    let respelled = (found.respelled > 0).then(|| RuleHits {
+        rule: EQUAL_INSTANTS.to_owned(),
+        located: 2 * found.respelled,
+        hidden: found.respelled,
+        ..RuleHits::default()
+    });
+    configured.chain(respelled).collect()
 }
 
 /// What the statuses alone decide, if they do.
@@ -259,43 +260,42 @@ fn plain_difference(at: Location, kind: Kind, (legacy, sync): (JsonType, JsonTyp
         sync_at: (kind != Kind::Missing).then_some(at),
         again: shape.path.clone(),
         shape,
+        alike: false,
     }
 }
 
-/// The bodies' differences, and how many places each ignore rule located.
+/// The bodies' differences, and what the rules found in both if both were compared whole.
 fn bodies(
     legacy: &Answer,
     sync: &Answer,
     rules: &Rules,
     refused: bool,
-) -> Result<(Found, Vec<u64>), Reason> {
+) -> Result<(Found, Option<[Marked; 2]>), Reason> {
     let (l, s) = (whole(&legacy.body)?, whole(&sync.body)?);
     let at_root = |kind, types| {
         let difference = plain_difference(Location::Body(Trail::ROOT.legacy()), kind, types);
         let differences = vec![difference];
-        Ok((Found { differences, ..Found::default() }, Vec::new()))
+        Ok((Found { differences, ..Found::default() }, None))
     };
-    let (l, s) = match (read(l)?, read(s)?) {
+    let (mut l, mut s) = match (read(l)?, read(s)?) {
         (Readable::Json(l), Readable::Json(s)) => (l, s),
-        _ if refused || legacy.body == sync.body => return Ok((Found::default(), Vec::new())),
+        _ if refused || legacy.body == sync.body => return Ok((Found::default(), None)),
         (Readable::Text, Readable::Text) => {
             if promises_json(&legacy.headers) || promises_json(&sync.headers) {
                 return Err(Reason::NotJson);
             }
             return at_root(Kind::Value, (JsonType::Text, JsonType::Text));
         }
-        (Readable::Empty, Readable::Empty) => return Ok((Found::default(), Vec::new())),
+        (Readable::Empty, Readable::Empty) => return Ok((Found::default(), None)),
         (l, Readable::Empty) => return at_root(Kind::Missing, (l.json_type(), JsonType::Absent)),
         (Readable::Empty, s) => return at_root(Kind::Added, (JsonType::Absent, s.json_type())),
         (l, s) => return at_root(Kind::Type, (l.json_type(), s.json_type())),
     };
-    Ok(if refused { (error_codes(&l, &s, rules), Vec::new()) } else { marked(l, s, rules) })
-}
-
-fn marked(mut legacy: Document, mut sync: Document, rules: &Rules) -> (Found, Vec<u64>) {
-    let (l, s) = (rules.mark(&mut legacy), rules.mark(&mut sync));
-    let located = l.iter().zip(&s).map(|(l, s)| l + s).collect();
-    (diff::documents(&legacy, &sync, rules), located)
+    if refused {
+        return Ok((error_codes(&l, &s, rules), None));
+    }
+    let marked = [rules.locate(&mut l), rules.locate(&mut s)];
+    Ok((diff::documents(&l, &s, rules), Some(marked)))
 }
 
 /// Where APIs put the code of an error: RFC 9457's `type`, and the common homes of `code`.

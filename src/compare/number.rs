@@ -14,7 +14,9 @@ pub struct Number {
     /// Power of ten of the last digit.
     exponent: i64,
     /// Written as an integer, and beyond what JavaScript holds exactly.
-    unsafe_integer: Unsafe,
+    unsafe_integer: Remark,
+    /// Written without fraction and exponent.
+    integer: Remark,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,17 +31,17 @@ enum Digits {
 
 /// A remark about the spelling: it takes no part in equality.
 #[derive(Debug, Clone, Copy)]
-struct Unsafe(bool);
+struct Remark(bool);
 
-impl PartialEq for Unsafe {
+impl PartialEq for Remark {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Unsafe {}
+impl Eq for Remark {}
 
-impl std::hash::Hash for Unsafe {
+impl std::hash::Hash for Remark {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
@@ -54,15 +56,17 @@ impl Number {
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |unsigned| ("-", unsigned));
         let is_integer = mantissa.len() == text.len() && fraction.is_empty();
-        let unsafe_integer = Unsafe(
+        let unsafe_integer = Remark(
             is_integer && whole.parse::<u64>().map_or(true, |value| value > MAX_SAFE_INTEGER),
         );
+        let integer = Remark(is_integer);
 
         let all = format!("{whole}{fraction}");
         let significant = all.trim_start_matches('0');
         let kept = significant.trim_end_matches('0');
         if kept.is_empty() {
-            return Self { digits: Digits::Small(0), exponent: 0, unsafe_integer: Unsafe(false) };
+            let unsafe_integer = Remark(false);
+            return Self { digits: Digits::Small(0), exponent: 0, unsafe_integer, integer };
         }
         let shift = i64::try_from(significant.len() - kept.len())
             .ok()
@@ -71,17 +75,44 @@ impl Number {
         let exponent =
             written_exponent.zip(shift).and_then(|(written, shift)| written.checked_add(shift));
         let Some(exponent) = exponent else {
-            return Self { digits: Digits::AsWritten(text.into()), exponent: 0, unsafe_integer };
+            let digits = Digits::AsWritten(text.into());
+            return Self { digits, exponent: 0, unsafe_integer, integer };
         };
         let signed = format!("{sign}{kept}");
         let digits = signed.parse().map_or_else(|_| Digits::Large(signed.into()), Digits::Small);
-        Self { digits, exponent, unsafe_integer }
+        Self { digits, exponent, unsafe_integer, integer }
     }
 
     /// Whether it is written as an integer beyond ±(2^53 − 1): JavaScript may have lost digits.
     #[must_use]
     pub const fn is_unsafe_integer(&self) -> bool {
         self.unsafe_integer.0
+    }
+
+    /// Whether it is written as an integer: `1`, and neither `1.0` nor `1e0`.
+    #[must_use]
+    pub const fn is_written_as_integer(&self) -> bool {
+        self.integer.0
+    }
+
+    /// The power of ten of its last digit.
+    pub(super) const fn exponent(&self) -> i64 {
+        self.exponent
+    }
+
+    /// How many times 10^`exponent` it is; none if that is no whole number, or one of more than 128 bits.
+    pub(super) fn in_units_of(&self, exponent: i64) -> Option<i128> {
+        let Digits::Small(digits) = self.digits else { return None };
+        if digits == 0 {
+            return Some(0);
+        }
+        let power = u32::try_from(self.exponent.checked_sub(exponent)?).ok()?;
+        i128::from(digits).checked_mul(10_i128.checked_pow(power)?)
+    }
+
+    /// The nearest binary float; infinite if there is none.
+    pub(super) fn to_f64(&self) -> f64 {
+        self.to_string().parse().unwrap_or(f64::NAN)
     }
 }
 

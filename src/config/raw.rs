@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::compare::{ArrayOrder, StringForm, TimeUnit};
 use crate::migration::Condition;
 use crate::resource::{CellType, ClaimName, Collation, CreateMode, Nulls, Op};
 
@@ -103,6 +104,7 @@ raw! {
         max_body_bytes: u64,
         settle_ms: Vec<u64>,
         timeout_ms: u64,
+        noise_sample: f64,
     }
     Outbox {
         max_attempts: u64,
@@ -180,14 +182,39 @@ raw! {
     /// `[resource.compare]`.
     CompareRules {
         ignore: Vec<String>,
-        arrays: Vec<KeyedArray>,
+        allow_added: Vec<String>,
         null_eq_missing: Vec<String>,
+        sql_bool: Vec<String>,
+        strict: Vec<String>,
+        bind: Vec<Vec<String>>,
+        arrays: Vec<ArrayRule>,
+        numbers: Vec<NumberRule>,
+        strings: Vec<StringRule>,
+        times: Vec<TimeRule>,
         headers: Vec<String>,
         clear: Vec<String>,
     }
-    KeyedArray {
+    ArrayRule {
         path: String,
         by: String,
+        ordered: bool,
+        r#as: ArrayOrder,
+    }
+    NumberRule {
+        path: String,
+        abs: f64,
+        rel: f64,
+        ulp: u64,
+    }
+    StringRule {
+        path: String,
+        r#as: Vec<StringForm>,
+        mask: Vec<String>,
+    }
+    TimeRule {
+        path: String,
+        within_ms: u64,
+        unit: TimeUnit,
     }
 }
 

@@ -223,7 +223,7 @@ pub enum Durability {
 }
 
 /// `[compare]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Compare {
     /// Comparisons under way at once; one more is shed. Default 32.
     pub max_concurrent: usize,
@@ -233,6 +233,8 @@ pub struct Compare {
     pub settle: Vec<Duration>,
     /// Until one read for a comparison is given up. Default 5 s.
     pub timeout: Duration,
+    /// The share of compared reads that legacy is asked again, to measure its noise, 0 to 1. Default 0.01.
+    pub noise_sample: f64,
 }
 
 /// `[outbox]`

@@ -77,7 +77,7 @@ fn optional_settings_of_the_example_are_valid_too() {
         .replace("auth_token = \"env:CROSSFADE_STORAGE_TOKEN\"\n", "");
     let config = parse(&text).unwrap_or_else(|error| panic!("{error}"));
     assert!(matches!(config.flags.source, FlagSource::Unleash(_)));
-    assert_eq!(config.resources[0].compare.arrays.len(), 1);
+    assert_eq!(config.resources[0].compare.arrays.len(), 2);
     assert_eq!(config.resources[0].routes.exclude.len(), 1);
 }
 
@@ -105,8 +105,11 @@ fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
         let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         let free = matches!(key.as_str(), "resource.claims" | "resource.row");
         match value {
-            // Only optional cells' keys differ from cell to cell.
-            Value::Null => assert!(at.starts_with("resource.cells."), "the example lacks {key}"),
+            // Only the keys of cells and of rules differ from one to the other.
+            Value::Null => {
+                let varies = ["resource.cells.", "resource.compare."];
+                assert!(varies.iter().any(|at_| at.starts_with(at_)), "the example lacks {key}");
+            }
             Value::Object(cells) if key == "resource.cells" => {
                 cells.values().for_each(|cell| keys(cell, "resource.cells.<name>", found));
             }
@@ -361,6 +364,12 @@ fn each_mistake_has_its_message() {
         ("file = \"flags.json\"", "", "flags.file: is missing"),
         ("#settle_ms = [1000, 3000]", "settle_ms = [3000, 1000]", "must ascend"),
         ("#settle_ms = [1000, 3000]", "settle_ms = [0]", "each from 1 to 600000"),
+        (
+            "#noise_sample = 0.01",
+            "noise_sample = 1.5",
+            "compare.noise_sample = 1.5: must be from 0 to 1",
+        ),
+        ("#noise_sample = 0.01", "noise_sample = nan", "must be from 0 to 1"),
         ("#max_backoff_ms = 30000", "max_backoff_ms = 100", "less than initial_backoff_ms"),
         ("name = \"users\"", "name = \"Users\"", "must be 1 to 64 of a-z"),
         ("table = \"users\"", "table = \"a b\"", "must be 1 to 64 of A-Z"),
@@ -463,6 +472,46 @@ fn each_mistake_has_its_message() {
             "resource[users].compare.ignore[0] = \"data\": is no JSONPath",
         ),
         ("#headers = [\"content-type\"]", "headers = [\"a b\"]", "is no header's name"),
+        (
+            "#headers = [\"content-type\"]",
+            "headers = [\"Age\"]",
+            "compare.headers[0] = \"Age\": `age` differs between any two answers",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "arrays = [{ path = \"$.data\", by = \"id\", as = \"set\" }]",
+            "resource[users].compare.arrays[0]: needs either `by`",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "numbers = [{ path = \"$..n\", rel = 2 }]",
+            "resource[users].compare.numbers[0].rel = 2: must be over 0 and under 1",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "numbers = [{ abs = 0.1 }]",
+            "resource[users].compare.numbers[0].path: is missing: write it as in",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "strings = [{ path = \"$..n\", mask = [\"(\"] }]",
+            "resource[users].compare.strings[0].mask[0] = \"(\": is no regular expression",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "strings = [{ path = \"$..n\", as = [\"lower\"] }]",
+            "unknown variant `lower`, expected one of `nfc`, `trim`, `fold_case`, `url`",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "times = [{ path = \"$..n\", within_ms = 100000000 }]",
+            "times[0].within_ms = 100000000: must be at most 86400000",
+        ),
+        (
+            "#clear = [\"$.data[*].role\"]",
+            "bind = [[\"$.id\", \"id\"]]",
+            "resource[users].compare.bind[0][1] = \"id\": is no JSONPath",
+        ),
     ];
     for (from, to, expected) in cases {
         let problems = problems(from, to);

@@ -19,6 +19,8 @@ pub const ON_BEHALF_OF_HEADER: HeaderName = HeaderName::from_static("crossfade-o
 pub enum Purpose {
     /// A read that is only compared.
     Compare,
+    /// A read that was compared already, again: how often the API disagrees with itself.
+    Noise,
     /// A write that is owed.
     Deliver,
     /// A page of the backfill.
@@ -35,6 +37,7 @@ impl Purpose {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Compare => "compare",
+            Self::Noise => "noise",
             Self::Deliver => "deliver",
             Self::Backfill => "backfill",
             Self::Reread => "reread",
@@ -233,7 +236,7 @@ impl HttpTransport {
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
         let timeout = match request.purpose {
-            Purpose::Compare => self.compare_timeout,
+            Purpose::Compare | Purpose::Noise => self.compare_timeout,
             Purpose::Deliver | Purpose::Backfill | Purpose::Reread | Purpose::Reconcile => {
                 self.timeout
             }

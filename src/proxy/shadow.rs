@@ -3,7 +3,7 @@
 //! At either bound (comparisons under way, comparisons waiting to settle) a comparison is shed and
 //! counted; it is never queued.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
@@ -12,14 +12,20 @@ use tokio::sync::Semaphore;
 use super::caller::Authenticator;
 use super::forward::Tapped;
 use super::store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader};
-use crate::clock::SharedClock;
-use crate::compare::{Comparison, Pair, Reason, Rules, Settled, Verdict, compare, settle};
+use crate::clock::{SharedClock, SharedEntropy};
+use crate::compare::{
+    Comparison, LegacyPair, NoiseFloor, Pair, Reason, Rules, Settled, Verdict, compare, settle,
+};
 use crate::gate::Tallies;
 use crate::identity::Identity;
 use crate::legacy::{CallerHeaders, Credentials, LegacyClient, LegacyRequest, Purpose};
 use crate::migration::{Failure, Observation, Origin, ResourceName, RouteTemplate, Stage};
-use crate::record::{Compared, Event, Recorder, Redactor, Sample};
+use crate::record::{Compared, Count, Event, Recorder, Redactor, Sample};
 use crate::resource::Resource;
+
+/// Where two answers of legacy's differ, it is asked so many times more, to tell noise from an edit. Of a field
+/// that takes one of two values at random, one difference in 16 is taken for an edit.
+const READS_TO_TELL_AN_EDIT: usize = 4;
 
 /// How comparisons are made.
 #[derive(Debug, Clone)]
@@ -28,6 +34,8 @@ pub struct ShadowSettings {
     pub max_concurrent: usize,
     /// When both sides are read again, counted from the first reading.
     pub settle: Vec<Duration>,
+    /// The share of compared reads, 0 to 1, that legacy is asked a second time.
+    pub noise_sample: f64,
 }
 
 /// What the comparer needs.
@@ -51,6 +59,8 @@ pub struct ShadowParts {
     pub tallies: Tallies,
     /// Wall time.
     pub clock: SharedClock,
+    /// Draws the reads that legacy is asked a second time.
+    pub entropy: SharedEntropy,
 }
 
 /// Compares both sides' answers to reads.
@@ -59,6 +69,7 @@ pub struct Shadow {
     parts: Arc<ShadowParts>,
     comparing: Arc<Semaphore>,
     settling: Arc<Semaphore>,
+    noise: Arc<Mutex<NoiseFloor>>,
 }
 
 /// Legacy's side of a comparison.
@@ -98,7 +109,18 @@ impl Shadow {
     #[must_use]
     pub fn new(parts: ShadowParts) -> Self {
         let permits = || Arc::new(Semaphore::new(parts.settings.max_concurrent));
-        Self { comparing: permits(), settling: permits(), parts: Arc::new(parts) }
+        let (comparing, settling) = (permits(), permits());
+        Self { comparing, settling, noise: Arc::default(), parts: Arc::new(parts) }
+    }
+
+    /// What is known of legacy's disagreement with itself.
+    pub fn noise<T>(&self, look: impl FnOnce(&NoiseFloor) -> T) -> T {
+        look(&self.floor())
+    }
+
+    fn floor(&self) -> MutexGuard<'_, NoiseFloor> {
+        // Counts that a panic left half done are off by one.
+        self.noise.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no comparison is under way and none waits to settle.
@@ -122,6 +144,7 @@ impl Shadow {
             let Some((job, identity, pair, comparison)) = first else { return };
             if !comparison.verdict.wants_settling() {
                 shadow.record(&job, &pair, &comparison, comparison.verdict);
+                shadow.read_twice(&job, &pair.legacy).await;
                 return;
             }
             // Waiting is not comparing: it has a bound of its own.
@@ -130,7 +153,9 @@ impl Shadow {
                 return;
             };
             drop(permit);
-            shadow.settle(&job, &identity, pair, comparison).await;
+            let legacy = pair.legacy.clone();
+            let settle = shadow.settle(&job, &identity, pair, comparison);
+            tokio::join!(settle, shadow.read_twice(&job, &legacy));
         });
     }
 
@@ -147,14 +172,48 @@ impl Shadow {
             None => self.ask_store(&job, &identity).await,
         };
         let legacy = match std::mem::replace(&mut job.legacy, LegacyRead::Ask) {
-            LegacyRead::Ask => self.ask_legacy(&job).await,
+            LegacyRead::Ask => self.ask_legacy(&job, Purpose::Compare).await,
             // The caller went away: nothing is known of legacy's answer.
             LegacyRead::Tapped(tapped) => tapped.observation()?,
         };
         let rules = self.parts.rules.get(&job.resource.name)?;
         let pair = aligned(legacy, sync);
         let comparison = compare(&pair.legacy, &pair.sync, rules);
+        // Before it is settled: what is noise would look as if it moved.
+        let comparison = self.floor().judged(&job.route, comparison);
         Some((job, identity, pair, comparison))
+    }
+
+    /// For a small share of reads: asks legacy again, and compares its answers with each other.
+    async fn read_twice(&self, job: &ShadowJob, first: &Observation) {
+        let drawn = self.parts.entropy.unit() < self.parts.settings.noise_sample;
+        let Some(rules) = self.parts.rules.get(&job.resource.name).filter(|_| drawn) else {
+            return;
+        };
+        if first.outcome.is_err() {
+            return;
+        }
+        let second = self.ask_legacy(job, Purpose::Noise).await;
+        let mut pair = LegacyPair::of(compare(first, &second, rules));
+        for _ in 0..READS_TO_TELL_AN_EDIT {
+            if pair.is_told() {
+                break;
+            }
+            let later = self.ask_legacy(job, Purpose::Noise).await;
+            pair.later(&compare(&second, &later, rules));
+        }
+        let Some(own) = pair.restless() else { return };
+        self.floor().legacy_pair(&job.route, &own);
+        let differs = own.verdict.is_decided() && !own.differences.is_empty();
+        let names = ["legacy_read_twice", "legacy_differs_from_itself"];
+        for name in &names[..1 + usize::from(differs)] {
+            self.parts.recorder.record(Event::Count(Count {
+                at_ms: self.parts.clock.now_ms(),
+                of: Some((job.resource.name.clone(), job.route.clone())),
+                name: (*name).into(),
+                by: 1,
+            }));
+        }
     }
 
     async fn settle(
@@ -171,7 +230,8 @@ impl Shadow {
         let mut so_far: Option<Settled> = None;
         for after in &self.parts.settings.settle {
             tokio::time::sleep(after.saturating_sub(started.elapsed())).await;
-            let (sync, legacy) = tokio::join!(self.ask_store(job, identity), self.ask_legacy(job));
+            let (sync, legacy) =
+                tokio::join!(self.ask_store(job, identity), self.ask_legacy(job, Purpose::Compare));
             let later = aligned(legacy, sync);
             let settled = settle(&first, &later, rules);
             let settled = match so_far.take() {
@@ -217,12 +277,12 @@ impl Shadow {
         self.parts.reader.read(&job.resource, &job.question, identity, reading_for).await
     }
 
-    async fn ask_legacy(&self, job: &ShadowJob) -> Observation {
+    async fn ask_legacy(&self, job: &ShadowJob, purpose: Purpose) -> Observation {
         let request = LegacyRequest {
             method: Method::GET,
             path_and_query: job.path_and_query.clone(),
             body: None,
-            purpose: Purpose::Compare,
+            purpose,
             credentials: Credentials::Caller(job.caller.clone()),
             idempotency_key: None,
         };
@@ -253,7 +313,7 @@ impl Shadow {
             signature,
             sample,
             unsafe_integers: judged.unsafe_integers.len() as u64,
-            ignored: judged.ignored,
+            rules: judged.rules,
         });
     }
 
@@ -268,7 +328,7 @@ impl Shadow {
             sync_latency_us: None,
             signature: None,
             sample: None,
-            ignored: Vec::new(),
+            rules: Vec::new(),
             unsafe_integers: 0,
         });
     }

@@ -51,7 +51,7 @@ pub(super) struct Batch {
     signatures: HashMap<String, Disagreement>,
     notes: Vec<Note>,
     counters: HashMap<(Route, String), i64>,
-    rules: HashMap<(String, String, String), [i64; 3]>,
+    rules: HashMap<(String, String, String), [i64; 5]>,
 }
 
 /// SQLite's integers are signed; no time or count comes near their end.
@@ -121,12 +121,13 @@ impl Batch {
             let by = signed(event.unsafe_integers);
             add(&mut self.counters, (route.clone(), "unsafe_integers".to_owned()), by);
         }
-        for hits in event.ignored {
+        for hits in event.rules {
             let key = (route.1.clone(), route.2.clone(), hits.rule);
             let sums = self.rules.entry(key).or_default();
-            sums[0] += 1;
-            sums[1] = sums[1].saturating_add(signed(hits.located));
-            sums[2] = sums[2].saturating_add(signed(hits.hidden));
+            let found = [1, hits.located, hits.hidden, hits.covered, hits.values];
+            for (sum, more) in sums.iter_mut().zip(found) {
+                *sum = sum.saturating_add(signed(more));
+            }
         }
         if let Some(signature) = event.signature {
             let known = self.signatures.entry(signature.id).or_insert_with(|| Disagreement {
@@ -196,12 +197,13 @@ impl Batch {
             )
             .await?;
         }
-        for ((resource, route, rule), [compared, located, hidden]) in self.rules {
+        for ((resource, route, rule), [compared, located, hidden, covered, total]) in self.rules {
             tx.execute(
-                "insert into rule values (?1, ?2, ?3, ?4, ?5, ?6)
+                "insert into rule values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  on conflict do update set compared = compared + excluded.compared,
-                   located = located + excluded.located, hidden = hidden + excluded.hidden",
-                params![resource, route, rule, compared, located, hidden],
+                   located = located + excluded.located, hidden = hidden + excluded.hidden,
+                   covered = covered + excluded.covered, total = total + excluded.total",
+                params![resource, route, rule, compared, located, hidden, covered, total],
             )
             .await?;
         }

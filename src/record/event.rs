@@ -86,8 +86,8 @@ pub struct Compared {
     pub signature: Option<Signature>,
     /// A redacted sample of it.
     pub sample: Option<Sample>,
-    /// What the ignore rules did.
-    pub ignored: Vec<RuleHits>,
+    /// What the rules did.
+    pub rules: Vec<RuleHits>,
     /// How many places hold integers that JavaScript cannot hold exactly.
     pub unsafe_integers: u64,
 }

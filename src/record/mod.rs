@@ -17,8 +17,9 @@
 //! | `signature`, `signature_slot`, `sample` | shape of disagreement; its count a span; up to 5 redacted samples |
 //! | `note` | stage change, rollback or fault |
 //! | `counter` | span, route and name: whatever else is counted, dropped events included |
-//! | `rule` | route and ignore rule: what it located and hid |
+//! | `rule` | route and rule of the comparison: what it located and hid |
 
+mod account;
 mod batch;
 mod cells;
 mod error;
@@ -31,6 +32,7 @@ mod sample;
 mod schema;
 mod writer;
 
+pub use account::{RuleAccount, RuleFault};
 pub use error::RecordError;
 pub use event::{Compared, Count, Event, Exchange, ExchangeKind, Note, NoteKind};
 pub use latencies::Latencies;

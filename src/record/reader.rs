@@ -8,7 +8,8 @@ use super::cells::Cells;
 use super::schema::{Database, doing};
 use super::{
     Answered, ComparedSlot, Counter, ExchangeKind, Fallback, Measure, NoteKind, NoteRecord,
-    RecordError, Recorded, RouteLatency, RuleRecord, SampleRecord, SignatureRecord, VerdictCount,
+    RecordError, Recorded, RouteLatency, RuleAccount, RuleRecord, SampleRecord, SignatureRecord,
+    VerdictCount,
 };
 use crate::compare::{Signature, Verdict};
 use crate::migration::{Origin, Stage};
@@ -76,6 +77,14 @@ impl Recording {
                 .await
         })
         .await
+    }
+
+    /// What each rule of the comparison did, over the whole recording.
+    ///
+    /// # Errors
+    /// As [`Recording::load`].
+    pub async fn rules(&self) -> Result<Vec<RuleAccount>, RecordError> {
+        self.with(async |reader| Ok(RuleAccount::all(&reader.rules().await?))).await
     }
 
     async fn with<T: Send + 'static>(
@@ -345,8 +354,8 @@ impl Reader {
     }
 
     async fn rules(&self) -> Result<Vec<RuleRecord>, RecordError> {
-        let query = "select resource, route, rule, compared, located, hidden from rule
-                     order by 1, 2, 3";
+        let query = "select resource, route, rule, compared, located, hidden, covered, total
+                     from rule order by 1, 2, 3";
         self.all(query, (), |row| {
             Ok(RuleRecord {
                 resource: row.text(0)?,
@@ -355,6 +364,8 @@ impl Reader {
                 compared: row.count(3)?,
                 located: row.count(4)?,
                 hidden: row.count(5)?,
+                covered: row.count(6)?,
+                values: row.count(7)?,
             })
         })
         .await

@@ -31,7 +31,7 @@ pub struct Recorded {
     pub notes: Vec<NoteRecord>,
     /// Everything else that was counted.
     pub counters: Vec<Counter>,
-    /// What ignore rules did. Kept for the whole recording, whatever the range.
+    /// What rules did. Kept for the whole recording, whatever the range.
     pub rules: Vec<RuleRecord>,
 }
 
@@ -197,14 +197,14 @@ pub struct Counter {
     pub count: u64,
 }
 
-/// What one ignore rule did on one route.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// What one rule did on one route.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RuleRecord {
     /// The resource.
     pub resource: String,
     /// The route.
     pub route: String,
-    /// The rule's JSONPath.
+    /// The rule ([`crate::compare::Rules::names`]).
     pub rule: String,
     /// Comparisons in which it was in force.
     pub compared: u64,
@@ -212,6 +212,12 @@ pub struct RuleRecord {
     pub located: u64,
     /// Differences that it hid.
     pub hidden: u64,
+    /// Values that it took out of the comparison, if it is an ignore rule.
+    #[serde(default)]
+    pub covered: u64,
+    /// Values in all those answers, where there are ignore rules.
+    #[serde(default)]
+    pub values: u64,
 }
 
 /// How often one verdict was reached on one route.

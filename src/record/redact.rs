@@ -114,8 +114,8 @@ impl Redactor {
 
     /// One marked node. `clear` says that a node above it may be kept in clear.
     fn node(&self, node: &Node, clear: bool) -> Value {
-        let clear = clear || node.marks.clear;
-        if node.marks.ignored.is_some() {
+        let clear = clear || node.marks.is_clear();
+        if node.marks.is_ignored() {
             return Value::from("<ignored>");
         }
         match &node.json {

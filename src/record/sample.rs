@@ -131,7 +131,7 @@ impl<'a> Side<'a> {
         match at {
             Location::Status => Some(answer.status.as_u16().to_string()),
             Location::Header(name) if name == "content-type" => {
-                comparable_header(&answer.headers, name)
+                comparable_header(&answer.headers, name).map(|value| media_type(redactor, &value))
             }
             Location::Header(name) => {
                 comparable_header(&answer.headers, name).map(|value| redactor.string(&value))
@@ -172,7 +172,10 @@ impl<'a> Side<'a> {
         match &self.observation.outcome {
             Ok(answer) => match &answer.body {
                 Body::Truncated => "longer than the bound".to_owned(),
-                Body::Encoded(coding) => format!("in content coding {}", redactor.key(coding)),
+                Body::Encoded(coding) if CODINGS.contains(&coding.as_str()) => {
+                    format!("in content coding {coding}")
+                }
+                Body::Encoded(coding) => format!("in content coding {}", redactor.string(coding)),
                 Body::Whole(bytes) if bytes.is_empty() => "empty".to_owned(),
                 Body::Whole(bytes) => redactor.bytes(bytes),
             },
@@ -185,6 +188,23 @@ impl<'a> Side<'a> {
             Err(Failure::Unavailable(_)) => "no answer: unavailable".to_owned(),
         }
     }
+}
+
+/// Content codings that may be named: the registered ones that servers use.
+const CODINGS: [&str; 5] = ["br", "compress", "deflate", "gzip", "zstd"];
+
+/// Parameters of a media type that may be named.
+const CHARSETS: [&str; 3] = ["charset=utf-8", "charset=iso-8859-1", "charset=us-ascii"];
+
+/// A media type without what its parameters say, but a usual charset.
+fn media_type(redactor: &Redactor, value: &str) -> String {
+    let parameter = |parameter: &str| {
+        let named = CHARSETS.contains(&parameter);
+        if named { parameter.to_owned() } else { redactor.string(parameter) }
+    };
+    let mut parts = value.split("; ");
+    let essence = parts.next().unwrap_or_default().to_owned();
+    std::iter::once(essence).chain(parts.map(parameter)).collect::<Vec<_>>().join("; ")
 }
 
 fn plain(value: &Value) -> String {
@@ -242,6 +262,22 @@ mod tests {
     fn secrets_are_dropped_in_differences_too() {
         let sample = sampled(r#"{"apiToken":"abc"}"#, r#"{"apiToken":"abd"}"#, &["$"]);
         assert_eq!(sample.differences[0].legacy.as_deref(), Some("<dropped>"));
+    }
+
+    #[test]
+    fn headers_show_no_value_that_anybody_may_have_made() {
+        let redactor = Redactor::new(&[1; 32]);
+        let shown = media_type(&redactor, "text/plain; charset=utf-8; profile=Ada");
+        assert!(shown.starts_with("text/plain; charset=utf-8; <string len=11 h="), "{shown}");
+        let mut legacy = observation(Origin::Legacy, 200, "1");
+        for (coding, named) in [("gzip", true), ("Ada", false)] {
+            if let Ok(answer) = &mut legacy.outcome {
+                answer.body = Body::Encoded(coding.to_owned());
+            }
+            let side = Side { observation: &legacy, document: None };
+            let why = side.redacted(&redactor).no_body.unwrap();
+            assert_eq!(why.contains(coding), named, "{why}");
+        }
     }
 
     #[test]

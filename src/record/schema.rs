@@ -10,7 +10,7 @@ use super::RecordError;
 /// Says that a SQLite file is a recording ("xfrc").
 const APPLICATION_ID: i64 = 0x7866_7263;
 /// The schema version written here.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Readers and the writer wait so long for each other; meanwhile events wait in the queue.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -51,8 +51,18 @@ create table counter (
   primary key (slot, resource, route, name)) strict, without rowid;
 create table rule (
   resource text not null, route text not null, rule text not null, compared integer not null,
-  located integer not null, hidden integer not null,
+  located integer not null, hidden integer not null, covered integer not null default 0,
+  total integer not null default 0,
   primary key (resource, route, rule)) strict, without rowid;
+";
+
+/// What version 1 lacks.
+const FROM_1_TO_2: &str = "
+begin immediate;
+alter table rule add column covered integer not null default 0;
+alter table rule add column total integer not null default 0;
+pragma user_version = 2;
+commit;
 ";
 
 /// An open recording, and its path for errors.
@@ -115,7 +125,7 @@ impl Database {
         Ok(Self { path: path.to_owned(), connection })
     }
 
-    /// The file's schema version, 0 if it is empty.
+    /// The file's schema version, 0 if it is empty. An older one is brought to the present one.
     async fn check(&self) -> Result<i64, RecordError> {
         let application = self.number("pragma application_id").await?;
         let version = self.number("pragma user_version").await?;
@@ -125,6 +135,11 @@ impl Database {
                 Err(RecordError::Newer { path: self.path.clone(), found, known: VERSION })
             }
             (APPLICATION_ID, VERSION) => Ok(VERSION),
+            (APPLICATION_ID, 1) => {
+                let upgraded = self.connection.execute_batch(FROM_1_TO_2).await;
+                upgraded.map_err(doing(&self.path, "bring to the present version"))?;
+                Ok(VERSION)
+            }
             (0, 0) if tables == 0 => Ok(0),
             _ => Err(RecordError::NotARecording(self.path.clone())),
         }

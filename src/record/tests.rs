@@ -33,7 +33,7 @@ fn compared(at_ms: u64, verdict: Verdict) -> Compared {
         sync_latency_us: Some(1_000),
         signature: None,
         sample: None,
-        ignored: Vec::new(),
+        rules: Vec::new(),
         unsafe_integers: 0,
     }
 }
@@ -83,9 +83,9 @@ async fn what_is_recorded_is_read_back_summed() {
     recorder.record(Exchange { fallback, ..exchange(MIDNIGHT, Origin::Legacy, 404, 20_000) });
     recorder.record(exchange(MIDNIGHT, Origin::Sync, 200, 500));
     recorder.record(compared(MIDNIGHT, Verdict::Lag(1_000)));
-    let hits = RuleHits { rule: "$.at".to_owned(), located: 4, hidden: 2 };
+    let hits = RuleHits { rule: "$.at".to_owned(), located: 4, hidden: 2, covered: 4, values: 10 };
     recorder.record(Compared {
-        ignored: vec![hits],
+        rules: vec![hits],
         unsafe_integers: 3,
         sync_latency_us: None,
         ..compared(MIDNIGHT, Verdict::Error(ErrorSide::SyncOnly))
@@ -115,7 +115,7 @@ async fn what_is_recorded_is_read_back_summed() {
     );
     assert_eq!(all.compared.iter().map(|slot| slot.count).sum::<u64>(), 102);
     assert_eq!(all.fallbacks[0].reason, "not caught up");
-    assert_eq!(all.rules[0].hidden, 2);
+    assert_eq!((all.rules[0].hidden, all.rules[0].covered, all.rules[0].values), (2, 4, 10));
     assert_eq!(all.notes[0].text, "shadow → live, asked by <dropped>");
     let counters: Vec<_> = all.counters.iter().map(|one| (one.name.as_str(), one.count)).collect();
     assert_eq!(counters, [("unmapped", 2), ("unsafe_integers", 3)]);
@@ -228,11 +228,11 @@ async fn files_that_are_not_ours_are_refused_and_untouched() {
     let newer = folder.path().join("newer.db");
     open(&newer).await.close().await.unwrap();
     let database = libsql::Builder::new_local(&newer).build().await.unwrap();
-    database.connect().unwrap().execute_batch("pragma user_version = 2;").await.unwrap();
+    database.connect().unwrap().execute_batch("pragma user_version = 3;").await.unwrap();
     drop(database);
     let before = std::fs::read(&newer).unwrap();
     let error = Recorder::open(&newer, &settings).await.unwrap_err();
-    assert!(matches!(error, RecordError::Newer { found: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, RecordError::Newer { found: 3, known: 2, .. }), "{error}");
     assert!(Recording::open_read(&newer).await.is_err());
     assert_eq!(std::fs::read(&newer).unwrap(), before);
 
@@ -258,6 +258,32 @@ async fn files_that_are_not_ours_are_refused_and_untouched() {
     assert!(!missing.exists());
     let nowhere = folder.path().join("no/such/folder/r.db");
     assert!(matches!(Recorder::open(&nowhere, &settings).await, Err(RecordError::Database { .. })));
+}
+
+#[tokio::test]
+async fn a_recording_of_version_1_is_brought_to_the_present_one() {
+    const BACK: &str = "alter table rule drop column covered; alter table rule drop column total;
+        insert into rule values ('users', 'GET /users', '$.at', 3, 6, 1);
+        pragma user_version = 1;";
+    let folder = tempfile::tempdir().unwrap();
+    for writes in [false, true] {
+        let path = folder.path().join(format!("{writes}.db"));
+        open(&path).await.close().await.unwrap();
+        let database = libsql::Builder::new_local(&path).build().await.unwrap();
+        database.connect().unwrap().execute_batch(BACK).await.unwrap();
+        drop(database);
+        if writes {
+            let recorder = open(&path).await;
+            let rule = "$.at".to_owned();
+            let hits = RuleHits { rule, located: 2, hidden: 0, covered: 2, values: 9 };
+            recorder.record(Compared { rules: vec![hits], ..compared(MIDNIGHT, Verdict::Match) });
+            recorder.close().await.unwrap();
+        }
+        let all = load(&path, TimeRange::default()).await;
+        let of_users = all.rules.iter().find(|rule| rule.resource == "users").unwrap();
+        let expected = if writes { (4, 2) } else { (3, 0) };
+        assert_eq!((of_users.compared, of_users.covered), expected);
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,8 @@
 //! How often two paths agree, with its uncertainty.
 
 use super::model::VerdictTally;
-use crate::compare::Verdict;
+use crate::compare::{TWO_SIDED_95, Verdict, wilson};
 
-/// Two-sided 95 %.
-const Z: f64 = 1.959_963_985;
 /// Under this share of comparisons that could be decided, a rate is labelled (`field.md` §4.3).
 const THIN_BELOW: f64 = 0.5;
 
@@ -96,7 +94,7 @@ impl Agreement {
         let compared = sum(Verdict::is_decided);
         let agreed = sum(Verdict::agrees);
         let disagreed = compared - agreed;
-        let bounds = wilson(agreed, compared);
+        let bounds = wilson(agreed, compared, TWO_SIDED_95);
         let coverage = share(compared, eligible);
         let thin = coverage.is_some_and(|coverage| coverage < THIN_BELOW);
         let finding = if sum(|verdict| verdict == Verdict::Overshare) > 0 {
@@ -139,42 +137,11 @@ pub(super) fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then_some(ratio)
 }
 
-/// The two-sided 95 % Wilson score interval of a proportion; none for no trials.
-#[must_use]
-pub fn wilson(successes: u64, trials: u64) -> Option<(f64, f64)> {
-    let p = share(successes, trials)?;
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-    let n = trials as f64;
-    let z2 = Z * Z;
-    let middle = p + z2 / (2.0 * n);
-    let margin = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
-    let scale = 1.0 + z2 / n;
-    // The ends are exact where the formula's are, up to rounding.
-    let low = if successes == 0 { 0.0 } else { ((middle - margin) / scale).max(0.0) };
-    let high = if successes == trials { 1.0 } else { ((middle + margin) / scale).min(1.0) };
-    Some((low, high))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
     use crate::compare::Reason;
     use crate::migration::Origin;
-
-    #[test]
-    fn wilson_gives_known_values() {
-        assert_eq!(wilson(0, 0), None);
-        let close = |(low, high): (f64, f64), expected: (f64, f64)| {
-            (low - expected.0).abs() < 5e-5 && (high - expected.1).abs() < 5e-5
-        };
-        // 381 of 381: the smallest number for "under 1 % disagree" (field.md §5.2).
-        assert!(wilson(381, 381).unwrap().0 > 0.99 && wilson(380, 380).unwrap().0 < 0.99);
-        assert!(close(wilson(8, 10).unwrap(), (0.4902, 0.9433)));
-        assert_eq!(wilson(8_341, 8_341).unwrap().1, 1.0);
-        assert!(close(wilson(0, 10).unwrap(), (0.0, 0.2775)));
-    }
 
     #[test]
     fn what_is_undecided_lowers_coverage_and_not_the_rate() {
@@ -202,15 +169,5 @@ mod tests {
         assert_eq!(finding(&[(Verdict::Match, 3)]), Finding::Agree);
         assert_eq!(finding(&[(Verdict::Match, 3), (Verdict::Shed, 4)]), Finding::Thin);
         assert_eq!(finding(&[(Verdict::Match, 3), (Verdict::Overshare, 1)]), Finding::Overshare);
-    }
-
-    proptest! {
-        #[test]
-        fn the_interval_holds_the_rate(trials in 1..1_000_000_u64, part in 0.0..=1.0_f64) {
-            let successes = (part * trials as f64) as u64;
-            let (low, high) = wilson(successes, trials).unwrap();
-            let rate = successes as f64 / trials as f64;
-            prop_assert!(0.0 <= low && low <= rate + 1e-12 && rate - 1e-12 <= high && high <= 1.0);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! A recording becomes a report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::model::{
     AnsweredBy, Excerpt, FallbackCount, LatencyTable, Percentiles, Report, ReportMeta,
@@ -11,7 +11,9 @@ use super::text::rfc3339;
 use super::unseen::blind_spots;
 use super::{Agreement, FORMAT, Finding};
 use crate::migration::{Origin, Stage};
-use crate::record::{ExchangeKind, Latencies, Measure, Recorded, SignatureRecord};
+use crate::record::{
+    ExchangeKind, Latencies, Measure, Recorded, RuleAccount, RuleFault, SignatureRecord,
+};
 
 impl Report {
     /// Makes a report of what was recorded. Pure: the same recording gives the same report.
@@ -136,7 +138,7 @@ fn resource(recorded: &Recorded, name: &str) -> ResourceReport {
             .filter(|one| one.signature.parts.resource == name)
             .map(signature)
             .collect(),
-        ignore_rules: ignore_rules(recorded, name),
+        ignore_rules: rules(recorded, name),
         verdicts_over_time: VerdictSeries::of(counts, recorded.grain_ms),
     }
 }
@@ -199,18 +201,18 @@ fn signature(record: &SignatureRecord) -> SignatureReport {
 }
 
 /// A rule is the resource's; its routes are summed up.
-fn ignore_rules(recorded: &Recorded, name: &str) -> Vec<RuleReport> {
-    let mut rules: BTreeMap<&str, RuleReport> = BTreeMap::new();
-    for one in recorded.rules.iter().filter(|one| one.resource == name) {
-        let sum = rules.entry(&one.rule).or_insert_with(|| RuleReport {
-            rule: one.rule.clone(),
-            compared: 0,
-            located: 0,
-            hidden: 0,
-        });
-        sum.compared += one.compared;
-        sum.located += one.located;
-        sum.hidden += one.hidden;
-    }
-    rules.into_values().collect()
+fn rules(recorded: &Recorded, name: &str) -> Vec<RuleReport> {
+    let accounts = RuleAccount::all(&recorded.rules).into_iter();
+    let accounts = accounts.filter(|account| account.resource == name);
+    accounts
+        .map(|account| RuleReport {
+            compared: account.compared,
+            too_much: account.fault(&[]) == Some(RuleFault::HidesTooMuch),
+            rule: account.rule,
+            located: account.located,
+            hidden: account.hidden,
+            covered: account.covered,
+            values: account.values,
+        })
+        .collect()
 }

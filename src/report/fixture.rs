@@ -175,6 +175,8 @@ pub(super) fn recorded() -> Recorded {
             compared: 1_215,
             located: 48_600,
             hidden: 17,
+            covered: 48_600,
+            values: 486_000,
         }],
     }
 }

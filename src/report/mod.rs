@@ -22,7 +22,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use agreement::{Agreement, Finding, wilson};
+pub use agreement::{Agreement, Finding};
 pub use chart::ChartError;
 pub use html::to_html;
 pub use json::to_json;

@@ -97,7 +97,7 @@ pub struct ResourceReport {
     pub routes: Vec<RouteReport>,
     /// Shapes of disagreement, most frequent first.
     pub signatures: Vec<SignatureReport>,
-    /// What ignore rules did.
+    /// What rules did, those that ignore and those that tolerate.
     pub ignore_rules: Vec<RuleReport>,
     /// Verdicts over time.
     pub verdicts_over_time: Option<VerdictSeries>,
@@ -238,7 +238,7 @@ pub struct Excerpt {
 /// What one ignore rule did, over the whole recording.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RuleReport {
-    /// The rule's JSONPath.
+    /// The JSONPath of an ignore rule; of another, its key in the configuration and its JSONPath.
     pub rule: String,
     /// Comparisons in which it was in force.
     pub compared: u64,
@@ -246,6 +246,13 @@ pub struct RuleReport {
     pub located: u64,
     /// Differences that it hid.
     pub hidden: u64,
+    /// Values that it took out of the comparison, if it is an ignore rule.
+    pub covered: u64,
+    /// Values in all those answers, where there are ignore rules.
+    pub values: u64,
+    /// Whether it takes out more than it leaves in.
+    #[serde(skip)]
+    pub too_much: bool,
 }
 
 /// A line of the timeline.

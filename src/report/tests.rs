@@ -84,7 +84,7 @@ fn markdown_tells_the_main_things() {
         "~~~~diff\n--- legacy\n",
         "users: dualwrite → shadow",
         "\\<script\\>alert(1)\\</script\\>",
-        "The ignore rule `$.data[*].updatedAt` of users hid 17 differences",
+        "The rule `$.data[*].updatedAt` of users hid 17 differences",
     ] {
         assert!(text.contains(part), "{part:?} in\n{text}");
     }
@@ -240,7 +240,7 @@ async fn no_value_reaches_a_file() {
             sync_latency_us: Some(1),
             signature,
             sample: Some(Sample::of(&redactor, &rules, legacy, sync, &comparison)),
-            ignored: comparison.ignored,
+            rules: comparison.rules,
             unsafe_integers: 0,
         });
     }

@@ -117,18 +117,20 @@ fn rules(resources: &[ResourceReport]) -> Vec<BlindSpot> {
     let mut spots = Vec::new();
     for resource in resources {
         for rule in &resource.ignore_rules {
+            let name = format!("The rule {} of {}", code(&rule.rule), resource.name);
             if rule.located == 0 {
-                let text = format!(
-                    "The ignore rule {} of {} never matched anything: is its path right?",
-                    code(&rule.rule),
-                    resource.name
-                );
+                let text = format!("{name} never matched anything: is its path right?");
                 spots.push(spot("rule_never_matched", 0, text));
+            } else if rule.too_much {
+                let text = format!(
+                    "{name} took {} of {} out of the comparison.",
+                    count(rule.covered),
+                    plural(rule.values, "value", "values")
+                );
+                spots.push(spot("rule_hides_too_much", rule.covered, text));
             } else if rule.hidden > 0 {
                 let text = format!(
-                    "The ignore rule {} of {} hid {} in {}.",
-                    code(&rule.rule),
-                    resource.name,
+                    "{name} hid {} in {}.",
                     plural(rule.hidden, "difference", "differences"),
                     plural(rule.compared, "comparison", "comparisons")
                 );
@@ -150,7 +152,13 @@ fn counted(recorded: &Recorded) -> Vec<BlindSpot> {
         );
         spots.push(spot("unsafe_integers", unsafe_integers, text));
     }
-    let known = ["events_dropped", "signatures_over_bound", "unsafe_integers"];
+    let known = [
+        "events_dropped",
+        "signatures_over_bound",
+        "unsafe_integers",
+        "legacy_read_twice",
+        "legacy_differs_from_itself",
+    ];
     let mut names: Vec<_> = recorded
         .counters
         .iter()
@@ -182,12 +190,24 @@ fn always(recorded: &Recorded, resources: &[ResourceReport]) -> Vec<BlindSpot> {
         );
         spots.push(spot("writes_not_compared", writes, text));
     }
-    let measured_noise = recorded.compared.iter().any(|slot| slot.verdict.as_str() == "noise");
-    if !recorded.compared.is_empty() && !measured_noise {
-        let text = "No noise was found: either legacy always agrees with itself, or it was not compared with itself; a field that legacy answers at random would count as a mismatch.";
-        spots.push(spot("noise_not_measured", None, text.to_owned()));
-    }
+    spots.extend(noise(recorded));
     let text = "Only what users asked for in this time was compared: other filters, pages and roles, and users who did not come, were not seen.";
     spots.push(spot("traffic_only", None, text.to_owned()));
     spots
+}
+
+fn noise(recorded: &Recorded) -> Option<BlindSpot> {
+    let twice = counter(recorded, "legacy_read_twice");
+    if twice > 0 {
+        let text = format!(
+            "{} of legacy were repeated to measure its noise; in {} the two answers differ. A field that it seldom answers at random may still count as a mismatch.",
+            plural(twice, "read", "reads"),
+            count(counter(recorded, "legacy_differs_from_itself"))
+        );
+        return Some(spot("noise_measured", twice, text));
+    }
+    (!recorded.compared.is_empty()).then(|| {
+        let text = "Legacy was not compared with itself: a field that it answers at random counts as a mismatch, or as moving.";
+        spot("noise_not_measured", None, text.to_owned())
+    })
 }

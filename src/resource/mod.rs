@@ -19,6 +19,7 @@ mod version;
 
 use serde_json::{Map, Value};
 
+use crate::compare::RuleSettings;
 use crate::migration::{ResourceName, RowId};
 
 pub use dropped::DroppedFields;
@@ -39,7 +40,7 @@ pub use table::{RouteClash, RouteTable, Routed};
 pub use version::Version;
 
 /// A migrated entity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resource {
     /// Its name, also in flag names.
     pub name: ResourceName,
@@ -62,7 +63,7 @@ pub struct Resource {
     /// The questions about a list that the store can answer.
     pub query: QuerySurface,
     /// How answers are compared.
-    pub compare: CompareRules,
+    pub compare: RuleSettings,
 }
 
 /// How a create is told from its own repetition.
@@ -77,30 +78,6 @@ pub enum CreateMode {
     Key,
     /// A unique cell that legacy can be asked for tells whether the create happened.
     Probe,
-}
-
-/// How two answers are compared, as configured. Paths are JSONPath (RFC 9535).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct CompareRules {
-    /// Paths that are not compared.
-    pub ignore: Vec<String>,
-    /// Arrays whose elements are matched by a key; all others by position.
-    pub arrays: Vec<KeyedArray>,
-    /// Paths where null and missing are equal.
-    pub null_eq_missing: Vec<String>,
-    /// Response headers that are compared, in lower case.
-    pub headers: Vec<String>,
-    /// Paths whose values samples may show; all others are redacted.
-    pub clear: Vec<String>,
-}
-
-/// An array whose elements are matched by a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyedArray {
-    /// The array's path.
-    pub path: String,
-    /// The field of each element that tells it from the others.
-    pub by: String,
 }
 
 impl Resource {

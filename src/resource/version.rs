@@ -2,8 +2,6 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, NaiveDateTime};
-
 use super::CellRef;
 
 /// The value of a row's version column. Only two of the same kind can be compared.
@@ -31,12 +29,7 @@ impl Version {
 }
 
 fn instant(text: &str) -> Option<Version> {
-    let utc = DateTime::parse_from_rfc3339(text)
-        .map(|instant| instant.to_utc())
-        .or_else(|_| {
-            NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|t| t.and_utc())
-        })
-        .ok()?;
+    let utc = crate::compare::instant(text)?;
     Some(Version::Instant(utc.timestamp(), utc.timestamp_subsec_nanos()))
 }
 

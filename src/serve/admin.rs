@@ -20,10 +20,11 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::build::Parts;
+use crate::compare::NoiseFloor;
 use crate::flags::EffectiveStage;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
-use crate::record::Recording;
+use crate::record::{Recording, RuleAccount};
 use crate::sync::Standing;
 
 /// Signatures that one answer lists at most.
@@ -178,9 +179,13 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
     parts.recorder.flush().await?;
     let recording = Recording::open_read(&parts.config.storage.recordings).await?;
     let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut decided, mut eligible) = (0_u64, 0_u64);
     for one in recording.verdicts().await? {
+        eligible += one.count;
+        decided += if one.verdict.is_decided() { one.count } else { 0 };
         *verdicts.entry(one.verdict.as_str().to_owned()).or_default() += one.count;
     }
+    let coverage = (eligible > 0).then(|| decided as f64 / eligible as f64);
     let signatures = recording.signatures().await?;
     let signatures: Vec<Value> = signatures
         .iter()
@@ -199,12 +204,28 @@ async fn read_comparisons(parts: &Parts) -> Result<Value, crate::record::RecordE
             })
         })
         .collect();
-    Ok(json!({ "verdicts": verdicts, "signatures": signatures }))
+    let rules: Vec<Value> = recording.rules().await?.iter().map(rule).collect();
+    let noise = parts.shadow.noise(NoiseFloor::fields);
+    Ok(json!({
+        "verdicts": verdicts, "coverage": coverage, "signatures": signatures, "rules": rules,
+        "noise": noise,
+    }))
+}
+
+/// What a rule of the comparison did, since the recording began.
+fn rule(account: &RuleAccount) -> Value {
+    json!({
+        "resource": account.resource, "rule": account.rule, "compared": account.compared,
+        "located": account.located, "hidden": account.hidden, "covered": account.covered,
+        "values": account.values,
+    })
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {
     outbox::measure(&parts).await;
     metrics::gauge!("crossfade_recorder_dropped").set(parts.recorder.dropped() as f64);
+    let over_bound = parts.shadow.noise(NoiseFloor::over_bound);
+    metrics::gauge!("crossfade_noise_fields_over_bound").set(over_bound as f64);
     parts.metrics.run_upkeep();
     parts.metrics.render()
 }

@@ -12,7 +12,7 @@ use super::interlock::Interlocks;
 use super::jobs::Jobs;
 use super::{ServeError, Surroundings};
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::compare::{ArrayRuleSettings, RuleSettings, Rules};
+use crate::compare::Rules;
 use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys, Topology};
 use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
 use crate::gate::Tallies;
@@ -125,6 +125,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         settings: ShadowSettings {
             max_concurrent: config.compare.max_concurrent,
             settle: config.compare.settle.clone(),
+            noise_sample: config.compare.noise_sample,
         },
         rules: compile_rules(&config.resources)?,
         reader: reader.clone(),
@@ -134,6 +135,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         redactor: Redactor::random(&*entropy),
         tallies: tallies.clone(),
         clock: clock.clone(),
+        entropy: entropy.clone(),
     });
     let intents = Intents::new(IntentParts {
         storage: storage.clone(),
@@ -370,28 +372,10 @@ pub(crate) fn compile_rules(
     resources: &[Arc<Resource>],
 ) -> Result<HashMap<ResourceName, Rules>, ServeError> {
     let compiled = resources.iter().map(|resource| {
-        let configured = &resource.compare;
-        let mut settings = RuleSettings {
-            ignore: configured.ignore.clone(),
-            arrays: configured
-                .arrays
-                .iter()
-                .map(|array| ArrayRuleSettings {
-                    path: array.path.clone(),
-                    by: Some(array.by.clone()),
-                    ordered: None,
-                    order: None,
-                })
-                .collect(),
-            null_eq_missing: configured.null_eq_missing.clone(),
-            clear: configured.clear.clone(),
-            ..RuleSettings::default()
-        };
-        if !configured.headers.is_empty() {
-            settings.headers.clone_from(&configured.headers);
-        }
-        let rules = Rules::compile(&settings)
-            .map_err(|source| ServeError::Rules { resource: resource.name.to_string(), source })?;
+        let rules = Rules::compile(&resource.compare).map_err(|source| ServeError::Rules {
+            resource: resource.name.to_string(),
+            source: Box::new(source),
+        })?;
         Ok((resource.name.clone(), rules))
     });
     compiled.collect()

@@ -61,7 +61,7 @@ pub enum ServeError {
         /// The resource.
         resource: String,
         /// What is wrong.
-        source: RuleError,
+        source: Box<RuleError>,
     },
     /// Metrics could not be set up.
     #[error("metrics: {0}")]

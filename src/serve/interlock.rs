@@ -161,7 +161,8 @@ fn figure(result: &GateResult) -> String {
         text += &format!(", {overshared} of them show what legacy hides");
     }
     if *excluded > 0 {
-        text += &format!(", {excluded} more say nothing");
+        let coverage = (100.0 * tally.coverage()).floor();
+        text += &format!(", {excluded} more say nothing (coverage {coverage} %)");
     }
     text += &format!("; {} % may", max_mismatch_rate * 100.0);
     match (verdict, needed) {

@@ -17,8 +17,8 @@ use super::{MappedTables, PaceSettings, PathRegistry, RegistrySettings, Writer};
 use crate::clock::{SharedClock, SystemClock, SystemEntropy};
 use crate::migration::{PathId, ResourceName};
 use crate::resource::{
-    CellSpec, CellType, Collation, CompareRules, CreateMode, Envelope, Nulls, PathTemplate,
-    QuerySurface, Resource, Route, Routes, Schema, SortSpec,
+    CellSpec, CellType, Collation, CreateMode, Envelope, Nulls, PathTemplate, QuerySurface,
+    Resource, Route, Routes, Schema, SortSpec,
 };
 use crate::storage::{Actor, MemoryStorage};
 
@@ -68,7 +68,7 @@ fn users() -> Resource {
             page: None,
             indexes: Vec::new(),
         },
-        compare: CompareRules::default(),
+        compare: crate::compare::RuleSettings::default(),
     }
 }
 

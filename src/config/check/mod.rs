@@ -4,6 +4,7 @@ mod indexes;
 mod queries;
 mod resources;
 mod rows;
+mod rules;
 mod sections;
 
 use std::fmt::Display;

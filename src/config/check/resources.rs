@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::migration::ResourceName;
-use crate::resource::{
-    CompareRules, CreateMode, KeyedArray, PathPattern, PathTemplate, Resource, Route, Routes,
-};
+use crate::resource::{CreateMode, PathPattern, PathTemplate, Resource, Route, Routes};
 
 use super::super::key::Key;
 use super::super::raw;
@@ -284,52 +282,6 @@ impl Checker<'_> {
                 "needs a cell with `unique = true`, other than the id, and a filter with op = \"eq\" on it",
             ),
             _ => {}
-        }
-    }
-
-    fn rules(&mut self, key: &Key, raw: raw::CompareRules) -> CompareRules {
-        let mut rules = CompareRules {
-            ignore: raw.ignore.unwrap_or_default(),
-            null_eq_missing: raw.null_eq_missing.unwrap_or_default(),
-            clear: raw.clear.unwrap_or_default(),
-            ..CompareRules::default()
-        };
-        let lists = [
-            ("ignore", &rules.ignore),
-            ("null_eq_missing", &rules.null_eq_missing),
-            ("clear", &rules.clear),
-        ];
-        for (name, paths) in lists {
-            for (place, path) in paths.iter().enumerate() {
-                self.json_path(&key.field(name).index(place), path);
-            }
-        }
-        for (place, array) in raw.arrays.unwrap_or_default().into_iter().enumerate() {
-            let key = key.field("arrays").index(place);
-            let path = self.require(&key.field("path"), array.path, "write it as in \"$.data\"");
-            let by = self.require(
-                &key.field("by"),
-                array.by,
-                "name the field that tells elements apart",
-            );
-            if let (Some(path), Some(by)) = (path, by) {
-                self.json_path(&key.field("path"), &path);
-                rules.arrays.push(KeyedArray { path, by });
-            }
-        }
-        for (place, name) in raw.headers.unwrap_or_default().into_iter().enumerate() {
-            let key = key.field("headers").index(place);
-            let parsed =
-                http::HeaderName::try_from(name.as_str()).map_err(|_| "is no header's name");
-            rules.headers.extend(self.accept(&key, parsed).map(|name| name.to_string()));
-        }
-        rules
-    }
-
-    fn json_path(&mut self, key: &Key, path: &str) {
-        if let Err(problem) = serde_json_path::JsonPath::parse(path) {
-            let remedy = "write it as in \"$.data[*].updatedAt\"";
-            self.report(key, format!("is no JSONPath ({problem}): {remedy}"));
         }
     }
 }

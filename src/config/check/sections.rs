@@ -306,7 +306,13 @@ impl Checker<'_> {
             self.report(&settle_key, "must ascend: each time counts from the mismatch");
         }
         let timeout = self.millis(&key.field("timeout_ms"), raw.timeout_ms, 5_000);
+        let noise_sample = raw.noise_sample.unwrap_or(0.01);
+        if !(0.0..=1.0).contains(&noise_sample) {
+            let message = "must be from 0 to 1: it is a share of the compared reads";
+            self.report(&key.field("noise_sample"), message);
+        }
         Compare {
+            noise_sample,
             max_concurrent: usize::try_from(max_concurrent).unwrap_or(usize::MAX),
             max_body_bytes: usize::try_from(max_body_bytes).unwrap_or(usize::MAX),
             settle: settle.into_iter().map(Duration::from_millis).collect(),

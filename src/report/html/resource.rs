@@ -252,7 +252,7 @@ fn ignore_rules(resource: &ResourceReport) -> Markup {
     html! {
         @if !resource.ignore_rules.is_empty() {
             div.card {
-                h3 { "Ignore rules" }
+                h3 { "Rules" }
                 div.scroll {
                     table {
                         thead {
@@ -264,7 +264,9 @@ fn ignore_rules(resource: &ResourceReport) -> Markup {
                         tbody {
                             @for rule in &resource.ignore_rules {
                                 tr {
-                                    td { code { (rule.rule) } @if rule.located == 0 { " " span.pill.thin { "never matched" } } }
+                                    td { code { (rule.rule) } @if rule.located == 0 { " " span.pill.thin { "never matched" } }
+                                        @if rule.too_much { " " span.pill.thin { "hides too much" } }
+                                    }
                                     td.number { (count(rule.compared)) }
                                     td.number { (count(rule.located)) }
                                     td.number { (count(rule.hidden)) }

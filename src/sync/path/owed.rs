@@ -105,11 +105,6 @@ impl Owed {
         let mut cells = self.rows.get(key).into_iter().flatten().flat_map(|entry| &entry.cells);
         cells.any(|(id, hlc)| id == cell && *hlc == stamp)
     }
-
-    /// Whether anything of the row waits to be delivered.
-    pub(super) fn owes_row(&self, key: &RowKey) -> bool {
-        self.rows.contains_key(key)
-    }
 }
 
 #[cfg(test)]
@@ -137,6 +132,6 @@ mod tests {
         assert!(owed.owes(&key("a"), "name", hlc(2)));
         assert!(owed.get(&key("b"), Seq(3)).is_some());
         assert!(owed.remove(&key("a"), Seq(2)).is_some());
-        assert!(!owed.owes_row(&key("a")));
+        assert!(!owed.rows.contains_key(&key("a")));
     }
 }
