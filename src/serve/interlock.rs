@@ -204,14 +204,14 @@ mod tests {
 
     impl World {
         async fn backfilled(self) -> Self {
-            let begun = self.caught_up.begin(&self.users);
+            let begun = self.caught_up.begin(&self.users, u64::MAX);
             assert!(self.caught_up.finish(&self.users, begun).await.unwrap());
             self.reconciled(0).await;
             self
         }
 
         async fn reconciled(&self, differ: u64) {
-            let begun = self.caught_up.begin(&self.users);
+            let begun = self.caught_up.begin(&self.users, u64::MAX);
             let came_to = Reconciled { at_ms: 1, rows: 10, differ };
             self.caught_up.reconciled(&self.users, begun, came_to).await.unwrap();
             self.interlocks.refresh();

@@ -56,7 +56,7 @@ impl Backfill {
         let mut done = BackfillProgress::default();
         while done.passes < MAX_PASSES {
             done.passes += 1;
-            let begun = self.caught_up.begin(&resource.name);
+            let begun = self.caught_up.begin(&resource.name, self.clock.now_ms());
             let mut seen = HashMap::new();
             if self.pass(resource, &mut seen, &mut done, &mut progress).await? == PassEnd::Skipped {
                 continue;

@@ -25,7 +25,7 @@ const NO: &str = "no";
 const PREFIX: &str = "backfill.";
 const RECONCILED: &str = "reconcile.";
 const FINISHED: &str = "finished";
-const LOST: &str = "lost";
+const LOST: &str = "lost.";
 const MENDING: &str = "mending.";
 
 /// Whether a resource's store holds all that legacy has.
@@ -46,21 +46,22 @@ pub enum Standing {
 }
 
 impl Standing {
-    fn to_kept(self) -> String {
+    fn to_kept(self, settled_ms: u64) -> String {
         match self {
-            Self::Unfinished => LOST.to_owned(),
+            Self::Unfinished => format!("{LOST}{settled_ms}"),
             Self::Mending { after_ms } => format!("{MENDING}{after_ms}"),
             Self::Finished => FINISHED.to_owned(),
         }
     }
 
-    fn of_kept(kept: &str) -> Self {
-        let after = |kept: &str| kept.strip_prefix(MENDING)?.parse().ok();
-        match (kept, after(kept)) {
-            (FINISHED, _) => Self::Finished,
-            (_, Some(after_ms)) => Self::Mending { after_ms },
+    /// With the time from which on a backfill can be believed.
+    fn of_kept(kept: &str) -> (Self, u64) {
+        let after = |prefix: &str| kept.strip_prefix(prefix)?.parse().ok();
+        match (kept, after(MENDING)) {
+            (FINISHED, _) => (Self::Finished, 0),
+            (_, Some(after_ms)) => (Self::Mending { after_ms }, after_ms),
             // Also what nobody can read: a store is not believed by mistake.
-            _ => Self::Unfinished,
+            _ => (Self::Unfinished, after(LOST).unwrap_or(0)),
         }
     }
 }
@@ -95,6 +96,9 @@ struct State {
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     standing: Standing,
+    /// Until then (epoch milliseconds) a request that crossfade lost sight of may change legacy: no backfill that ends
+    /// before is believed.
+    settled_ms: u64,
     /// Whether the database was told that writes went unrecorded.
     marked: bool,
     /// Times that it was lost: a backfill that began before the last one proves nothing.
@@ -107,6 +111,7 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
     losses: u64,
+    at_ms: u64,
 }
 
 /// A write that legacy was asked to do and that the store does not have yet. Dropping it says that the
@@ -144,7 +149,8 @@ impl CaughtUp {
         let stored = storage.controls(PREFIX.to_owned()).await?;
         let known = stored.into_iter().filter_map(|(key, value)| {
             let name = ResourceName::new(key.strip_prefix(PREFIX)?);
-            Some((name, Known { standing: Standing::of_kept(&value), ..Known::default() }))
+            let (standing, settled_ms) = Standing::of_kept(&value);
+            Some((name, Known { standing, settled_ms, ..Known::default() }))
         });
         let mut resources: HashMap<_, _> = known.collect();
         for (key, value) in storage.controls(RECONCILED.to_owned()).await? {
@@ -253,7 +259,7 @@ impl CaughtUp {
 
     /// Notes that legacy has a write that the store will not get; the database is told in the background.
     pub fn lose(&self, resource: &ResourceName) {
-        if self.leave(resource, |_| Standing::Unfinished) {
+        if self.leave(resource, 0, |_| Standing::Unfinished) {
             tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
         }
     }
@@ -266,26 +272,32 @@ impl CaughtUp {
             Standing::Finished => Standing::Mending { after_ms },
             Standing::Mending { after_ms: at } => Standing::Mending { after_ms: at.max(after_ms) },
         };
-        if self.leave(resource, mending) {
+        if self.leave(resource, after_ms, mending) {
             tracing::warn!(%resource, "its store may lack a write; a backfill will mend it");
         }
     }
 
     /// Leaves a standing for another. Gives whether the store was caught up before.
-    fn leave(&self, resource: &ResourceName, to: impl Fn(Standing) -> Standing) -> bool {
+    fn leave(
+        &self,
+        resource: &ResourceName,
+        settled_ms: u64,
+        to: impl Fn(Standing) -> Standing,
+    ) -> bool {
         let (before, after, reconciled) = {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
             known.losses += 1;
-            let before = known.standing;
-            known.standing = to(before);
-            (before, known.standing, known.reconciled.take())
+            let before = (known.standing, known.settled_ms);
+            known.standing = to(known.standing);
+            known.settled_ms = known.settled_ms.max(settled_ms);
+            (before, (known.standing, known.settled_ms), known.reconciled.take())
         };
         if before != after || reconciled.is_some() {
             let (caught_up, resource) = (self.clone(), resource.clone());
             self.keeping.spawn(async move { caught_up.keep_at_last(&resource).await });
         }
-        let lost = before == Standing::Finished;
+        let lost = before.0 == Standing::Finished && after.0 != Standing::Finished;
         if lost {
             metrics::counter!("crossfade_caught_up_lost_total").increment(1);
         }
@@ -308,15 +320,16 @@ impl CaughtUp {
         }
     }
 
-    /// Begins a backfill.
+    /// Begins a backfill or a reconcile, at `now_ms` (epoch milliseconds).
     #[must_use]
-    pub fn begin(&self, resource: &ResourceName) -> Begun {
+    pub fn begin(&self, resource: &ResourceName, now_ms: u64) -> Begun {
         let known = lock(&self.state).resources.get(resource).copied().unwrap_or_default();
-        Begun { losses: known.losses }
+        Begun { losses: known.losses, at_ms: now_ms }
     }
 
     /// Keeps that the resource's backfill is finished. `false` if a write was lost since it began: then
-    /// it has to be done again.
+    /// it has to be done again. If a request that crossfade lost sight of could still change legacy when it began, the
+    /// store is [`Standing::Mending`] afterwards.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be kept; then it is not taken as finished.
@@ -332,7 +345,10 @@ impl CaughtUp {
             if known.losses != begun.losses {
                 return Ok(false);
             }
-            before = std::mem::replace(&mut known.standing, Standing::Finished);
+            let settled = known.settled_ms <= begun.at_ms;
+            let mending = Standing::Mending { after_ms: known.settled_ms };
+            let standing = if settled { Standing::Finished } else { mending };
+            before = std::mem::replace(&mut known.standing, standing);
         }
         let kept = self.keep(resource).await;
         if kept.is_err() {
@@ -360,7 +376,7 @@ impl CaughtUp {
         {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
-            if known.losses != begun.losses {
+            if known.losses != begun.losses || known.settled_ms > begun.at_ms {
                 return Ok(());
             }
             known.reconciled = Some(came_to);
@@ -376,7 +392,7 @@ impl CaughtUp {
             known.reconciled.map(|one| serde_json::to_string(&one).unwrap_or_default());
         let put =
             |prefix: &str, value| ControlOp::Put { key: format!("{prefix}{resource}"), value };
-        let standing = put(PREFIX, known.standing.to_kept());
+        let standing = put(PREFIX, known.standing.to_kept(known.settled_ms));
         let reconciled = put(RECONCILED, reconciled.unwrap_or_default());
         self.storage.commit_control(vec![standing, reconciled]).await
     }
@@ -393,7 +409,7 @@ mod tests {
         let (users, org) = (ResourceName::new("users"), PathId::new("org/o_1").unwrap());
         let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
         assert!(!caught_up.may_answer(&users, &org));
-        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
         assert!(caught_up.may_answer(&users, &org));
         // A mirror under way in this path, in another one, and in one that nobody knows.
         let mirror = caught_up.open(&users, Some(org.clone()));
@@ -408,7 +424,7 @@ mod tests {
         caught_up.close().await;
         assert!(CaughtUp::load(storage.clone(), 0).await.unwrap().may_answer(&users, &org));
         // A write that was not mirrored, in the middle of a backfill.
-        let begun = caught_up.begin(&users);
+        let begun = caught_up.begin(&users, u64::MAX);
         caught_up.lose(&users);
         assert!(!caught_up.may_answer(&users, &org));
         assert!(!caught_up.finish(&users, begun).await.unwrap());
@@ -421,7 +437,7 @@ mod tests {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let users = ResourceName::new("users");
         let killed = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        assert!(killed.finish(&users, killed.begin(&users)).await.unwrap());
+        assert!(killed.finish(&users, killed.begin(&users, u64::MAX)).await.unwrap());
         killed.unrecorded(&users);
         killed.idle().await;
         let next = CaughtUp::load(storage.clone(), 7).await.unwrap();
@@ -430,10 +446,29 @@ mod tests {
         let third = CaughtUp::load(storage.clone(), 9).await.unwrap();
         assert_eq!(third.standing(&users), Standing::Mending { after_ms: 7 });
         // A backfill mends it, and a clean stop leaves it mended.
-        assert!(third.finish(&users, third.begin(&users)).await.unwrap());
+        assert!(third.finish(&users, third.begin(&users, u64::MAX)).await.unwrap());
         third.unrecorded(&users);
         third.close().await;
         assert!(CaughtUp::load(storage, 0).await.unwrap().is(&users));
+    }
+
+    #[tokio::test]
+    async fn a_backfill_that_began_while_a_request_was_out_of_sight_is_done_again() {
+        let storage: SharedStorage = Arc::new(MemoryStorage::default());
+        let users = ResourceName::new("users");
+        let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
+        caught_up.lose(&users);
+        caught_up.lose_for_now(&users, 50);
+        caught_up.idle().await;
+        // Also by the next process.
+        let next = CaughtUp::load(storage, 0).await.unwrap();
+        assert!(next.finish(&users, next.begin(&users, 49)).await.unwrap());
+        assert_eq!(next.standing(&users), Standing::Mending { after_ms: 50 });
+        let came_to = Reconciled { at_ms: 49, rows: 1, differ: 0 };
+        next.reconciled(&users, next.begin(&users, 49), came_to).await.unwrap();
+        assert_eq!(next.last_reconciled(&users), None);
+        assert!(next.finish(&users, next.begin(&users, 50)).await.unwrap());
+        assert!(next.is(&users));
     }
 
     #[tokio::test]
@@ -443,7 +478,7 @@ mod tests {
         let caught_up = CaughtUp::load(storage, 0).await.unwrap();
         caught_up.lose_for_now(&users, 5);
         assert_eq!(caught_up.standing(&users), Standing::Unfinished);
-        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
         caught_up.lose_for_now(&users, 5);
         caught_up.lose_for_now(&users, 3);
         assert_eq!(caught_up.standing(&users), Standing::Mending { after_ms: 5 });
@@ -457,7 +492,7 @@ mod tests {
         let storage: SharedStorage = Arc::new(memory.clone());
         let users = ResourceName::new("users");
         let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+        assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
         memory.fail_commits(3);
         caught_up.lose(&users);
         caught_up.idle().await;

@@ -85,8 +85,8 @@ pub(crate) fn json_of(body: &Body) -> Result<Value, LegacyRowError> {
 /// What a user's REST request asked to be written, for reading the row again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Requested {
-    /// The fields of its body.
-    pub(crate) fields: serde_json::Map<String, Value>,
+    /// The fields of its body, if they are known: a process that was killed took that with it.
+    pub(crate) fields: Option<serde_json::Map<String, Value>>,
     /// When it was sent, in epoch milliseconds.
     pub(crate) sent_ms: u64,
 }
@@ -94,8 +94,13 @@ pub(crate) struct Requested {
 impl Requested {
     /// What legacy has by now, as the answer that the request did not give: its own are the fields that are as it asked.
     fn source(&self, item: &Value) -> Source {
-        let own = self.fields.iter().filter(|(name, value)| item.get(name.as_str()) == Some(value));
-        let wrote = Wrote::Cells(own.map(|(name, _)| name.clone()).collect());
+        let as_asked = |(name, value): &(&String, &Value)| item.get(name.as_str()) == Some(*value);
+        let wrote = match &self.fields {
+            Some(fields) => {
+                Wrote::Cells(fields.iter().filter(as_asked).map(|(name, _)| name.clone()).collect())
+            }
+            None => Wrote::Changed,
+        };
         Source::Request { wrote, sent_ms: self.sent_ms }
     }
 }

@@ -161,7 +161,7 @@ impl Mirror {
         let once_more_ms = matches!(told, Told::Look(_, Request::OutOfSight))
             .then(|| self.parts.intents.settled_ms(job.sent_ms));
         let outcome = self.run(&job, told).await;
-        let requested = requested(&job);
+        let requested = Some(requested(&job));
         let MirrorJob { resource, open: intent, sent_ms, .. } = job;
         let now_ms = self.now_ms();
         match (outcome, row, once_more_ms) {
@@ -219,7 +219,7 @@ impl Mirror {
     }
 
     async fn reread_with_retry(&self, job: &MirrorJob, row: RowId) -> Result<(), LegacyRowError> {
-        let requested: Vec<_> = requested(job).into_iter().collect();
+        let requested = [requested(job)];
         retry(|| self.read(&job.resource, row.clone(), &requested)).await
     }
 }
@@ -245,16 +245,19 @@ fn row_of(job: &MirrorJob, told: &Told) -> Option<RowId> {
 
 /// The fields that the request's body names.
 fn request_cells(job: &MirrorJob) -> BTreeSet<String> {
-    let fields = requested(job).map(|requested| requested.fields).unwrap_or_default();
+    let fields = requested(job).fields.unwrap_or_default();
     fields.into_iter().map(|(name, _)| name).collect()
 }
 
-/// What the request asked to be written, if its body tells.
-fn requested(job: &MirrorJob) -> Option<Requested> {
-    match json_of(&job.tapped.request.decode()) {
-        Ok(Value::Object(fields)) => Some(Requested { fields, sent_ms: job.sent_ms }),
+/// What the request asked to be written, as far as its body tells.
+fn requested(job: &MirrorJob) -> Requested {
+    let fields = match json_of(&job.tapped.request.decode()) {
+        Ok(Value::Object(fields)) => Some(fields),
+        // It writes no cell.
+        _ if matches!(job.write, WriteKind::Delete(_)) => Some(serde_json::Map::new()),
         _ => None,
-    }
+    };
+    Requested { fields, sent_ms: job.sent_ms }
 }
 
 fn told(job: &MirrorJob) -> Told {

@@ -210,7 +210,8 @@ impl OwedMirrors {
                 // Not longer than a request may take, should a clock have been set back meanwhile.
                 let once_more_ms = intents.settled_ms(opened_ms).min(intents.settled_ms(now_ms));
                 let once_more_ms = Some(once_more_ms).filter(|at| *at > now_ms);
-                let (intent, due_ms, requested) = (Some(open), now_ms, None);
+                let requested = Some(Requested { fields: None, sent_ms: opened_ms });
+                let (intent, due_ms) = (Some(open), now_ms);
                 self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
             }
             // Which row it made, if it made one, only the list tells.

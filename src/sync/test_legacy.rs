@@ -145,7 +145,12 @@ impl World {
         .unwrap();
         let caught_up = CaughtUp::load(self.storage.clone(), 0).await.unwrap();
         if caught_up.standing(&users.name) == Standing::Unfinished {
-            assert!(caught_up.finish(&users.name, caught_up.begin(&users.name)).await.unwrap());
+            assert!(
+                caught_up
+                    .finish(&users.name, caught_up.begin(&users.name, u64::MAX))
+                    .await
+                    .unwrap()
+            );
         }
         let intents = Intents::new(IntentParts {
             storage: self.storage.clone(),

@@ -21,7 +21,7 @@ async fn world() -> World {
     let storage: SharedStorage = Arc::new(memory.clone());
     let users = ResourceName::new("users");
     let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
-    assert!(caught_up.finish(&users, caught_up.begin(&users)).await.unwrap());
+    assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
     let intents = Intents::new(IntentParts {
         storage: storage.clone(),
         caught_up: caught_up.clone(),
@@ -118,7 +118,11 @@ async fn of_what_nobody_says_a_word_the_store_is_not_believed() {
     assert!(matches!(world.caught_up.standing(&world.users), Standing::Mending { .. }));
     // Left to the next process, which reads the row again.
     assert!(
-        world.caught_up.finish(&world.users, world.caught_up.begin(&world.users)).await.unwrap()
+        world
+            .caught_up
+            .finish(&world.users, world.caught_up.begin(&world.users, u64::MAX))
+            .await
+            .unwrap()
     );
     world.open("b").await.leave();
     world.intents.idle().await;

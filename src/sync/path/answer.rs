@@ -70,15 +70,8 @@ pub enum Wrote {
     All,
     /// These.
     Cells(BTreeSet<String>),
-}
-
-impl Wrote {
-    fn contains(&self, cell: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Cells(cells) => cells.contains(cell),
-        }
-    }
+    /// Nobody knows: those whose value in legacy is neither the one that was known nor one that a delivery can have brought.
+    Changed,
 }
 
 /// What became of an answer about one row.
@@ -169,10 +162,20 @@ impl Application<'_> {
 
     fn wrote(&self, cell: &str) -> bool {
         match self.source {
-            Source::Request { wrote, .. } => wrote.contains(cell),
+            Source::Request { wrote: Wrote::All, .. } => true,
+            Source::Request { wrote: Wrote::Cells(cells), .. } => cells.contains(cell),
+            Source::Request { wrote: Wrote::Changed, .. } => self.changed_by_nobody_known(cell),
             Source::Delivery { cells } => cells.contains(cell),
             Source::Read { .. } | Source::Repair { .. } => false,
         }
+    }
+
+    /// Whether legacy has another value of a cell than it was known to have, and at most one edit of the cell is owed: with
+    /// more, the value may be that of one whose delivery was not answered.
+    fn changed_by_nobody_known(&self, cell: &str) -> bool {
+        let known = self.base.and_then(|base| base.get(cell));
+        let now = self.row.now.as_ref().and_then(|now| now.get(cell));
+        known != now && self.owed.times(&self.key(), cell) <= 1
     }
 
     /// From the store's copy to what legacy has.
@@ -197,8 +200,8 @@ impl Application<'_> {
         };
         let owed = self.owed.owes(key, cell, hlc);
         match self.source {
-            Source::Request { wrote, sent_ms } => {
-                !owed || (wrote.contains(cell) && hlc.time_ms() < *sent_ms)
+            Source::Request { sent_ms, .. } => {
+                !owed || (self.wrote(cell) && hlc.time_ms() < *sent_ms)
             }
             // A version is proof; without one, a cell that was written since keeps its value.
             Source::Read { asked_ms } => !owed && (self.is_newer() || hlc.time_ms() < *asked_ms),

@@ -100,6 +100,12 @@ impl Owed {
         Some(entry)
     }
 
+    /// How many entries of a cell wait to be delivered, whether or not they still carry its stamp.
+    pub(super) fn times(&self, key: &RowKey, cell: &str) -> usize {
+        let entries = self.rows.get(key).into_iter().flatten();
+        entries.filter(|entry| entry.cells.iter().any(|(id, _)| id == cell)).count()
+    }
+
     /// Whether a cell with this stamp waits to be delivered.
     pub(super) fn owes(&self, key: &RowKey, cell: &str, stamp: Hlc) -> bool {
         let mut cells = self.rows.get(key).into_iter().flatten().flat_map(|entry| &entry.cells);

@@ -171,7 +171,7 @@ impl Reconcile {
         repair: Option<Authority>,
         mut progress: impl FnMut(&Reconciliation),
     ) -> Result<Reconciliation, LegacyRowError> {
-        let begun = self.caught_up.begin(&resource.name);
+        let begun = self.caught_up.begin(&resource.name, self.clock.now_ms());
         let began_ms = self.clock.now_ms();
         let mut found = Reconciliation { began_ms, ..Reconciliation::default() };
         let mut legacy = self.read_legacy(resource, &mut found, &mut progress).await?;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::tally::{Seen, Tally};
 use super::{Seeded, SimClock, trace};
+use crate::clock::Clock as _;
 use crate::legacy::{Credentials, LegacyRequest, LegacyTransport};
 use crate::migration::{Answer, Body, Failure};
 use crate::storage::BoxFuture;
@@ -40,6 +41,17 @@ struct State {
     mode: Mode,
     /// Of a hundred answers so many are lost.
     lost: u64,
+    /// Deliveries, each with its row, body, and when it was sent and done.
+    deliveries: Vec<Delivery>,
+}
+
+/// A write of crossfade's own.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    pub(super) row: String,
+    pub(super) body: Value,
+    pub(super) sent_ms: u64,
+    pub(super) done_ms: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +73,10 @@ impl SimLegacy {
 
     pub(super) fn lose_answers(&self, percent: u64) {
         self.state.lock().unwrap().lost = percent;
+    }
+
+    pub(super) fn deliveries(&self) -> Vec<Delivery> {
+        self.state.lock().unwrap().deliveries.clone()
     }
 
     pub(super) fn rows(&self) -> BTreeMap<String, Map<String, Value>> {
@@ -94,11 +110,18 @@ impl SimLegacy {
         let (there, back) = (1 + self.random.below(longest), 1 + self.random.below(30));
         let is_lost = self.random.percent(lost);
         let (told, answer) = tokio::sync::oneshot::channel();
+        let sent_ms = self.clock.now_ms();
         let legacy = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(there)).await;
             let asked = format!("{user}: {method} {path} {}", body.clone().unwrap_or_default());
-            let answer = legacy.handle(&method, &path, body, &user);
+            let answer = legacy.handle(&method, &path, body.clone(), &user);
+            if let (Some(body), false) = (body, ["rest", "past"].contains(&user.as_str())) {
+                let row = path.rsplit('/').next().unwrap_or_default().to_owned();
+                let done_ms = legacy.clock.now_ms();
+                let delivery = Delivery { row, body, sent_ms, done_ms };
+                legacy.state.lock().unwrap().deliveries.push(delivery);
+            }
             if method != Method::GET {
                 trace(legacy.clock, || format!("legacy {asked} {} lost={is_lost}", answer.status));
             }

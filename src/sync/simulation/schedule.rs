@@ -195,6 +195,7 @@ async fn check(world: &mut World) -> Result<(), String> {
             }
         }
     }
+    world.history().deliveries = world.legacy.deliveries();
     let wrong = world.history().check(&legacy);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
