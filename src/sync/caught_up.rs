@@ -17,6 +17,11 @@ const KEEP_TRIES: u32 = 10;
 /// Wait after each failure.
 const KEEP_WAIT: Duration = Duration::from_millis(500);
 
+/// How often the database is told that writes went unrecorded, while it cannot be written.
+const MARK_TRIES: u32 = 20;
+/// Wait after the first failure; doubled each time.
+const FIRST_MARK_WAIT: Duration = Duration::from_millis(10);
+
 /// Control keys that say whether writes went to legacy before an intent told of them; still `yes` at a start, the
 /// process was killed, and nobody knows whether their mirrors were done.
 const UNRECORDED: &str = "unrecorded.";
@@ -234,14 +239,19 @@ impl CaughtUp {
         }
     }
 
+    /// Until it is kept: a kill before that goes unnoticed.
     async fn mark(&self, resource: &ResourceName, value: &str) {
         let put =
             ControlOp::Put { key: format!("{UNRECORDED}{resource}"), value: value.to_owned() };
-        if let Err(error) = self.storage.commit_control(vec![put]).await {
+        let mut wait = FIRST_MARK_WAIT;
+        for _ in 0..MARK_TRIES {
+            let Err(error) = self.storage.commit_control(vec![put.clone()]).await else { return };
             tracing::warn!(%resource, %error, "it is not kept that writes went unrecorded");
-            // The next one tries again.
-            lock(&self.state).resources.entry(resource.clone()).or_default().marked = false;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(KEEP_WAIT);
         }
+        // The next one tries again.
+        lock(&self.state).resources.entry(resource.clone()).or_default().marked = false;
     }
 
     /// Keeps that no write is unrecorded: for a stop, when no mirror is under way and none will come.

@@ -271,6 +271,10 @@ impl LegacyRows {
                         return Ok(Reread::There);
                     }
                 }
+                404 | 410 if self.traffic.made_since(&resource.name, &row, asked_ms) => {
+                    let made_since = "had not yet made the row that it is asked for once more";
+                    return Err(LegacyRowError::NoAnswer(made_since.to_owned()));
+                }
                 404 | 410 => {
                     self.remove(resource, row, &source).await?;
                     return Ok(Reread::Gone);

@@ -205,6 +205,9 @@ impl Mirror {
             Told::Row(value) => match read_row(&job.resource, &value) {
                 Ok(found) => {
                     let source = source(job);
+                    if job.write == WriteKind::Create {
+                        rows.traffic.made(&job.resource.name, &found.row, self.now_ms());
+                    }
                     let apply =
                         || rows.apply_one(&job.resource, found.clone(), &source, self.now_ms());
                     retry(apply).await

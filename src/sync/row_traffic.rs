@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 
 use crate::migration::{ResourceName, RowId};
 
-/// Deletions remembered at most. At the bound the oldest is forgotten and counted: only an answer that
+/// Deletions remembered at most, and rows made. At the bound the oldest is forgotten and counted: only an answer that
 /// took longer than that many deletions could then bring its row back, until the next backfill.
-const MAX_DELETIONS: usize = 65_536;
+const MAX_NOTED: usize = 65_536;
 
 type Key = (ResourceName, RowId);
 
@@ -28,11 +28,38 @@ pub struct RowTraffic {
 #[derive(Debug, Default)]
 struct State {
     /// When each deletion was answered, in epoch milliseconds.
-    deletions: HashMap<Key, u64>,
-    /// The same, oldest first; an entry that was overtaken by a newer one of its row counts for nothing.
-    order: VecDeque<(Key, u64)>,
+    deletions: Noted,
+    /// When it was answered that a row was made, in epoch milliseconds.
+    made: Noted,
     /// Answers on their way into the store.
     arriving: HashMap<Key, u32>,
+}
+
+/// Rows with a time, as many as are remembered.
+#[derive(Debug, Default)]
+struct Noted {
+    at: HashMap<Key, u64>,
+    /// The same, oldest first; an entry that was overtaken by a newer one of its row counts for nothing.
+    order: VecDeque<(Key, u64)>,
+}
+
+impl Noted {
+    fn note(&mut self, key: Key, now_ms: u64) {
+        self.at.insert(key.clone(), now_ms);
+        self.order.push_back((key, now_ms));
+        while self.order.len() > MAX_NOTED {
+            let Some((key, at)) = self.order.pop_front() else { break };
+            if self.at.get(&key) == Some(&at) {
+                self.at.remove(&key);
+                metrics::counter!("crossfade_deletions_forgotten_total").increment(1);
+            }
+        }
+    }
+
+    /// Whether it was noted at this time or after it.
+    fn since(&self, key: &Key, at_ms: u64) -> bool {
+        self.at.get(key).is_some_and(|noted| *noted >= at_ms)
+    }
 }
 
 /// The row was deleted after the request was sent: read it again.
@@ -68,17 +95,17 @@ impl RowTraffic {
 
     /// Notes that legacy answered a deletion at `now_ms`.
     pub(crate) fn deleted(&self, resource: &ResourceName, row: &RowId, now_ms: u64) {
-        let key = (resource.clone(), row.clone());
-        let mut state = self.lock();
-        state.deletions.insert(key.clone(), now_ms);
-        state.order.push_back((key, now_ms));
-        while state.order.len() > MAX_DELETIONS {
-            let Some((key, at)) = state.order.pop_front() else { break };
-            if state.deletions.get(&key) == Some(&at) {
-                state.deletions.remove(&key);
-                metrics::counter!("crossfade_deletions_forgotten_total").increment(1);
-            }
-        }
+        self.lock().deletions.note((resource.clone(), row.clone()), now_ms);
+    }
+
+    /// Notes that legacy answered at `now_ms` that it made the row.
+    pub(crate) fn made(&self, resource: &ResourceName, row: &RowId, now_ms: u64) {
+        self.lock().made.note((resource.clone(), row.clone()), now_ms);
+    }
+
+    /// Whether the row was made at this time or later: an answer that was asked for before, and does not have it, says nothing.
+    pub(crate) fn made_since(&self, resource: &ResourceName, row: &RowId, asked_ms: u64) -> bool {
+        self.lock().made.since(&(resource.clone(), row.clone()), asked_ms)
     }
 
     /// Lets an answer in that has the row, if its request was sent after the row's last deletion.
@@ -90,7 +117,7 @@ impl RowTraffic {
     ) -> Result<Arriving, DeletedMeanwhile> {
         let key = (resource.clone(), row.clone());
         let mut state = self.lock();
-        if state.deletions.get(&key).is_some_and(|deleted| *deleted >= sent_ms) {
+        if state.deletions.since(&key, sent_ms) {
             metrics::counter!("crossfade_overtaken_answers_total").increment(1);
             return Err(DeletedMeanwhile);
         }
@@ -150,11 +177,11 @@ mod tests {
     #[test]
     fn the_memory_of_deletions_is_bounded() {
         let (traffic, (users, first)) = (RowTraffic::default(), row(0));
-        for id in 0..=MAX_DELETIONS {
+        for id in 0..=MAX_NOTED {
             traffic.deleted(&users, &row(id).1, 5);
         }
-        assert_eq!(traffic.lock().deletions.len(), MAX_DELETIONS);
+        assert_eq!(traffic.lock().deletions.at.len(), MAX_NOTED);
         assert!(traffic.arrive(&users, &first, 1).is_ok(), "the oldest is forgotten");
-        assert!(traffic.arrive(&users, &row(MAX_DELETIONS).1, 1).is_err());
+        assert!(traffic.arrive(&users, &row(MAX_NOTED).1, 1).is_err());
     }
 }

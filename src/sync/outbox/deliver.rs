@@ -193,6 +193,8 @@ impl Delivery<'_> {
         let Ok(arriving) = self.context.traffic.arrive(resource, row, sent_ms) else {
             return self.taken_after_reread().await;
         };
+        // An answer that was asked for before, and does not have the row yet, is on its way, perhaps.
+        self.context.traffic.made(resource, row, self.context.clock.now_ms());
         let settled = self.settle(Outcome::Delivered(Some(now))).await;
         drop(arriving);
         settled

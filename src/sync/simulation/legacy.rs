@@ -122,9 +122,7 @@ impl SimLegacy {
                 let delivery = Delivery { row, body, sent_ms, done_ms };
                 legacy.state.lock().unwrap().deliveries.push(delivery);
             }
-            if method != Method::GET {
-                trace(legacy.clock, || format!("legacy {asked} {} lost={is_lost}", answer.status));
-            }
+            trace(legacy.clock, || format!("legacy {asked} {} lost={is_lost}", answer.status));
             tokio::time::sleep(Duration::from_millis(back)).await;
             if is_lost {
                 if method != Method::GET {

@@ -173,7 +173,15 @@ impl PathTask {
         let entry = self.owed.remove(&key, seq);
         batch.keep(Op::Settle(seq));
         if let (Some(entry), Outcome::Refused(_)) = (&entry, outcome) {
-            let now = answer.as_ref().and_then(|answer| answer.now.as_ref());
+            let read = answer.as_ref().and_then(|answer| answer.now.as_ref());
+            // What was read may be older than what another answer has told since.
+            let version = |cells: &RowCells| known.version(cells);
+            let newer = |base: &&RowCells| {
+                read.is_some_and(
+                    |read| matches!((version(base), version(read)), (Some(b), Some(r)) if b > r),
+                )
+            };
+            let now = bases.get(row).filter(newer).or(read);
             self.take_back(resource, row, entry, now, batch)?;
         }
         if let Some(answer) = answer {
