@@ -41,6 +41,11 @@ impl Child {
         self.pid
     }
 
+    /// Whether it has not ended yet.
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// The line in which it says that it is ready.
     pub(super) async fn ready(&mut self) -> Result<Value, BenchError> {
         let line = self.line(READY).await?;

@@ -13,6 +13,7 @@ mod document;
 mod http;
 mod latency;
 pub mod peer;
+pub mod proxy;
 mod queries;
 mod recipe;
 mod served;

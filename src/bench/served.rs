@@ -32,6 +32,10 @@ impl Admin {
         self.ask(what).await?.json().await.map_err(lost)
     }
 
+    pub(super) async fn text(&self, what: &str) -> Result<String, BenchError> {
+        self.ask(what).await?.text().await.map_err(lost)
+    }
+
     async fn ask(&self, what: &str) -> Result<reqwest::Response, BenchError> {
         let request = self.http.get(format!("http://{}{what}", self.address));
         request.bearer_auth(ADMIN_TOKEN).send().await.map_err(lost)

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may")]
 
 mod attacks;
+mod bench_proxy;
 mod demo;
 mod flags;
 mod flags_unleash;
