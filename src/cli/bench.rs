@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::exit_code::ExitCode;
 use super::{CliError, Format, print};
 use crate::bench::peer::{self, PeerDocument, StoreOptions, SyncCase, SyncOptions, SyncSide};
@@ -205,12 +207,28 @@ async fn beside_proxies(args: ProxyArgs) -> Result<ExitCode, CliError> {
         crossfade: args.crossfade,
         clock: Arc::new(SystemClock),
     };
-    let document = proxy::run(&options).await.map_err(error)?;
+    let measured = tokio::select! {
+        measured = proxy::run(&options) => measured,
+        // Dropped, the run ends its servers and removes their folders.
+        stopped = stop_signal() => return stopped.map(|()| ExitCode::Interrupted),
+    };
+    let document = measured.map_err(error)?;
     match args.format {
         Format::Text => print(document.to_text().trim_end()),
         Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
     }
     Ok(if document.passed() { ExitCode::Done } else { ExitCode::Failed })
+}
+
+/// Ends with the first SIGINT or SIGTERM.
+async fn stop_signal() -> Result<(), CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::dependency)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::dependency)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 fn done(worked: Result<(), BenchError>) -> Result<ExitCode, CliError> {

@@ -52,7 +52,7 @@ impl Nginx {
         std::fs::write(&file, config(folder.path(), address, legacy, mirror)).map_err(lost)?;
         let mut command = Command::new(nginx);
         command.arg("-p").arg(folder.path()).arg("-c").arg(&file).args(["-e", "stderr"]);
-        let mut child = Child::start(name, command)?;
+        let mut child = Child::start_parent(name, command)?;
         if answers(&mut child, address).await {
             return Ok(Self { child, address, folder });
         }
