@@ -8,14 +8,18 @@
 //! options ─ Plan ─ Environment ─ in_turns (A B, B A, …) ─ Samples ─ Document ─ JSON, text
 //! ```
 
+mod child;
 mod document;
 mod http;
 mod latency;
 pub mod peer;
+pub mod proxy;
 mod queries;
 mod recipe;
+mod served;
 mod stats;
 mod turns;
+mod usage;
 
 use std::time::Duration;
 
@@ -28,6 +32,8 @@ use crate::clock::{SharedClock, SharedEntropy};
 use crate::demo::legacy_api::Seed;
 use crate::scenario::environment::Environment;
 
+/// Whether this program was built for measuring.
+const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 /// The organisation that all rows belong to.
 const ORG: &str = "org_1";
 /// More rows make the backfill the longest part of the run.
@@ -155,7 +161,7 @@ pub async fn run(options: &BenchOptions) -> Result<Document, BenchError> {
             rows: plan.rows,
             requests: options.requests,
             quick: options.quick,
-            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            build: BUILD,
             topology: TOPOLOGY,
             durability: DURABILITY,
         },

@@ -1,12 +1,16 @@
 //! `crossfade bench`.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit_code::ExitCode;
 use super::{CliError, Format, print};
 use crate::bench::peer::{self, PeerDocument, StoreOptions, SyncCase, SyncOptions, SyncSide};
+use crate::bench::proxy::{self, ProxyOptions};
 use crate::bench::{self, BenchError, BenchOptions};
 use crate::clock::{SystemClock, SystemEntropy};
 
@@ -35,6 +39,17 @@ enum What {
     Sync(SyncArgs),
     /// The store beside TinyBase's own store in Node, at the same work.
     Store(StoreArgs),
+    /// The proxy beside a plain pass-through, and beside nginx where that is installed.
+    Proxy(ProxyArgs),
+    /// The legacy API's share of `proxy`.
+    #[command(hide = true)]
+    ProxyStub,
+    /// The pass-through's share of `proxy`.
+    #[command(hide = true)]
+    ProxyPassThrough {
+        /// Where requests go.
+        to: SocketAddr,
+    },
     /// The store's share of `store`: jobs on standard input, answers on standard output.
     #[command(hide = true)]
     StoreWorker,
@@ -90,16 +105,50 @@ struct StoreArgs {
     rows: u32,
 }
 
+#[derive(Debug, clap::Args)]
+struct ProxyArgs {
+    /// Pairs of turns for each stage, 10 to 200.
+    #[arg(long, default_value_t = 12)]
+    pairs: usize,
+    /// How long one turn lasts, in seconds, 1 to 60.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Requests a second, instead of 30 % of what saturates the pass-through.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Client connections, 1 to 512.
+    #[arg(long, default_value_t = 32)]
+    connections: usize,
+    /// Decides in which order sides take their turns.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// A little of everything, without verdicts: to see that it runs, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// The nginx to compare with, if not the one on the search path.
+    #[arg(long, value_name = "FILE")]
+    nginx: Option<PathBuf>,
+    /// The crossfade that serves, if not this one: to compare builds.
+    #[arg(long, value_name = "FILE")]
+    crossfade: Option<PathBuf>,
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
 /// Measures side by side, on servers of its own.
 pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
     match args.what {
         None => {}
         Some(What::Sync(args)) => return sync(args).await,
         Some(What::Store(args)) => return store(args).await,
+        Some(What::Proxy(args)) => return beside_proxies(args).await,
+        Some(What::ProxyStub) => return done(proxy::stub(print).await),
+        Some(What::ProxyPassThrough { to }) => return done(proxy::pass_through(to, print).await),
         Some(What::StoreWorker) => {
             let work = || peer::store_worker(std::io::stdin().lock(), std::io::stdout().lock());
             let worked = tokio::task::spawn_blocking(work).await.map_err(CliError::failed)?;
-            return worked.map(|()| ExitCode::Done).map_err(error);
+            return done(worked);
         }
     }
     let options = BenchOptions {
@@ -143,6 +192,47 @@ async fn store(args: StoreArgs) -> Result<ExitCode, CliError> {
         clock: Arc::new(SystemClock),
     };
     show(&peer::store(&options).await.map_err(error)?, args.common.format)
+}
+
+async fn beside_proxies(args: ProxyArgs) -> Result<ExitCode, CliError> {
+    let options = ProxyOptions {
+        pairs: args.pairs,
+        seconds: args.seconds,
+        rate: args.rate,
+        connections: args.connections,
+        seed: args.seed,
+        quick: args.quick,
+        progress: std::io::stderr().is_terminal(),
+        nginx: args.nginx,
+        crossfade: args.crossfade,
+        clock: Arc::new(SystemClock),
+    };
+    let measured = tokio::select! {
+        measured = proxy::run(&options) => measured,
+        // Dropped, the run ends its servers and removes their folders.
+        stopped = stop_signal() => return stopped.map(|()| ExitCode::Interrupted),
+    };
+    let document = measured.map_err(error)?;
+    match args.format {
+        Format::Text => print(document.to_text().trim_end()),
+        Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
+    }
+    Ok(if document.passed() { ExitCode::Done } else { ExitCode::Failed })
+}
+
+/// Ends with the first SIGINT or SIGTERM.
+async fn stop_signal() -> Result<(), CliError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CliError::dependency)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::dependency)?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn done(worked: Result<(), BenchError>) -> Result<ExitCode, CliError> {
+    worked.map(|()| ExitCode::Done).map_err(error)
 }
 
 fn show(document: &PeerDocument, format: Format) -> Result<ExitCode, CliError> {

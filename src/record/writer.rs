@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use libsql::{TransactionBehavior, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::batch::Batch;
 use super::schema::{Database, doing};
@@ -57,6 +57,8 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
+    /// Tells the writer not to wait for more: somebody waits for it, or the queue is half full.
+    urgent: Notify,
     /// Events that did not fit the queue, or came after the end.
     dropped: AtomicU64,
     /// Events whose transaction failed.
@@ -88,6 +90,7 @@ impl Recorder {
         let (commands, queue) = mpsc::channel(settings.queue.max(1));
         let shared = Arc::new(Shared {
             path: path.to_owned(),
+            urgent: Notify::new(),
             dropped: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             sampled: Mutex::new(HashMap::new()),
@@ -111,6 +114,9 @@ impl Recorder {
     pub fn record(&self, event: impl Into<Event>) {
         if self.commands.try_send(Command::Event(event.into())).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.commands.capacity() < self.commands.max_capacity() / 2 {
+            self.shared.urgent.notify_one();
         }
     }
 
@@ -167,6 +173,7 @@ impl Recorder {
         let closed =
             || RecordError::Thread { path: path(), reason: "the recorder is closed".to_owned() };
         self.commands.send(command(reply)).await.map_err(|_| closed())?;
+        self.shared.urgent.notify_one();
         done.await.map_err(|_| closed())?;
         match self.lost() {
             0 => Ok(()),
@@ -200,6 +207,18 @@ fn write_on_this_thread(
             Err(error) => drop(ready.send(Err(error))),
         }
     });
+}
+
+/// Takes what waits, as much as goes into one transaction. Gives whether nothing will come any more.
+fn take_what_is_there(queue: &mut mpsc::Receiver<Command>, taken: &mut Vec<Command>) -> bool {
+    while taken.len() < MAX_BATCH {
+        match queue.try_recv() {
+            Ok(command) => taken.push(command),
+            Err(mpsc::error::TryRecvError::Empty) => return false,
+            Err(mpsc::error::TryRecvError::Disconnected) => return true,
+        }
+    }
+    false
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -246,15 +265,16 @@ impl Writer<'_> {
                         }
                     }
                 }
-                if urgent || closing || batch.events >= MAX_BATCH as u64 {
+                let late = tokio::time::Instant::now() >= deadline;
+                if urgent || closing || late || batch.events >= MAX_BATCH as u64 {
                     break;
                 }
-                let more = queue.recv_many(&mut taken, MAX_BATCH);
-                match tokio::time::timeout_at(deadline, more).await {
-                    Ok(0) => closing = true,
-                    Ok(_) => {}
-                    Err(_) => break,
+                // Not by each event: a thread that is woken for every request costs more than what it writes.
+                tokio::select! {
+                    () = tokio::time::sleep_until(deadline) => {}
+                    () = self.shared.urgent.notified() => {}
                 }
+                closing = take_what_is_there(&mut queue, &mut taken);
             }
             // What was sent before the close is still in the queue.
             while closing && let Ok(command) = queue.try_recv() {

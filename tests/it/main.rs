@@ -5,6 +5,7 @@
 
 mod attacks;
 mod comparing;
+mod bench_proxy;
 mod demo;
 mod flags;
 mod flags_unleash;

@@ -8,16 +8,11 @@
 //!
 //! What a figure is, and what is outside it: `docs/benchmarks.md`.
 
-mod child;
 mod document;
 mod node;
 mod store;
 mod sync;
-mod usage;
 
 pub use document::{Figure, GoalRatio, PeerDocument, Side};
 pub use store::{StoreOptions, run as store, work as store_worker};
 pub use sync::{SyncCase, SyncOptions, SyncSide, run as sync};
-
-/// Whether this program was built for measuring.
-const BUILD: &str = if cfg!(debug_assertions) { "debug" } else { "release" };

@@ -15,12 +15,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::BUILD;
-use super::child::Child;
 use super::document::{Figure, GoalRatio, PeerDocument, Side};
 use super::node::{PACKAGE, Package};
 use crate::bench::document::Machine;
-use crate::bench::{BenchError, recipe, spinner};
+use crate::bench::{BUILD, BenchError, child::Child, recipe, spinner};
 use crate::clock::SharedClock;
 
 pub use worker::work;

@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::queries;
-use crate::bench::peer::usage;
-use crate::bench::{BenchError, recipe};
+use crate::bench::{BenchError, recipe, usage};
 
 #[derive(Debug, Deserialize)]
 struct Job {

@@ -18,11 +18,10 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::BUILD;
 use super::document::{Figure, GoalRatio, PeerDocument};
 use super::node::{PACKAGE, Package};
 use crate::bench::document::Machine;
-use crate::bench::{BenchError, spinner};
+use crate::bench::{BUILD, BenchError, spinner};
 use crate::clock::SharedClock;
 
 use legacy::LegacyApi;

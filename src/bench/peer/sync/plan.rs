@@ -8,8 +8,7 @@ use serde_json::Value;
 use super::SyncOptions;
 use super::crowd::Shape;
 use super::server::SyncSide;
-use crate::bench::BenchError;
-use crate::bench::peer::usage;
+use crate::bench::{BenchError, usage};
 
 /// Rows of a path under load.
 const ROWS: u32 = 200;

@@ -4,21 +4,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-use crate::bench::peer::child::Child;
 use crate::bench::peer::document::Side;
 use crate::bench::peer::node::Package;
-use crate::bench::peer::usage;
-use crate::bench::{BenchError, recipe};
+use crate::bench::served::{self, Admin};
+use crate::bench::{BenchError, child::Child, usage};
 
-/// Of no value to anybody: it guards a listener on loopback that lives for minutes.
-const ADMIN_TOKEN: &str = "bench-admin-token-0123456789abcdef";
-const SERVICE_TOKEN: &str = "bench-service-token-0123456789abcdef";
-const LOOK: Duration = Duration::from_millis(20);
+/// The stage of the mapped paths.
+const STAGE: &str = "dualwrite";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -109,7 +105,7 @@ pub(super) struct Server {
     side: SyncSide,
     child: Child,
     address: SocketAddr,
-    admin: Option<SocketAddr>,
+    admin: Option<Admin>,
     starting: Starting,
     /// Removed after the process has ended.
     folder: TempDir,
@@ -155,9 +151,11 @@ impl Server {
         let address = address.ok_or_else(|| {
             BenchError::Start(format!("{} said {ready}, which names no address", side.name()))
         })?;
-        let server = Self { side, child, address, admin, starting, folder };
-        server.wait_for_stage().await?;
-        Ok(server)
+        let admin = admin.map(|address| Admin::new(starting.http.clone(), address));
+        if let Some(admin) = &admin {
+            admin.wait_for_stage(STAGE).await?;
+        }
+        Ok(Self { side, child, address, admin, starting, folder })
     }
 
     /// Ends it and starts it again on what it has kept.
@@ -214,10 +212,10 @@ impl Server {
 
     /// Waits until nothing is owed to legacy any more; how much still is when `within` is over.
     pub(super) async fn settle(&self, within: Duration) -> Result<u64, BenchError> {
-        let Some(admin) = self.admin else { return Ok(0) };
+        let Some(admin) = &self.admin else { return Ok(0) };
         let begun = Instant::now();
         loop {
-            let owed = self.admin_get(admin, "/outbox").await?["pending"].as_u64().unwrap_or(0);
+            let owed = admin.get("/outbox").await?["pending"].as_u64().unwrap_or(0);
             if owed == 0 || begun.elapsed() >= within {
                 return Ok(owed);
             }
@@ -228,132 +226,24 @@ impl Server {
 
     /// Copies the legacy API's rows into the store.
     pub(super) async fn backfill(&self, within: Duration) -> Result<(), BenchError> {
-        let Some(admin) = self.admin else { return Ok(()) };
-        let url = format!("http://{admin}/backfill?resource=users");
-        let sent = self.starting.http.post(url).bearer_auth(ADMIN_TOKEN).send().await;
-        sent.and_then(reqwest::Response::error_for_status).map_err(lost)?;
-        let begun = Instant::now();
-        loop {
-            let state = self.admin_get(admin, "/backfill").await?;
-            let text = state.to_string();
-            if text.contains("\"finished\":true") {
-                return Ok(());
-            }
-            if text.contains("\"error\":\"") || begun.elapsed() >= within {
-                return Err(BenchError::Wrong(format!("the backfill did not finish: {text}")));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn wait_for_stage(&self) -> Result<(), BenchError> {
-        let Some(admin) = self.admin else { return Ok(()) };
-        let begun = Instant::now();
-        loop {
-            let stages = self.admin_get(admin, "/stages").await?;
-            if stages.pointer("/resources/0/effective") == Some(&json!("dualwrite")) {
-                return Ok(());
-            }
-            if begun.elapsed() > Duration::from_secs(20) {
-                return Err(BenchError::Start(format!("crossfade is not in dualwrite: {stages}")));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    async fn admin_get(&self, admin: SocketAddr, what: &str) -> Result<Value, BenchError> {
-        let request = self.starting.http.get(format!("http://{admin}{what}"));
-        let answer = request.bearer_auth(ADMIN_TOKEN).send().await.map_err(lost)?;
-        answer.json().await.map_err(lost)
+        let Some(admin) = &self.admin else { return Ok(()) };
+        admin.backfill(within).await
     }
 }
 
-fn lost(error: reqwest::Error) -> BenchError {
-    BenchError::Wrong(format!("crossfade's admin API: {}", error.without_url()))
-}
-
-fn write_config(side: SyncSide, starting: &Starting, folder: &Path) -> std::io::Result<()> {
-    let flag = |name: &str, variant: Value| {
-        json!({"name": name, "type": "release", "enabled": true, "project": "default",
-            "stale": false, "impressionData": false, "variants": [],
-            "strategies": [{"name": "flexibleRollout", "constraints": [], "variants": variant,
-                "parameters": {"rollout": "100", "stickiness": "default", "groupId": name}}]})
-    };
-    let stage = json!([{"name": "dualwrite", "weight": 1000, "weightType": "variable",
-        "stickiness": "default"}]);
-    let flags = json!({"version": 2, "features": [flag("crossfade.users.stage", stage)]});
-    std::fs::write(folder.join("flags.json"), flags.to_string())?;
-    std::fs::write(folder.join("crossfade.toml"), config(side, starting.legacy))
-}
-
-/// One resource with the recipe's cells. Its cells and paths are the sync benchmark's.
-fn config(side: SyncSide, legacy: SocketAddr) -> String {
-    let table = recipe::TABLE;
-    let sync = match side {
+/// The section `[sync]` of a side's configuration.
+const fn sync_section(side: SyncSide) -> &'static str {
+    match side {
         SyncSide::CrossfadeRelay => "topology = \"peer\"",
         SyncSide::CrossfadeRelaxed => "durability = \"relaxed\"",
         _ => "durability = \"committed\"",
-    };
-    format!(
-        r#"
-[server]
-listen = "127.0.0.1:0"
-[admin]
-listen = "127.0.0.1:0"
-token = "{ADMIN_TOKEN}"
-[legacy]
-url = "http://{legacy}"
-service_token = "{SERVICE_TOKEN}"
-[storage]
-url = "file:crossfade.db"
-recordings = "file:recordings.db"
-[identity]
-mode = "insecure-dev"
-[flags]
-file = "flags.json"
-[sync]
-{sync}
-[compare]
-max_body_bytes = 67108864
+    }
+}
 
-[[resource]]
-name = "users"
-table = "{table}"
-id = "id"
-create = "client-id"
-path = "org/{{org}}"
-claims = {{ org = "org_id" }}
-row = {{ org = "orgId" }}
-[resource.routes]
-list = "GET /users"
-get = "GET /users/{{id}}"
-create = "POST /users"
-update = "PATCH /users/{{id}}"
-delete = "DELETE /users/{{id}}"
-[resource.envelope]
-list = "/data"
-total = "/total"
-[resource.cells.id]
-type = "string"
-required = true
-[resource.cells.orgId]
-type = "string"
-required = true
-[resource.cells.name]
-type = "string"
-[resource.cells.email]
-type = "string"
-[resource.cells.active]
-type = "boolean"
-[resource.cells.score]
-type = "number"
-[resource.query.page]
-limit = "limit"
-offset = "offset"
-default_limit = 20
-max_limit = 10000
-"#
-    )
+fn write_config(side: SyncSide, starting: &Starting, folder: &Path) -> std::io::Result<()> {
+    served::write_flags(folder, STAGE)?;
+    let config = served::config(starting.legacy, sync_section(side));
+    std::fs::write(folder.join("crossfade.toml"), config)
 }
 
 #[cfg(test)]
@@ -365,7 +255,8 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("crossfade.toml");
         for side in SyncSide::ALL.into_iter().filter(|side| !side.is_node()) {
-            std::fs::write(&file, config(side, "127.0.0.1:9".parse().unwrap())).unwrap();
+            let config = served::config("127.0.0.1:9".parse().unwrap(), sync_section(side));
+            std::fs::write(&file, config).unwrap();
             crate::config::Config::load(&file).unwrap();
         }
     }

@@ -14,7 +14,8 @@ use crate::bench::BenchError;
 const READY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(20);
 
-/// A process that was started here; killed when dropped.
+/// A process that was started here. Dropped, it is asked to end and, unless it has children of its own to end
+/// first, killed.
 pub(super) struct Child {
     name: &'static str,
     process: tokio::process::Child,
@@ -25,8 +26,17 @@ pub(super) struct Child {
 
 impl Child {
     pub(super) fn start(name: &'static str, mut command: Command) -> Result<Self, BenchError> {
+        command.kill_on_drop(true);
+        Self::start_parent(name, command)
+    }
+
+    /// Starts one with processes of its own, which a kill would leave behind.
+    pub(super) fn start_parent(
+        name: &'static str,
+        mut command: Command,
+    ) -> Result<Self, BenchError> {
         let lost = |why: String| BenchError::Start(format!("{name}: {why}"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().map_err(|error| {
             lost(format!("{} cannot be run: {error}", command.as_std().get_program().display()))
         })?;
@@ -39,6 +49,11 @@ impl Child {
 
     pub(super) const fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it has not ended yet.
+    pub(super) fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
     }
 
     /// The line in which it says that it is ready.
@@ -74,13 +89,25 @@ impl Child {
     /// Asks it to end, and sees to it.
     pub(super) async fn stop(mut self) {
         drop(self.stdin.take());
-        // One that is gone already needs no signal, and one that does not hear it is killed below.
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.terminate();
         if tokio::time::timeout(STOP, self.process.wait()).await.is_err() {
             tracing::warn!(name = self.name, "a benchmark's process did not end and is killed");
             let _ = self.process.kill().await;
         }
+    }
+
+    /// Asks it to end, unless it was seen to have ended: then its number may be another's.
+    fn terminate(&self) {
+        let pid = self.process.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            // One that does not hear it is killed by whoever waits for it.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.terminate();
     }
 }
