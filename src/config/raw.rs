@@ -56,6 +56,7 @@ raw! {
         url: String,
         auth_token: String,
         recordings: String,
+        rollback_file: String,
     }
     Identity {
         mode: IdentityMode,

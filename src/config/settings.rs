@@ -80,6 +80,8 @@ pub struct Storage {
     pub control: Database,
     /// Recordings: a file of their own per process.
     pub recordings: PathBuf,
+    /// A file that rolls everything back by being there. Default: beside a local database, with `.rollback` behind its name.
+    pub rollback_file: Option<PathBuf>,
 }
 
 /// `[identity]`

@@ -43,9 +43,21 @@ const STORE_READ_DEADLINE: Duration = Duration::from_secs(2);
 /// Deliveries under way at once.
 const OUTBOX_CONCURRENCY: usize = 16;
 
-/// All parts.
+/// All parts, shared: a request takes them along, and a copy of each would cost it more than it does itself.
 #[derive(Debug, Clone)]
-pub(crate) struct Parts {
+pub(crate) struct Parts(Arc<AllParts>);
+
+impl std::ops::Deref for Parts {
+    type Target = AllParts;
+
+    fn deref(&self) -> &AllParts {
+        &self.0
+    }
+}
+
+/// What [`Parts`] shares.
+#[derive(Debug)]
+pub(crate) struct AllParts {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: SharedClock,
     pub(crate) storage: SharedStorage,
@@ -211,7 +223,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         settle: config.compare.settle.clone(),
     };
     let backfill = Backfill { rows, caught_up, clock: clock.clone() };
-    Ok(Parts {
+    Ok(Parts(Arc::new(AllParts {
         config: Arc::new(config),
         clock,
         storage,
@@ -234,7 +246,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         recorder,
         metrics,
         admin_token,
-    })
+    })))
 }
 
 /// One recorder of metrics for the process, however many servers it runs.

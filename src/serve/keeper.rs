@@ -91,6 +91,8 @@ impl KeptTallies {
 
     async fn keep_now(&mut self, parts: &Parts) {
         self.at = Some(Instant::now());
+        // What nobody scrapes must not grow: histograms keep every value until then.
+        parts.metrics.run_upkeep();
         let now = parts.config.resources.iter().filter_map(|resource| {
             let text = parts.tallies.to_keep(&resource.name)?;
             (self.kept.get(&resource.name) != Some(&text)).then(|| (resource.name.clone(), text))

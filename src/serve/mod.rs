@@ -10,6 +10,7 @@ mod jobs;
 mod keeper;
 mod mender;
 mod own;
+mod rollback_file;
 pub(crate) mod switch;
 
 pub use admin::{StageView, StagesView};
@@ -87,6 +88,10 @@ impl Server {
         tasks.spawn(serve(admin_listener, admin::router(&parts), limits, told(stopping.clone())));
         tasks.spawn(keeper::run(parts.clone(), stopping.clone()));
         tasks.spawn(crate::sync::run_owed_mirrors(parts.mirror.clone(), stopping.clone()));
+        let configured = parts.config.storage.rollback_file.as_deref();
+        if let Some(path) = rollback_file::of(configured, &parts.config.storage.control) {
+            tasks.spawn(rollback_file::run(parts.clone(), path, stopping.clone()));
+        }
         tasks.spawn(mender::run(parts.clone(), stopping.clone()));
         tasks.spawn(crate::sync::outbox::run(parts.outbox.clone(), stopping));
         Ok(Self { listen, admin, parts, shutdown, tasks })

@@ -89,6 +89,11 @@ impl Intents {
         }))
     }
 
+    /// Whether the store of a resource has all that legacy has, but for what is on its way.
+    pub(super) fn is_caught_up(&self, resource: &ResourceName) -> bool {
+        self.0.parts.caught_up.is(resource)
+    }
+
     /// Notes that a store may lack writes, and has it mended.
     pub(super) fn lose_for_now(&self, resource: &ResourceName, now_ms: u64) {
         self.0.parts.caught_up.lose_for_now(resource, self.settled_ms(now_ms));

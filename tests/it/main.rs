@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may")]
 
 mod attacks;
-mod comparing;
 mod bench_proxy;
+mod comparing;
 mod demo;
 mod flags;
 mod flags_unleash;

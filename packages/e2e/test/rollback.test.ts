@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { EditStream } from "../src/harness/edit-stream.js";
 import { equal } from "../src/harness/equal.js";
@@ -39,6 +41,7 @@ test("rolling back loses nothing, holds over a kill, and is lifted by command", 
     await step(t, "lifting is a command with a reason; nobody else ends a rollback", () => lifted(cast));
     await step(t, "what changed during the rollback is not answered from a store that lacks it", () => storeCatchesUp(cast));
     await step(t, "thrown while no crossfade runs, it holds from the next start", () => thrownWhileDown(cast));
+    await step(t, "a file throws it, too, and has to be gone before it is lifted", () => thrownByFile(cast));
     await step(t, "at the end all sides agree", () => agree(cast));
   });
 });
@@ -164,6 +167,22 @@ async function thrownWhileDown({ world }: Cast): Promise<void> {
   assert.equal((await world.restClient(ADA).list()).origin, "legacy");
   await crossfade.run("rollback", "--lift", "--reason", "it does not");
   await crossfade.untilIn("live");
+}
+
+async function thrownByFile({ world }: Cast): Promise<void> {
+  const file = join(world.directory, "crossfade.db.rollback");
+  const before = await world.crossfade.stages();
+  assert.notEqual(before[0]?.because.reason, "rolled-back");
+  await writeFile(file, "");
+  await waitFor("the file to be seen", async () => (await world.crossfade.stages())[0]?.because.reason === "rolled-back");
+  assert.equal((await world.restClient(ADA).list()).origin, "legacy");
+  const refused = await world.crossfade.tryRun("rollback", "--lift", "--reason", "too early");
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /rollback file is there/);
+  await rm(file);
+  await world.crossfade.run("rollback", "--lift", "--reason", "mended");
+  await world.crossfade.run("backfill", "--format", "json");
+  await waitFor("the store to answer again", async () => (await world.restClient(ADA).list()).origin === "sync");
 }
 
 async function agree({ world, online, away, late }: Cast): Promise<void> {

@@ -100,6 +100,11 @@ impl Checker<'_> {
         let recordings_key = key.field("recordings");
         let recordings =
             self.database(&recordings_key, raw.recordings, "write \"file:recordings.db\"");
+        let rollback_key = key.field("rollback_file");
+        let rollback_file = match raw.rollback_file {
+            Some(file) => Some(self.path(&rollback_key, &file)?),
+            None => None,
+        };
         let control = match (url?, auth_token) {
             (Database::Remote { url, .. }, auth_token) => Database::Remote { url, auth_token },
             (file, None) => file,
@@ -117,7 +122,7 @@ impl Checker<'_> {
                 self.report(&recordings_key, "is storage.url as well: give it a file of its own");
                 None
             }
-            Database::File(recordings) => Some(Storage { control, recordings }),
+            Database::File(recordings) => Some(Storage { control, recordings, rollback_file }),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::migration::Stage;
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind};
 use crate::serve::build::Parts;
+use crate::serve::rollback_file;
 
 /// How long the answer to a rollback waits for what is owed.
 const OWED_WITHIN: Duration = Duration::from_secs(1);
@@ -87,6 +88,13 @@ pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
         Ok((scope, order)) => (order, scope),
         Err(problem) => return problem.into_response(),
     };
+    if let Some(path) = rollback_file::there(&parts).await {
+        let title = "The rollback file is there";
+        return Problem::new(StatusCode::CONFLICT, "rollback-file", title)
+            .detail(format!("{} would roll back again at once", path.display()))
+            .remedy("take it away, then lift")
+            .into_response();
+    }
     let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
         let title = "This scope is not rolled back";
         return Problem::new(StatusCode::CONFLICT, "not-rolled-back", title).into_response();

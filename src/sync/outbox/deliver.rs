@@ -12,7 +12,7 @@ use crate::legacy::{Credentials, LegacyRequest, Purpose};
 use crate::migration::{Answer, Body, Failure};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
 use crate::storage::OutboxEntry;
-use crate::sync::path::{Outcome, PathHandle, Prepared, Settled};
+use crate::sync::path::{LegacyRow, Outcome, PathHandle, Prepared, Settled, Source, Wrote};
 
 /// Asks the path what the entry means now, sends it, and settles it by the answer.
 pub(super) async fn deliver(
@@ -27,6 +27,11 @@ pub(super) async fn deliver(
         return Ok(bury(context, entry, error).await);
     };
     let delivery = Delivery { context, requests, entry, path: &path, resource: &resource };
+    if !context.intents.is_caught_up(&name)
+        && let Err(reason) = delivery.compare_first().await?
+    {
+        return Ok(wait_out(context, entry, &reason).await);
+    }
     // What is sent is what the row is now, not before the wait. None begins any more: the process ends.
     let Ok(permit) = requests.acquire().await else { return Ok(Delivered::Later) };
     let prepared = path.prepare(name, row, entry.seq).await?;
@@ -149,6 +154,23 @@ impl Delivery<'_> {
                 Ok(self.later(&error).await)
             }
         }
+    }
+
+    /// Legacy may have taken writes that passed the store by, in a rollback for one: what has changed there since it was
+    /// last known is not overwritten by an edit that did not know of it (design rule 7, compare-and-send).
+    async fn compare_first(&self) -> Result<Result<(), String>, DeliveryError> {
+        let now = match self.reread().await {
+            Ok(now) => now,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let (name, row) = (self.entry.entry.resource.clone(), self.entry.entry.row.clone());
+        let known = self.context.storage.path_of_row(name.clone(), row.clone()).await?;
+        // A row that legacy was not known to have, and does not have, is yet to be made.
+        if now.is_some() || known.is_some() {
+            let source = Source::Request { wrote: Wrote::Changed, sent_ms: u64::MAX };
+            self.path.apply(name, vec![LegacyRow { row, now }], source).await?;
+        }
+        Ok(Ok(()))
     }
 
     /// Whether legacy said that it deleted the row after this was sent.
