@@ -108,7 +108,12 @@ impl Backfill {
     ) -> Result<PassEnd, LegacyRowError> {
         let mut pass = ListPass::default();
         loop {
-            let source = Source::Read { asked_ms: self.clock.now_ms() };
+            let asked_ms = self.clock.now_ms();
+            let source = if self.caught_up.is(&resource.name) {
+                Source::Read { asked_ms }
+            } else {
+                Source::Compare { asked_ms }
+            };
             let page = match pass.next(&self.rows, resource, Purpose::Backfill).await? {
                 Step::Page(page) => page,
                 Step::End(end) => return Ok(end),

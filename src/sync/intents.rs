@@ -74,6 +74,8 @@ pub struct OpenIntent {
     resource: ResourceName,
     /// Holds the store's answers back.
     guard: Option<OpenMirror>,
+    /// Whether the database has it for certain.
+    kept: bool,
     told: bool,
 }
 
@@ -118,10 +120,12 @@ impl Intents {
         let id = IntentId(parts.entropy.next_u64().cast_signed());
         let opened_ms = parts.clock.now_ms();
         let intent = Intent { id, resource: resource.clone(), row, opened_ms };
-        if !self.keep(intent).await {
+        let kept = self.keep(intent).await;
+        if !kept {
             parts.caught_up.unrecorded(resource);
         }
-        OpenIntent { intents: self.clone(), id, resource: resource.clone(), guard, told: false }
+        let (intents, resource) = (self.clone(), resource.clone());
+        OpenIntent { intents, id, resource, guard, kept, told: false }
     }
 
     /// Whether it is kept by now. If it is not, it may be yet.
@@ -144,7 +148,7 @@ impl Intents {
         // Which path the writer may read is not known any more: none of them answers.
         let guard = Some(self.0.parts.caught_up.open(&intent.resource, None));
         let (id, resource) = (intent.id, intent.resource.clone());
-        OpenIntent { intents: self.clone(), id, resource, guard, told: false }
+        OpenIntent { intents: self.clone(), id, resource, guard, kept: true, told: false }
     }
 
     /// Takes an intent out, soon.
@@ -219,9 +223,9 @@ impl OpenIntent {
         self.guard = None;
     }
 
-    /// Leaves it to the next process.
+    /// Leaves it to the next process: as it is in the database, or by having the store mended.
     pub(super) fn leave(mut self) {
-        self.told = true;
+        self.told = self.kept;
     }
 }
 

@@ -12,7 +12,7 @@ use crate::legacy::{Credentials, LegacyRequest, Purpose};
 use crate::migration::{Answer, Body, Failure};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
 use crate::storage::OutboxEntry;
-use crate::sync::path::{LegacyRow, Outcome, PathHandle, Prepared, Settled, Source, Wrote};
+use crate::sync::path::{LegacyRow, Outcome, PathHandle, Prepared, Settled, Source};
 
 /// Asks the path what the entry means now, sends it, and settles it by the answer.
 pub(super) async fn deliver(
@@ -159,6 +159,7 @@ impl Delivery<'_> {
     /// Legacy may have taken writes that passed the store by, in a rollback for one: what has changed there since it was
     /// last known is not overwritten by an edit that did not know of it (design rule 7, compare-and-send).
     async fn compare_first(&self) -> Result<Result<(), String>, DeliveryError> {
+        let asked_ms = self.context.clock.now_ms();
         let now = match self.reread().await {
             Ok(now) => now,
             Err(reason) => return Ok(Err(reason)),
@@ -167,7 +168,7 @@ impl Delivery<'_> {
         let known = self.context.storage.path_of_row(name.clone(), row.clone()).await?;
         // A row that legacy was not known to have, and does not have, is yet to be made.
         if now.is_some() || known.is_some() {
-            let source = Source::Request { wrote: Wrote::Changed, sent_ms: u64::MAX };
+            let source = Source::Compare { asked_ms };
             self.path.apply(name, vec![LegacyRow { row, now }], source).await?;
         }
         Ok(Ok(()))

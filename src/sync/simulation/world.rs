@@ -189,6 +189,7 @@ impl World {
         let start_ms = self.clock.now_ms();
         let (row, _) = self.row();
         let (acknowledged, lost_the_merge, refused) = (false, false, false);
+        let unmirrored = by == By::Rest && self.rolled_back;
         Write {
             row,
             kind,
@@ -197,6 +198,7 @@ impl World {
             start_ms,
             end_ms: None,
             acknowledged,
+            unmirrored,
             lost_the_merge,
             refused,
         }
