@@ -95,7 +95,7 @@ impl Edge {
             Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
                 let stage = self.0.stages.decide(&resource.name).effective;
                 if !stage.writes_both() {
-                    self.0.caught_up.lose(&resource.name);
+                    self.0.caught_up.lose(&resource.name, self.0.clock.now_ms());
                     return self.pass(request, peer, "unmapped-write").await;
                 }
                 count_unmapped("unmapped-write");
@@ -266,7 +266,7 @@ impl Edge {
             Some(self.open_intent(request.headers(), request.uri().query(), &mapped, &write).await)
         } else {
             // The store will not have this write: until a backfill has run, it answers nothing.
-            self.0.caught_up.lose(&mapped.resource.name);
+            self.0.caught_up.lose(&mapped.resource.name, self.0.clock.now_ms());
             None
         };
         let limit = if mirrored { self.0.max_body_bytes } else { 0 };
@@ -280,7 +280,7 @@ impl Edge {
                 edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
             } else {
                 // Once more, now that legacy has done it: a backfill may have begun in between.
-                edge.0.caught_up.lose(&mapped.resource.name);
+                edge.0.caught_up.lose(&mapped.resource.name, edge.0.clock.now_ms());
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };

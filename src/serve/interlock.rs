@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(world.far(from, to), to);
         }
         // A write is missed: who is there already stays, and nobody gets there any more.
-        world.caught_up.lose(&world.users);
+        world.caught_up.lose(&world.users, 0);
         world.interlocks.refresh();
         assert_eq!(world.far(DualWrite, Live), DualWrite);
         assert_eq!(world.far(Shadow, Live), Shadow);

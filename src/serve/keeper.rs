@@ -119,7 +119,7 @@ async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
         let stage = parts.stages.decide(&resource.name);
         if !stage.effective.writes_both() && stage.effective != Stage::Complete {
             // Whatever is written now reaches legacy alone.
-            parts.backfill.caught_up.lose(&resource.name);
+            parts.backfill.caught_up.lose(&resource.name, parts.clock.now_ms());
         }
         parts.tallies.begin(&resource.name, stage.effective, parts.clock.now_ms());
         let before = seen.insert(resource.name.clone(), stage.effective);

@@ -187,6 +187,12 @@ impl MemoryStorage {
         self.fate.killed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether commits of this process take a while.
+    #[cfg(test)]
+    pub(crate) fn is_slow(&self) -> bool {
+        self.fate.delay_ms.load(Ordering::Relaxed) > 0
+    }
+
     /// Lets each commit of this process take so long.
     pub fn delay_commits(&self, delay_ms: u64) {
         self.fate.delay_ms.store(delay_ms, Ordering::Relaxed);

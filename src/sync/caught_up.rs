@@ -199,6 +199,12 @@ impl CaughtUp {
         state.open.iter().filter(|((of, _), _)| of == resource).map(|(_, count)| count).sum()
     }
 
+    /// Until when legacy may have taken writes that the store does not know of, in epoch milliseconds.
+    #[must_use]
+    pub fn settled_ms(&self, resource: &ResourceName) -> u64 {
+        lock(&self.state).resources.get(resource).map_or(0, |known| known.settled_ms)
+    }
+
     /// Whether the resource's backfill is finished and holds.
     #[must_use]
     pub fn is(&self, resource: &ResourceName) -> bool {
@@ -267,9 +273,10 @@ impl CaughtUp {
         }
     }
 
-    /// Notes that legacy has a write that the store will not get; the database is told in the background.
-    pub fn lose(&self, resource: &ResourceName) {
-        if self.leave(resource, 0, |_| Standing::Unfinished) {
+    /// Notes that legacy has a write, done at `now_ms` (epoch milliseconds) or before, that the store will not get; the database is told in the background.
+    pub fn lose(&self, resource: &ResourceName, now_ms: u64) {
+        // Of many in a row, while nothing is mirrored, the first is kept.
+        if self.leave(resource, now_ms, false, |_| Standing::Unfinished) {
             tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
         }
     }
@@ -282,7 +289,7 @@ impl CaughtUp {
             Standing::Finished => Standing::Mending { after_ms },
             Standing::Mending { after_ms: at } => Standing::Mending { after_ms: at.max(after_ms) },
         };
-        if self.leave(resource, after_ms, mending) {
+        if self.leave(resource, after_ms, true, mending) {
             tracing::warn!(%resource, "its store may lack a write; a backfill will mend it");
         }
     }
@@ -292,22 +299,25 @@ impl CaughtUp {
         &self,
         resource: &ResourceName,
         settled_ms: u64,
+        keep_time: bool,
         to: impl Fn(Standing) -> Standing,
     ) -> bool {
-        let (before, after, reconciled) = {
+        let (before, after, news) = {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
             known.losses += 1;
-            let before = (known.standing, known.settled_ms);
-            known.standing = to(known.standing);
+            let before = known.standing;
+            known.standing = to(before);
+            let later = settled_ms > known.settled_ms;
             known.settled_ms = known.settled_ms.max(settled_ms);
-            (before, (known.standing, known.settled_ms), known.reconciled.take())
+            let changed = before != known.standing || known.reconciled.take().is_some();
+            (before, known.standing, changed || (later && keep_time))
         };
-        if before != after || reconciled.is_some() {
+        if news {
             let (caught_up, resource) = (self.clone(), resource.clone());
             self.keeping.spawn(async move { caught_up.keep_at_last(&resource).await });
         }
-        let lost = before.0 == Standing::Finished && after.0 != Standing::Finished;
+        let lost = before == Standing::Finished && after != Standing::Finished;
         if lost {
             metrics::counter!("crossfade_caught_up_lost_total").increment(1);
         }
@@ -435,7 +445,7 @@ mod tests {
         assert!(CaughtUp::load(storage.clone(), 0).await.unwrap().may_answer(&users, &org));
         // A write that was not mirrored, in the middle of a backfill.
         let begun = caught_up.begin(&users, u64::MAX);
-        caught_up.lose(&users);
+        caught_up.lose(&users, 0);
         assert!(!caught_up.may_answer(&users, &org));
         assert!(!caught_up.finish(&users, begun).await.unwrap());
         caught_up.keep(&users).await.unwrap();
@@ -467,7 +477,7 @@ mod tests {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let users = ResourceName::new("users");
         let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        caught_up.lose(&users);
+        caught_up.lose(&users, 0);
         caught_up.lose_for_now(&users, 50);
         caught_up.idle().await;
         // Also by the next process.
@@ -492,7 +502,7 @@ mod tests {
         caught_up.lose_for_now(&users, 5);
         caught_up.lose_for_now(&users, 3);
         assert_eq!(caught_up.standing(&users), Standing::Mending { after_ms: 5 });
-        caught_up.lose(&users);
+        caught_up.lose(&users, 0);
         assert_eq!(caught_up.standing(&users), Standing::Unfinished);
     }
 
@@ -504,7 +514,7 @@ mod tests {
         let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
         assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
         memory.fail_commits(3);
-        caught_up.lose(&users);
+        caught_up.lose(&users, 0);
         caught_up.idle().await;
         assert!(!CaughtUp::load(storage, 0).await.unwrap().is(&users));
     }

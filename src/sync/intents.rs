@@ -96,6 +96,11 @@ impl Intents {
         self.0.parts.caught_up.is(resource)
     }
 
+    /// Until when legacy may have taken writes that the store does not know of, in epoch milliseconds.
+    pub(super) fn unknown_until_ms(&self, resource: &ResourceName) -> u64 {
+        self.0.parts.caught_up.settled_ms(resource)
+    }
+
     /// Notes that a store may lack writes, and has it mended.
     pub(super) fn lose_for_now(&self, resource: &ResourceName, now_ms: u64) {
         self.0.parts.caught_up.lose_for_now(resource, self.settled_ms(now_ms));

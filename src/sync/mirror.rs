@@ -151,7 +151,7 @@ impl Mirror {
     pub(super) fn failed(&self, resource: &Resource, error: &LegacyRowError) {
         metrics::counter!("crossfade_mirror_failed_total").increment(1);
         tracing::error!(resource = %resource.name, %error, "a REST write did not reach the store");
-        self.parts.caught_up.lose(&resource.name);
+        self.parts.caught_up.lose(&resource.name, self.now_ms());
     }
 
     /// Brings a write into the store, or owes it.

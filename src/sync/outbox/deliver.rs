@@ -134,10 +134,13 @@ impl Delivery<'_> {
                 None => self.taken_after_reread().await,
             },
             Meaning::Gone => self.gone().await,
-            Meaning::Refused | Meaning::Conflict => match self.reread().await {
-                Ok(now) => self.refuse(asked, answer.status, now).await,
-                Err(reason) => Ok(self.later(&reason).await),
-            },
+            Meaning::Refused | Meaning::Conflict => {
+                let asked_ms = self.context.clock.now_ms();
+                match self.reread().await {
+                    Ok(now) => self.refuse(asked, answer.status, now, asked_ms).await,
+                    Err(reason) => Ok(self.later(&reason).await),
+                }
+            }
             Meaning::NotAllowedIn => {
                 tracing::error!(
                     status = answer.status.as_u16(),
@@ -168,7 +171,8 @@ impl Delivery<'_> {
         let known = self.context.storage.path_of_row(name.clone(), row.clone()).await?;
         // A row that legacy was not known to have, and does not have, is yet to be made.
         if now.is_some() || known.is_some() {
-            let source = Source::Compare { asked_ms };
+            let settled_ms = self.context.intents.unknown_until_ms(&name);
+            let source = Source::Compare { asked_ms, settled_ms };
             self.path.apply(name, vec![LegacyRow { row, now }], source).await?;
         }
         Ok(Ok(()))
@@ -271,7 +275,12 @@ impl Delivery<'_> {
         asked: Asked,
         status: StatusCode,
         now: Option<RowCells>,
+        asked_ms: u64,
     ) -> Result<Delivered, DeliveryError> {
+        let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
+        let arriving = self.context.traffic.arrive(resource, row, asked_ms);
+        // Deleted since it was asked for.
+        let now = now.filter(|_| arriving.is_ok());
         // A create that meets its own row: an earlier try got through and its answer was lost.
         // Or somebody else made it: either way the entry goes on as a change of the row that is there.
         if asked == Asked::Create

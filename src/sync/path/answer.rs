@@ -41,10 +41,12 @@ pub enum Source {
         asked_ms: u64,
     },
     /// A row read while the store may lack writes that legacy took: what has changed there since it was last known is not
-    /// overwritten by an owed edit (design rule 7, compare-and-send).
+    /// overwritten by an owed edit from that time (design rule 7, compare-and-send).
     Compare {
         /// When it was asked for, in epoch milliseconds: cells changed since keep their value.
         asked_ms: u64,
+        /// Until when legacy may have taken such writes, in epoch milliseconds.
+        settled_ms: u64,
     },
     /// A row read again because the sides' copies have diverged: all of its cells count, whatever the base says.
     Repair {
@@ -63,9 +65,9 @@ impl Source {
     pub(crate) const fn sent_ms(&self) -> u64 {
         match self {
             Self::Request { sent_ms, .. } => *sent_ms,
-            Self::Read { asked_ms } | Self::Compare { asked_ms } | Self::Repair { asked_ms } => {
-                *asked_ms
-            }
+            Self::Read { asked_ms }
+            | Self::Compare { asked_ms, .. }
+            | Self::Repair { asked_ms } => *asked_ms,
             Self::Delivery { .. } => u64::MAX,
         }
     }
@@ -115,7 +117,7 @@ impl Application<'_> {
                 matches!((version(base), version(now)), (Some(b), Some(n)) if n < b)
             }
             // Read before a deletion that is known by now: the row must not come back.
-            (None, Some(_), Source::Read { asked_ms } | Source::Compare { asked_ms }) => {
+            (None, Some(_), Source::Read { asked_ms } | Source::Compare { asked_ms, .. }) => {
                 let changed_since = |hlc: Hlc| hlc.time_ms() >= *asked_ms;
                 let deleted_since = !store.has_row(self.table(), self.row.row.as_str())
                     && self.stamps(store).any(|(_, hlc)| changed_since(hlc));
@@ -215,8 +217,9 @@ impl Application<'_> {
             }
             // A version is proof; without one, a cell that was written since keeps its value.
             Source::Read { asked_ms } => !owed && (self.is_newer() || hlc.time_ms() < *asked_ms),
-            Source::Compare { asked_ms } => {
-                (!owed || self.wrote(cell)) && (self.is_newer() || hlc.time_ms() < *asked_ms)
+            Source::Compare { asked_ms, settled_ms } => {
+                let yields = self.wrote(cell) && hlc.time_ms() < *settled_ms;
+                (!owed || yields) && (self.is_newer() || hlc.time_ms() < *asked_ms)
             }
             Source::Repair { asked_ms } => !owed && hlc.time_ms() < *asked_ms,
             Source::Delivery { .. } => !owed,

@@ -168,7 +168,8 @@ impl History {
             [lost.kind, write.kind].contains(&Kind::Delete) || lost.cells.iter().any(shares)
         };
         self.of(&lost.row).filter(|write| write.refused).any(|write| {
-            let later = write.start_ms + MARGIN_MS > lost.start_ms;
+            // A deletion takes along what it meets, whenever it arrives.
+            let later = write.kind == Kind::Delete || write.start_ms + MARGIN_MS > lost.start_ms;
             write.by == lost.by || (later && touches(write))
         })
     }
