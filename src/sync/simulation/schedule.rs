@@ -1,5 +1,7 @@
 //! A schedule by its seed: some dozen actions, then everything is mended, and the end is checked.
 
+#![expect(clippy::print_stdout, reason = "how often each fault and branch happened is the result")]
+
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -14,7 +16,7 @@ use crate::sync::Standing;
 use crate::sync::outbox::retry;
 
 /// How many schedules are run; the environment can ask for more.
-const SCHEDULES: u64 = 150;
+const SCHEDULES: u64 = 300;
 const SCHEDULES_KEY: &str = "CROSSFADE_SCHEDULES";
 /// The first seed.
 const SEED_KEY: &str = "CROSSFADE_SEED";
