@@ -107,7 +107,7 @@ impl Mirror {
 
     /// Reads a row again, because a request that went with this intent may have changed it; returns at once.
     pub fn reread(&self, resource: Arc<Resource>, row: RowId, intent: OpenIntent) {
-        let (due_ms, once_more_ms, intent) = (self.now_ms(), None, Some(intent));
+        let (due_ms, once_more_ms) = (self.now_ms(), None);
         let requested = None;
         self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
     }
@@ -171,7 +171,7 @@ impl Mirror {
             (Ok(()), ..) => intent.done(),
             (Err(error), Some(row), once_more_ms) if error.may_pass() => {
                 tracing::warn!(resource = %resource.name, %error, "a REST write is owed to the store");
-                let (due_ms, intent) = (now_ms, Some(intent));
+                let due_ms = now_ms;
                 self.parts.owed.owe(OwedMirror {
                     resource,
                     row,

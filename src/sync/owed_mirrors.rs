@@ -73,8 +73,7 @@ impl Owed {
 pub(super) struct OwedMirror {
     pub(super) resource: Arc<Resource>,
     pub(super) row: RowId,
-    /// Without one, the database knows of the request in another way.
-    pub(super) intent: Option<OpenIntent>,
+    pub(super) intent: OpenIntent,
     /// When, in epoch milliseconds.
     pub(super) due_ms: u64,
     /// When once more, if the request's outcome is unknown.
@@ -122,7 +121,7 @@ impl OwedMirrors {
             tries: 0,
         };
         let owed = rows.entry(key).or_insert_with(new);
-        owed.intents.extend(intent);
+        owed.intents.push(intent);
         owed.requested.extend(requested);
         owed.look_at(due_ms, once_more_ms);
         drop(rows);
@@ -142,7 +141,7 @@ impl OwedMirrors {
         let due_ms = intent.settled_ms(sent_ms);
         intent.let_answer();
         metrics::counter!("crossfade_mirror_looked_once_more_total").increment(1);
-        let (intent, once_more_ms) = (Some(intent), None);
+        let once_more_ms = None;
         self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
     }
 
@@ -157,8 +156,8 @@ impl OwedMirrors {
         tables: &MappedTables,
         now_ms: u64,
     ) -> Result<(), StorageError> {
-        self.look_after_deliveries(storage, intents, tables, now_ms).await?;
         let left = storage.open_intents(MAX_ROWS + 1).await?;
+        self.look_after_deliveries(storage, intents, tables, now_ms).await?;
         if !left.is_empty() {
             tracing::info!(intents = left.len(), "requests were under way when it was stopped");
         }
@@ -187,12 +186,17 @@ impl OwedMirrors {
         tables: &MappedTables,
         now_ms: u64,
     ) -> Result<(), StorageError> {
-        let due_ms = intents.settled_ms(now_ms);
-        for entry in storage.due_entries(u64::MAX, MAX_IN_HAND).await? {
-            let Some(resource) = tables.named(&entry.entry.resource).cloned() else { continue };
-            let (row, intent, once_more_ms, requested) = (entry.entry.row, None, None, None);
-            self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
-        }
+        let in_hand = storage.due_entries(u64::MAX, MAX_IN_HAND).await?;
+        let looks = in_hand.into_iter().filter_map(|entry| {
+            let resource = tables.named(&entry.entry.resource).cloned()?;
+            Some((resource, entry.entry.row))
+        });
+        // Kept, for by the time that they are looked at the entries may be done, and this process killed.
+        let opened = looks.map(|(resource, row)| async move {
+            let intent = intents.open(&resource.name, Some(row.clone()), None).await;
+            self.look_once_more(resource, row, intent, now_ms, None);
+        });
+        join_all(opened).await;
         Ok(())
     }
 
@@ -211,7 +215,7 @@ impl OwedMirrors {
                 let once_more_ms = intents.settled_ms(opened_ms).min(intents.settled_ms(now_ms));
                 let once_more_ms = Some(once_more_ms).filter(|at| *at > now_ms);
                 let requested = Some(Requested { fields: None, sent_ms: opened_ms });
-                let (intent, due_ms) = (Some(open), now_ms);
+                let (intent, due_ms) = (open, now_ms);
                 self.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
             }
             // Which row it made, if it made one, only the list tells.

@@ -77,7 +77,7 @@ async fn a_request_out_of_sight_is_looked_at_once_more() {
     process.mirror.owed().owe(OwedMirror {
         resource: process.users.clone(),
         row: RowId::new("u1"),
-        intent: Some(intent),
+        intent,
         due_ms: now_ms,
         once_more_ms: Some(process.intents.settled_ms(now_ms)),
         requested: None,
@@ -109,7 +109,6 @@ async fn so_many_rows_are_owed_and_a_backfill_mends_the_rest() {
             opened_ms: 0,
         });
         let (resource, row) = (process.users.clone(), RowId::new(row.to_string()));
-        let intent = Some(intent);
         assert!(process.caught_up.is(&process.users.name));
         let (once_more_ms, requested) = (None, None);
         owed.owe(OwedMirror { resource, row, intent, due_ms: 0, once_more_ms, requested });
