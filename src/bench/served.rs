@@ -43,18 +43,28 @@ impl Admin {
 
     /// Copies the legacy API's rows into the store.
     pub(super) async fn backfill(&self, within: Duration) -> Result<(), BenchError> {
-        let url = format!("http://{}/backfill?resource=users", self.address);
+        self.finish("backfill", within).await
+    }
+
+    /// Compares both sides in full; that they agree is for the stage to say.
+    pub(super) async fn reconcile(&self, within: Duration) -> Result<(), BenchError> {
+        self.finish("reconcile", within).await
+    }
+
+    /// Has some work done, and waits for its end.
+    async fn finish(&self, work: &str, within: Duration) -> Result<(), BenchError> {
+        let url = format!("http://{}/{work}?resource=users", self.address);
         let sent = self.http.post(url).bearer_auth(ADMIN_TOKEN).send().await;
         sent.and_then(reqwest::Response::error_for_status).map_err(lost)?;
         let begun = Instant::now();
         loop {
-            let state = self.get("/backfill").await?;
+            let state = self.get(&format!("/{work}")).await?;
             let text = state.to_string();
             if text.contains("\"finished\":true") {
                 return Ok(());
             }
             if text.contains("\"error\":\"") || begun.elapsed() >= within {
-                return Err(BenchError::Wrong(format!("the backfill did not finish: {text}")));
+                return Err(BenchError::Wrong(format!("the {work} did not finish: {text}")));
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -205,6 +205,7 @@ async fn start_crossfade(
     admin.wait_for_stage(first).await?;
     if side == Side::Shadow {
         admin.backfill(BACKFILL).await?;
+        admin.reconcile(BACKFILL).await?;
         served::write_flags(folder.path(), "shadow").map_err(lost)?;
         admin.wait_for_stage("shadow").await?;
     }

@@ -197,6 +197,8 @@ fn config(legacy: &str, change: impl FnOnce(&mut toml::Table)) -> String {
     section(&mut example, "identity").remove("jwt_key_file");
     section(&mut example, "flags").insert("reload_ms".to_owned(), 10.into());
     section(&mut example, "compare").insert("settle_ms".to_owned(), vec![1_i64].into());
+    // These APIs answer as they like, and not for long the same.
+    section(&mut example, "interlocks").insert("waive".to_owned(), vec!["reconcile"].into());
     change(&mut example);
     toml::to_string(&example).unwrap()
 }
