@@ -21,6 +21,8 @@ use crate::storage::{Intent, SharedStorage, StorageError};
 
 /// Rows at most. At the bound a row's store is mended by a backfill instead, and that is counted.
 const MAX_ROWS: usize = 10_000;
+/// Writes that one row is owed for at most. At the bound a backfill mends the store instead, counted as well.
+const MAX_WRITES: usize = 64;
 /// Deliveries that another process may have had in hand at most.
 const MAX_IN_HAND: usize = 256;
 /// Rows that are read at once.
@@ -105,7 +107,11 @@ impl OwedMirrors {
         let OwedMirror { resource, row, intent, due_ms, once_more_ms, requested } = one;
         let key = (resource.name.clone(), row);
         let mut rows = self.lock();
-        if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
+        let full = match rows.get(&key) {
+            Some(owed) => owed.intents.len() >= MAX_WRITES,
+            None => rows.len() >= MAX_ROWS,
+        };
+        if full {
             drop(rows);
             metrics::counter!("crossfade_mirrors_shed_total").increment(1);
             // Without a word: a backfill mends the store.

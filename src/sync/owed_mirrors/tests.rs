@@ -133,3 +133,22 @@ async fn too_many_left_behind_have_all_stores_mended() {
     assert!(matches!(next.caught_up.standing(&users), Standing::Mending { .. }));
     next.stop().await;
 }
+
+#[tokio::test]
+async fn a_row_is_owed_for_so_many_writes_and_a_backfill_mends_the_rest() {
+    let world = World::new(Duration::from_secs(30)).await;
+    let process = world.process().await;
+    process.stop.send(true).unwrap();
+    let owed = OwedMirrors::default();
+    for number in 0..=MAX_WRITES {
+        assert!(process.caught_up.is(&process.users.name), "{number}");
+        let (resource, row, intent) =
+            (process.users.clone(), RowId::new("u1"), process.open("u1").await);
+        let (due_ms, once_more_ms) = (0, None);
+        let requested = Some(Requested { fields: None, sent_ms: 1 });
+        owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
+    }
+    assert_eq!(owed.len(), 1);
+    assert!(matches!(process.caught_up.standing(&process.users.name), Standing::Mending { .. }));
+    owed.leave();
+}

@@ -275,10 +275,13 @@ async fn compare(
         })
         .await?;
     suspects.extend(extra.iter().map(suspect));
-    let all: Vec<(RowId, u64)> =
-        legacy.iter().map(|(row, digest)| (row.clone(), *digest)).collect();
-    for slice in all.chunks(SLICE) {
-        let (slice, resource) = (slice.to_vec(), rows.clone());
+    let mut left = legacy.iter().map(|(row, digest)| (row.clone(), *digest));
+    loop {
+        let slice: Vec<(RowId, u64)> = left.by_ref().take(SLICE).collect();
+        if slice.is_empty() {
+            return Ok(count);
+        }
+        let resource = rows.clone();
         let differ = handle.read(move |store| {
             let differs = |(row, digest): &(RowId, u64)| {
                 (store_digest(&resource, row, store) != Some(*digest)).then(|| row.clone())
@@ -287,7 +290,6 @@ async fn compare(
         });
         suspects.extend(differ.await?.iter().map(suspect));
     }
-    Ok(count)
 }
 
 #[cfg(test)]
