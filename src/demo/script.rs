@@ -338,33 +338,32 @@ async fn backfill(
     world: &World,
     audience: &Arc<dyn Audience>,
 ) -> Result<BackfillProgress, DemoError> {
-    world.operate(Method::POST, "/backfill", None).await?;
-    loop {
-        let answer = world.operate(Method::GET, "/backfill", None).await?;
-        let state = answer["resources"][world.resource.name.as_str()].clone();
-        let state: JobState<BackfillProgress> =
-            serde_json::from_value(state).map_err(|error| DemoError::Broken(error.to_string()))?;
-        audience.backfill(&state.progress);
-        match (state.running, state.error) {
-            (true, _) => tokio::time::sleep(LOOK).await,
-            (false, None) => return Ok(state.progress),
-            (false, Some(error)) => return Err(DemoError::Broken(format!("backfill: {error}"))),
-        }
-    }
+    job(world, "backfill", |progress| audience.backfill(progress)).await
 }
 
 /// Has the operators' listener compare both sides in full, and waits for its end.
 async fn reconcile(world: &World) -> Result<Reconciliation, DemoError> {
-    world.operate(Method::POST, "/reconcile", None).await?;
+    job(world, "reconcile", |_| {}).await
+}
+
+/// Has the operators' listener do some work, tells how far it is, and gives what it came to.
+async fn job<P: serde::de::DeserializeOwned>(
+    world: &World,
+    work: &str,
+    told: impl Fn(&P),
+) -> Result<P, DemoError> {
+    let address = format!("/{work}");
+    world.operate(Method::POST, &address, None).await?;
     loop {
-        let answer = world.operate(Method::GET, "/reconcile", None).await?;
+        let answer = world.operate(Method::GET, &address, None).await?;
         let state = answer["resources"][world.resource.name.as_str()].clone();
-        let state: JobState<Reconciliation> =
+        let state: JobState<P> =
             serde_json::from_value(state).map_err(|error| DemoError::Broken(error.to_string()))?;
+        told(&state.progress);
         match (state.running, state.error) {
             (true, _) => tokio::time::sleep(LOOK).await,
             (false, None) => return Ok(state.progress),
-            (false, Some(error)) => return Err(DemoError::Broken(format!("reconcile: {error}"))),
+            (false, Some(error)) => return Err(DemoError::Broken(format!("{work}: {error}"))),
         }
     }
 }
