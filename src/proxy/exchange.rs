@@ -19,13 +19,13 @@ use crate::clock::SharedClock;
 use crate::flags::StageDecider;
 use crate::legacy::CallerHeaders;
 use crate::migration::{
-    Body, Observation, Operation, OperationKind, Origin, Plan, ReadPlan, Stage, WriteKind,
-    WritePlan,
+    Body, Observation, Operation, OperationKind, Origin, Plan, ReadPlan, ResourceName, Stage,
+    WriteKind, WritePlan,
 };
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
-use crate::sync::{CaughtUp, Intents, OpenIntent};
+use crate::sync::{CaughtUp, Intents, Missed, OpenIntent};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -94,11 +94,11 @@ impl Edge {
             }
             Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
                 let stage = self.0.stages.decide(&resource.name).effective;
-                if !stage.writes_both() {
-                    self.0.caught_up.lose(&resource.name, self.0.clock.now_ms());
-                    return self.pass(request, peer, "unmapped-write").await;
-                }
                 count_unmapped("unmapped-write");
+                if !stage.writes_both() {
+                    let tap = self.passed_by(&resource.name);
+                    return self.0.forwarder.forward(request, peer, Some(tap)).await;
+                }
                 let intent = self.0.intents.open(&resource.name, Some(row.clone()), None).await;
                 let mirror = self.0.mirror.clone();
                 let tap = Tap {
@@ -266,7 +266,7 @@ impl Edge {
             Some(self.open_intent(request.headers(), request.uri().query(), &mapped, &write).await)
         } else {
             // The store will not have this write: until a backfill has run, it answers nothing.
-            self.0.caught_up.lose(&mapped.resource.name, self.0.clock.now_ms());
+            self.lose(&mapped.resource.name);
             None
         };
         let limit = if mirrored { self.0.max_body_bytes } else { 0 };
@@ -280,11 +280,26 @@ impl Edge {
                 edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
             } else {
                 // Once more, now that legacy has done it: a backfill may have begun in between.
-                edge.0.caught_up.lose(&mapped.resource.name, edge.0.clock.now_ms());
+                edge.0.mirror.passed_by(&mapped.resource.name, sent_ms, &tapped);
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };
         marked(self.0.forwarder.forward(request, peer, Some(tap)).await)
+    }
+
+    /// The same for one of which nothing but its end is known.
+    fn passed_by(&self, resource: &ResourceName) -> Tap {
+        self.lose(resource);
+        let (mirror, resource, sent_ms) =
+            (self.0.mirror.clone(), resource.clone(), self.0.clock.now_ms());
+        let sink = move |tapped: Tapped| mirror.passed_by(&resource, sent_ms, &tapped);
+        Tap { request_limit: 0, response_limit: 0, sink: Box::new(sink) }
+    }
+
+    /// Notes that legacy alone gets a write now.
+    fn lose(&self, resource: &ResourceName) {
+        let now_ms = self.0.clock.now_ms();
+        self.0.caught_up.lose(resource, Missed { done_ms: now_ms, settled_ms: now_ms });
     }
 
     /// Has it kept that the write is under way, and holds the store's answers back until the write is in it, so that its

@@ -101,8 +101,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
     };
     let now_ms = clock.now_ms();
     let settle = config.legacy.response_timeout;
-    let settled_ms = now_ms.saturating_add(u64::try_from(settle.as_millis()).unwrap_or(u64::MAX));
-    let caught_up = CaughtUp::load(storage.clone(), settled_ms).await?;
+    let caught_up = CaughtUp::load(storage.clone(), now_ms, settle).await?;
     let tallies = tallies(&config, &storage).await?;
     let interlocks = Arc::new(Interlocks::new(
         config.resources.iter().map(|resource| resource.name.clone()).collect(),

@@ -178,10 +178,13 @@ fn figure(result: &GateResult) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::compare::Verdict;
     use crate::gate::MismatchGate;
     use crate::storage::{MemoryStorage, SharedStorage};
+    use crate::sync::Missed;
     use Stage::{Complete, DualWrite, Live, Off, RampDown, Shadow};
 
     struct World {
@@ -194,7 +197,7 @@ mod tests {
     async fn world(waived: &[Condition]) -> World {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let users = ResourceName::new("users");
-        let caught_up = CaughtUp::load(storage, 0).await.unwrap();
+        let caught_up = CaughtUp::load(storage, 0, Duration::ZERO).await.unwrap();
         let tallies = Tallies::new(MismatchGate::new(0.01).unwrap());
         let waived = waived.iter().copied().collect();
         let (copy, counted) = (caught_up.clone(), tallies.clone());
@@ -260,7 +263,7 @@ mod tests {
             assert_eq!(world.far(from, to), to);
         }
         // A write is missed: who is there already stays, and nobody gets there any more.
-        world.caught_up.lose(&world.users, 0);
+        world.caught_up.lose(&world.users, Missed::default());
         world.interlocks.refresh();
         assert_eq!(world.far(DualWrite, Live), DualWrite);
         assert_eq!(world.far(Shadow, Live), Shadow);

@@ -12,6 +12,7 @@ use super::switch;
 use crate::migration::{ResourceName, Stage};
 use crate::record::{Event, Note, NoteKind};
 use crate::storage::ControlOp;
+use crate::sync::Missed;
 
 /// Control keys of last known stages begin with this.
 pub(super) const STAGE_KEY: &str = "stage.";
@@ -119,7 +120,7 @@ async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
         let stage = parts.stages.decide(&resource.name);
         if !stage.effective.writes_both() && stage.effective != Stage::Complete {
             // Whatever is written now reaches legacy alone.
-            parts.backfill.caught_up.lose(&resource.name, parts.clock.now_ms());
+            parts.backfill.caught_up.lose(&resource.name, Missed::default());
         }
         parts.tallies.begin(&resource.name, stage.effective, parts.clock.now_ms());
         let before = seen.insert(resource.name.clone(), stage.effective);

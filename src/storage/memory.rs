@@ -58,6 +58,8 @@ struct Tables {
     control: BTreeMap<String, String>,
     last_seq: i64,
     fail_next: u32,
+    /// Whether a commit failed since the control table was last written.
+    has_failed: bool,
     /// Commits that still succeed before all fail.
     left: Option<u32>,
 }
@@ -187,10 +189,11 @@ impl MemoryStorage {
         self.fate.killed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether commits of this process take a while.
+    /// Whether commits of this process take a while, or have failed and nothing in the control table was kept since.
     #[cfg(test)]
-    pub(crate) fn is_slow(&self) -> bool {
-        self.fate.delay_ms.load(Ordering::Relaxed) > 0
+    pub(crate) fn is_troubled(&self) -> bool {
+        let tables = self.lock();
+        self.fate.delay_ms.load(Ordering::Relaxed) > 0 || tables.fail_next > 0 || tables.has_failed
     }
 
     /// Lets each commit of this process take so long.
@@ -243,6 +246,7 @@ impl MemoryStorage {
             }
         }
         tables.control = control;
+        tables.has_failed = false;
         Ok(())
     }
 
@@ -257,6 +261,7 @@ impl Tables {
     fn may_commit(&mut self) -> Result<(), StorageError> {
         if self.fail_next > 0 {
             self.fail_next -= 1;
+            self.has_failed = true;
             return Err(StorageError::Failed("told to fail".to_owned()));
         }
         match &mut self.left {

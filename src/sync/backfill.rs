@@ -112,7 +112,10 @@ impl Backfill {
             let source = if self.caught_up.is(&resource.name) {
                 Source::Read { asked_ms }
             } else {
-                Source::Compare { asked_ms, settled_ms: self.caught_up.settled_ms(&resource.name) }
+                Source::Compare {
+                    asked_ms,
+                    missed_ms: self.caught_up.missed(&resource.name).done_ms,
+                }
             };
             let page = match pass.next(&self.rows, resource, Purpose::Backfill).await? {
                 Step::Page(page) => page,

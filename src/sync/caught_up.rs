@@ -3,19 +3,27 @@
 //! A path is caught up in a resource while the resource's backfill is finished, no write reached legacy
 //! that is not mirrored, and no mirror is under way.
 
+mod standing;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use crate::migration::{PathId, ResourceName};
+use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::{ControlOp, SharedStorage, StorageError};
+
+pub use standing::{Missed, Standing};
 
 /// How often the database is told that a store is not caught up, while it cannot be written.
 const KEEP_TRIES: u32 = 10;
 /// Wait after each failure.
 const KEEP_WAIT: Duration = Duration::from_millis(500);
+
+/// For how long ahead it is kept that writes pass the store by: of many in a row, one a second is kept.
+const KEPT_AHEAD_MS: u64 = 1_000;
 
 /// How often the database is told that writes went unrecorded, while it cannot be written.
 const MARK_TRIES: u32 = 20;
@@ -29,47 +37,6 @@ const YES: &str = "yes";
 const NO: &str = "no";
 const PREFIX: &str = "backfill.";
 const RECONCILED: &str = "reconcile.";
-const FINISHED: &str = "finished";
-const LOST: &str = "lost.";
-const MENDING: &str = "mending.";
-
-/// Whether a resource's store holds all that legacy has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Standing {
-    /// No: nobody has run a backfill, or writes passed it by that crossfade was not to mirror. An operator runs one.
-    #[default]
-    Unfinished,
-    /// Not for now: a write may be missing that crossfade was to mirror. It runs a backfill by itself, not before
-    /// this time in epoch milliseconds, when no request that may still change legacy is under way any more.
-    Mending {
-        /// When, at the earliest.
-        after_ms: u64,
-    },
-    /// Yes: its backfill is finished, and no write was missed since.
-    Finished,
-}
-
-impl Standing {
-    fn to_kept(self, settled_ms: u64) -> String {
-        match self {
-            Self::Unfinished => format!("{LOST}{settled_ms}"),
-            Self::Mending { after_ms } => format!("{MENDING}{after_ms}"),
-            Self::Finished => FINISHED.to_owned(),
-        }
-    }
-
-    /// With the time from which on a backfill can be believed.
-    fn of_kept(kept: &str) -> (Self, u64) {
-        let after = |prefix: &str| kept.strip_prefix(prefix)?.parse().ok();
-        match (kept, after(MENDING)) {
-            (FINISHED, _) => (Self::Finished, 0),
-            (_, Some(after_ms)) => (Self::Mending { after_ms }, after_ms),
-            // Also what nobody can read: a store is not believed by mistake.
-            _ => (Self::Unfinished, after(LOST).unwrap_or(0)),
-        }
-    }
-}
 
 /// What comparing both sides in full came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -87,6 +54,10 @@ pub struct Reconciled {
 pub struct CaughtUp {
     storage: SharedStorage,
     state: Arc<Mutex<State>>,
+    /// How long a request that crossfade lost sight of may still change legacy, in milliseconds.
+    settle_ms: u64,
+    /// Woken when a mirror is no longer under way.
+    closed: Arc<Notify>,
     /// What is being told to the database.
     keeping: TaskTracker,
 }
@@ -96,14 +67,18 @@ struct State {
     resources: HashMap<ResourceName, Known>,
     /// Mirrors under way, by the path that the writer may read; `None` where nobody knows it.
     open: HashMap<(ResourceName, Option<PathId>), u64>,
+    /// The same, by their rows, where these are known.
+    rows: HashMap<RowKey, u64>,
 }
+
+type RowKey = (ResourceName, RowId);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     standing: Standing,
-    /// Until then (epoch milliseconds) a request that crossfade lost sight of may change legacy: no backfill that ends
-    /// before is believed.
-    settled_ms: u64,
+    missed: Missed,
+    /// What the database says of writes that pass the store by: a bit more, so that it need not be told of each.
+    kept: Missed,
     /// Whether the database was told that writes went unrecorded.
     marked: bool,
     /// Times that it was lost: a backfill that began before the last one proves nothing.
@@ -124,17 +99,28 @@ pub struct Begun {
 #[derive(Debug)]
 pub struct OpenMirror {
     state: Arc<Mutex<State>>,
+    closed: Arc<Notify>,
     key: (ResourceName, Option<PathId>),
+    row: Option<RowKey>,
 }
 
 impl Drop for OpenMirror {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
-        if let Some(count) = state.open.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                state.open.remove(&self.key);
-            }
+        release(&mut state.open, &self.key);
+        if let Some(row) = &self.row {
+            release(&mut state.rows, row);
+        }
+        drop(state);
+        self.closed.notify_waiters();
+    }
+}
+
+fn release<K: std::hash::Hash + Eq>(open: &mut HashMap<K, u64>, key: &K) {
+    if let Some(count) = open.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            open.remove(key);
         }
     }
 }
@@ -145,17 +131,21 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl CaughtUp {
-    /// As the database has it. Requests of a process that was killed may change legacy until `settled_ms`, in epoch
-    /// milliseconds.
+    /// As the database has it, at `now_ms` (epoch milliseconds); a request that crossfade lost sight of may change legacy
+    /// for `settle` after it was sent.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be read.
-    pub async fn load(storage: SharedStorage, settled_ms: u64) -> Result<Self, StorageError> {
+    pub async fn load(
+        storage: SharedStorage,
+        now_ms: u64,
+        settle: Duration,
+    ) -> Result<Self, StorageError> {
         let stored = storage.controls(PREFIX.to_owned()).await?;
         let known = stored.into_iter().filter_map(|(key, value)| {
             let name = ResourceName::new(key.strip_prefix(PREFIX)?);
-            let (standing, settled_ms) = Standing::of_kept(&value);
-            Some((name, Known { standing, settled_ms, ..Known::default() }))
+            let (standing, missed) = Standing::of_kept(&value);
+            Some((name, Known { standing, missed, kept: missed, ..Known::default() }))
         });
         let mut resources: HashMap<_, _> = known.collect();
         for (key, value) in storage.controls(RECONCILED.to_owned()).await? {
@@ -163,22 +153,28 @@ impl CaughtUp {
             let known: &mut Known = resources.entry(ResourceName::new(name)).or_default();
             known.reconciled = serde_json::from_str(&value).ok();
         }
-        let state = State { resources, open: HashMap::new() };
-        let caught_up =
-            Self { storage, state: Arc::new(Mutex::new(state)), keeping: TaskTracker::new() };
-        caught_up.distrust_what_was_killed(settled_ms).await?;
+        let state = State { resources, ..State::default() };
+        let caught_up = Self {
+            storage,
+            state: Arc::new(Mutex::new(state)),
+            settle_ms: u64::try_from(settle.as_millis()).unwrap_or(u64::MAX),
+            closed: Arc::default(),
+            keeping: TaskTracker::new(),
+        };
+        caught_up.distrust_what_was_killed(now_ms).await?;
         Ok(caught_up)
     }
 
     /// A process that was killed while writes were on their way that no intent tells of may have left legacy with a
     /// write that the store lacks: nobody knows, so the resource is not taken as caught up.
-    async fn distrust_what_was_killed(&self, settled_ms: u64) -> Result<(), StorageError> {
+    async fn distrust_what_was_killed(&self, now_ms: u64) -> Result<(), StorageError> {
+        let missed = Missed { done_ms: now_ms, settled_ms: now_ms.saturating_add(self.settle_ms) };
         for (key, value) in self.storage.controls(UNRECORDED.to_owned()).await? {
             let Some(name) = key.strip_prefix(UNRECORDED).filter(|_| value == YES) else {
                 continue;
             };
             let resource = ResourceName::new(name);
-            self.lose_for_now(&resource, settled_ms);
+            self.lose_for_now(&resource, missed);
             self.idle().await;
             // From here on the loss is kept, and the mark speaks of this process.
             self.mark(&resource, NO).await;
@@ -199,10 +195,10 @@ impl CaughtUp {
         state.open.iter().filter(|((of, _), _)| of == resource).map(|(_, count)| count).sum()
     }
 
-    /// Until when legacy may have taken writes that the store does not know of, in epoch milliseconds.
+    /// Writes that legacy may have taken and the store does not know of.
     #[must_use]
-    pub fn settled_ms(&self, resource: &ResourceName) -> u64 {
-        lock(&self.state).resources.get(resource).map_or(0, |known| known.settled_ms)
+    pub fn missed(&self, resource: &ResourceName) -> Missed {
+        lock(&self.state).resources.get(resource).map(|known| known.missed).unwrap_or_default()
     }
 
     /// Whether the resource's backfill is finished and holds.
@@ -221,13 +217,47 @@ impl CaughtUp {
         known.standing == Standing::Finished && !open(Some(path)) && !open(None)
     }
 
-    /// Notes that legacy is being asked to write; `path` is the one that the writer may read. For requests of clients,
-    /// [`Intents::open`](super::Intents::open) does it, and has it kept.
+    /// Notes that legacy is being asked to write `row`, if the request says which; `path` is the one that the writer may
+    /// read. For requests of clients, [`Intents::open`](super::Intents::open) does it, and has it kept.
     #[must_use]
-    pub fn open(&self, resource: &ResourceName, path: Option<PathId>) -> OpenMirror {
+    pub fn open(
+        &self,
+        resource: &ResourceName,
+        row: Option<RowId>,
+        path: Option<PathId>,
+    ) -> OpenMirror {
         let key = (resource.clone(), path);
-        *lock(&self.state).open.entry(key.clone()).or_default() += 1;
-        OpenMirror { state: self.state.clone(), key }
+        let row = row.map(|row| (resource.clone(), row));
+        let mut state = lock(&self.state);
+        *state.open.entry(key.clone()).or_default() += 1;
+        if let Some(row) = &row {
+            *state.rows.entry(row.clone()).or_default() += 1;
+        }
+        drop(state);
+        OpenMirror { state: self.state.clone(), closed: self.closed.clone(), key, row }
+    }
+
+    /// Waits until no mirror of the row is under way; `false` if one still is when the time is up.
+    pub(super) async fn row_closed(
+        &self,
+        resource: &ResourceName,
+        row: &RowId,
+        limit: Duration,
+    ) -> bool {
+        let key = (resource.clone(), row.clone());
+        let closed = async {
+            loop {
+                // Registered before the look, so that no end in between is missed.
+                let closed = self.closed.notified();
+                tokio::pin!(closed);
+                closed.as_mut().enable();
+                if !lock(&self.state).rows.contains_key(&key) {
+                    return;
+                }
+                closed.await;
+            }
+        };
+        tokio::time::timeout(limit, closed).await.is_ok()
     }
 
     /// Notes that a write is on its way to legacy of which no intent is kept: should this process be killed, the next
@@ -260,36 +290,47 @@ impl CaughtUp {
         lock(&self.state).resources.entry(resource.clone()).or_default().marked = false;
     }
 
-    /// Keeps that no write is unrecorded: for a stop, when no mirror is under way and none will come.
+    /// Keeps what holds exactly, and that no write is unrecorded: for a stop, when no mirror is under way and none will
+    /// come.
     pub async fn close(&self) {
         self.idle().await;
-        let marked: Vec<_> = {
-            let state = lock(&self.state);
-            let marked = state.resources.iter().filter(|(_, known)| known.marked);
-            marked.map(|(resource, _)| resource.clone()).collect()
-        };
+        let (mut exactly, mut marked) = (Vec::new(), Vec::new());
+        for (resource, known) in &mut lock(&self.state).resources {
+            if known.kept != known.missed {
+                known.kept = known.missed;
+                exactly.push(resource.clone());
+            }
+            if known.marked {
+                marked.push(resource.clone());
+            }
+        }
+        for resource in exactly {
+            self.keep_at_last(&resource).await;
+        }
         for resource in marked {
             self.mark(&resource, NO).await;
         }
     }
 
-    /// Notes that legacy has a write, done at `now_ms` (epoch milliseconds) or before, that the store will not get; the database is told in the background.
-    pub fn lose(&self, resource: &ResourceName, now_ms: u64) {
-        // Of many in a row, while nothing is mirrored, the first is kept.
-        if self.leave(resource, now_ms, false, |_| Standing::Unfinished) {
+    /// Notes that legacy has writes, or may have them, that the store will not get. The database is told in the background,
+    /// so that, should this process be killed, the next one believes no backfill that began while requests of this one
+    /// could still be under way.
+    pub fn lose(&self, resource: &ResourceName, missed: Missed) {
+        if self.leave(resource, missed, KEPT_AHEAD_MS, |_| Standing::Unfinished) {
             tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
         }
     }
 
-    /// Notes that the store may lack a write that it was to get, and that a backfill mends it, from `after_ms` on (epoch
-    /// milliseconds). What an operator has to begin stays as it is. The database is told in the background.
-    pub fn lose_for_now(&self, resource: &ResourceName, after_ms: u64) {
+    /// Notes that the store may lack writes that it was to get, and that a backfill mends it once they are settled. What an
+    /// operator has to begin stays as it is. The database is told in the background.
+    pub fn lose_for_now(&self, resource: &ResourceName, missed: Missed) {
+        let after_ms = missed.settled_ms;
         let mending = |standing| match standing {
             Standing::Unfinished => Standing::Unfinished,
             Standing::Finished => Standing::Mending { after_ms },
             Standing::Mending { after_ms: at } => Standing::Mending { after_ms: at.max(after_ms) },
         };
-        if self.leave(resource, after_ms, true, mending) {
+        if self.leave(resource, missed, 0, mending) {
             tracing::warn!(%resource, "its store may lack a write; a backfill will mend it");
         }
     }
@@ -298,8 +339,8 @@ impl CaughtUp {
     fn leave(
         &self,
         resource: &ResourceName,
-        settled_ms: u64,
-        keep_time: bool,
+        missed: Missed,
+        kept_ahead_ms: u64,
         to: impl Fn(Standing) -> Standing,
     ) -> bool {
         let (before, after, news) = {
@@ -308,10 +349,13 @@ impl CaughtUp {
             known.losses += 1;
             let before = known.standing;
             known.standing = to(before);
-            let later = settled_ms > known.settled_ms;
-            known.settled_ms = known.settled_ms.max(settled_ms);
+            known.missed = known.missed.and(missed);
+            let later = known.kept.and(missed) != known.kept;
+            if later {
+                known.kept = self.ahead_of(known.missed, kept_ahead_ms);
+            }
             let changed = before != known.standing || known.reconciled.take().is_some();
-            (before, known.standing, changed || (later && keep_time))
+            (before, known.standing, changed || later)
         };
         if news {
             let (caught_up, resource) = (self.clone(), resource.clone());
@@ -322,6 +366,16 @@ impl CaughtUp {
             metrics::counter!("crossfade_caught_up_lost_total").increment(1);
         }
         lost
+    }
+
+    /// What is kept of `missed`, so that more of the same need not be kept for `ahead_ms`; and should this process be
+    /// killed, its requests are out of sight.
+    fn ahead_of(&self, missed: Missed, ahead_ms: u64) -> Missed {
+        if ahead_ms == 0 {
+            return missed;
+        }
+        let done_ms = missed.done_ms.saturating_add(ahead_ms);
+        missed.and(Missed { done_ms, settled_ms: done_ms.saturating_add(self.settle_ms) })
     }
 
     /// Waits until the database was told of everything so far.
@@ -365,8 +419,8 @@ impl CaughtUp {
             if known.losses != begun.losses {
                 return Ok(false);
             }
-            let settled = known.settled_ms <= begun.at_ms;
-            let mending = Standing::Mending { after_ms: known.settled_ms };
+            let settled = known.missed.settled_ms <= begun.at_ms;
+            let mending = Standing::Mending { after_ms: known.missed.settled_ms };
             let standing = if settled { Standing::Finished } else { mending };
             before = std::mem::replace(&mut known.standing, standing);
         }
@@ -396,7 +450,7 @@ impl CaughtUp {
         {
             let mut state = lock(&self.state);
             let known = state.resources.entry(resource.clone()).or_default();
-            if known.losses != begun.losses || known.settled_ms > begun.at_ms {
+            if known.losses != begun.losses || known.missed.settled_ms > begun.at_ms {
                 return Ok(());
             }
             known.reconciled = Some(came_to);
@@ -412,110 +466,11 @@ impl CaughtUp {
             known.reconciled.map(|one| serde_json::to_string(&one).unwrap_or_default());
         let put =
             |prefix: &str, value| ControlOp::Put { key: format!("{prefix}{resource}"), value };
-        let standing = put(PREFIX, known.standing.to_kept(known.settled_ms));
+        let standing = put(PREFIX, known.standing.to_kept(known.kept));
         let reconciled = put(RECONCILED, reconciled.unwrap_or_default());
         self.storage.commit_control(vec![standing, reconciled]).await
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::MemoryStorage;
-
-    #[tokio::test]
-    async fn a_store_answers_only_while_nothing_is_missing() {
-        let storage: SharedStorage = Arc::new(MemoryStorage::default());
-        let (users, org) = (ResourceName::new("users"), PathId::new("org/o_1").unwrap());
-        let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        assert!(!caught_up.may_answer(&users, &org));
-        assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
-        assert!(caught_up.may_answer(&users, &org));
-        // A mirror under way in this path, in another one, and in one that nobody knows.
-        let mirror = caught_up.open(&users, Some(org.clone()));
-        assert!(!caught_up.may_answer(&users, &org));
-        drop(mirror);
-        let elsewhere = caught_up.open(&users, Some(PathId::new("org/o_2").unwrap()));
-        assert!(caught_up.may_answer(&users, &org));
-        drop(elsewhere);
-        let unknown = caught_up.open(&users, None);
-        assert!(!caught_up.may_answer(&users, &org));
-        drop(unknown);
-        caught_up.close().await;
-        assert!(CaughtUp::load(storage.clone(), 0).await.unwrap().may_answer(&users, &org));
-        // A write that was not mirrored, in the middle of a backfill.
-        let begun = caught_up.begin(&users, u64::MAX);
-        caught_up.lose(&users, 0);
-        assert!(!caught_up.may_answer(&users, &org));
-        assert!(!caught_up.finish(&users, begun).await.unwrap());
-        caught_up.keep(&users).await.unwrap();
-        assert!(!CaughtUp::load(storage, 0).await.unwrap().is(&users));
-    }
-
-    #[tokio::test]
-    async fn a_process_that_was_killed_with_writes_unrecorded_is_not_believed() {
-        let storage: SharedStorage = Arc::new(MemoryStorage::default());
-        let users = ResourceName::new("users");
-        let killed = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        assert!(killed.finish(&users, killed.begin(&users, u64::MAX)).await.unwrap());
-        killed.unrecorded(&users);
-        killed.idle().await;
-        let next = CaughtUp::load(storage.clone(), 7).await.unwrap();
-        assert_eq!(next.standing(&users), Standing::Mending { after_ms: 7 });
-        // The mark is gone, the loss is not.
-        let third = CaughtUp::load(storage.clone(), 9).await.unwrap();
-        assert_eq!(third.standing(&users), Standing::Mending { after_ms: 7 });
-        // A backfill mends it, and a clean stop leaves it mended.
-        assert!(third.finish(&users, third.begin(&users, u64::MAX)).await.unwrap());
-        third.unrecorded(&users);
-        third.close().await;
-        assert!(CaughtUp::load(storage, 0).await.unwrap().is(&users));
-    }
-
-    #[tokio::test]
-    async fn a_backfill_that_began_while_a_request_was_out_of_sight_is_done_again() {
-        let storage: SharedStorage = Arc::new(MemoryStorage::default());
-        let users = ResourceName::new("users");
-        let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        caught_up.lose(&users, 0);
-        caught_up.lose_for_now(&users, 50);
-        caught_up.idle().await;
-        // Also by the next process.
-        let next = CaughtUp::load(storage, 0).await.unwrap();
-        assert!(next.finish(&users, next.begin(&users, 49)).await.unwrap());
-        assert_eq!(next.standing(&users), Standing::Mending { after_ms: 50 });
-        let came_to = Reconciled { at_ms: 49, rows: 1, differ: 0 };
-        next.reconciled(&users, next.begin(&users, 49), came_to).await.unwrap();
-        assert_eq!(next.last_reconciled(&users), None);
-        assert!(next.finish(&users, next.begin(&users, 50)).await.unwrap());
-        assert!(next.is(&users));
-    }
-
-    #[tokio::test]
-    async fn what_an_operator_has_to_begin_is_not_mended_by_itself() {
-        let storage: SharedStorage = Arc::new(MemoryStorage::default());
-        let users = ResourceName::new("users");
-        let caught_up = CaughtUp::load(storage, 0).await.unwrap();
-        caught_up.lose_for_now(&users, 5);
-        assert_eq!(caught_up.standing(&users), Standing::Unfinished);
-        assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
-        caught_up.lose_for_now(&users, 5);
-        caught_up.lose_for_now(&users, 3);
-        assert_eq!(caught_up.standing(&users), Standing::Mending { after_ms: 5 });
-        caught_up.lose(&users, 0);
-        assert_eq!(caught_up.standing(&users), Standing::Unfinished);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_lost_is_kept_even_if_the_database_fails_at_first() {
-        let memory = MemoryStorage::default();
-        let storage: SharedStorage = Arc::new(memory.clone());
-        let users = ResourceName::new("users");
-        let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
-        assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
-        memory.fail_commits(3);
-        caught_up.lose(&users, 0);
-        caught_up.idle().await;
-        assert!(!CaughtUp::load(storage, 0).await.unwrap().is(&users));
-    }
-}
+mod tests;

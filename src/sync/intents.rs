@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::caught_up::{CaughtUp, OpenMirror};
+use super::caught_up::{CaughtUp, Missed, OpenMirror};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::{Intent, IntentId, Op, SharedStorage};
@@ -96,14 +96,30 @@ impl Intents {
         self.0.parts.caught_up.is(resource)
     }
 
-    /// Until when legacy may have taken writes that the store does not know of, in epoch milliseconds.
-    pub(super) fn unknown_until_ms(&self, resource: &ResourceName) -> u64 {
-        self.0.parts.caught_up.settled_ms(resource)
+    /// Until when legacy has taken writes that the store does not know of, in epoch milliseconds.
+    pub(super) fn missed_ms(&self, resource: &ResourceName) -> u64 {
+        self.0.parts.caught_up.missed(resource).done_ms
+    }
+
+    /// Waits until no REST write of the row is under way that the store does not have yet; `false` if one still is when
+    /// the time is up.
+    pub(super) async fn row_closed(
+        &self,
+        resource: &ResourceName,
+        row: &RowId,
+        limit: Duration,
+    ) -> bool {
+        self.0.parts.caught_up.row_closed(resource, row, limit).await
     }
 
     /// Notes that a store may lack writes, and has it mended.
     pub(super) fn lose_for_now(&self, resource: &ResourceName, now_ms: u64) {
-        self.0.parts.caught_up.lose_for_now(resource, self.settled_ms(now_ms));
+        self.0.parts.caught_up.lose_for_now(resource, self.missed(now_ms));
+    }
+
+    /// What the store may lack if a request is lost sight of at `now_ms` (epoch milliseconds).
+    fn missed(&self, now_ms: u64) -> Missed {
+        Missed { done_ms: now_ms, settled_ms: self.settled_ms(now_ms) }
     }
 
     /// When a request that was sent at `sent_ms` can no longer change legacy, in epoch milliseconds.
@@ -121,7 +137,7 @@ impl Intents {
         path: Option<PathId>,
     ) -> OpenIntent {
         let parts = &self.0.parts;
-        let guard = Some(parts.caught_up.open(resource, path));
+        let guard = Some(parts.caught_up.open(resource, row.clone(), path));
         let id = IntentId(parts.entropy.next_u64().cast_signed());
         let opened_ms = parts.clock.now_ms();
         let intent = Intent { id, resource: resource.clone(), row, opened_ms };
@@ -151,7 +167,7 @@ impl Intents {
     /// An intent that another process has left behind.
     pub(super) fn left_behind(&self, intent: &Intent) -> OpenIntent {
         // Which path the writer may read is not known any more: none of them answers.
-        let guard = Some(self.0.parts.caught_up.open(&intent.resource, None));
+        let guard = Some(self.0.parts.caught_up.open(&intent.resource, intent.row.clone(), None));
         let (id, resource) = (intent.id, intent.resource.clone());
         OpenIntent { intents: self.clone(), id, resource, guard, kept: true, told: false }
     }
@@ -241,8 +257,8 @@ impl Drop for OpenIntent {
         }
         let (intents, id, resource) = (self.intents.clone(), self.id, self.resource.clone());
         let parts = &self.intents.0.parts;
-        let after_ms = intents.settled_ms(parts.clock.now_ms());
-        parts.caught_up.lose_for_now(&resource, after_ms);
+        let missed = intents.missed(parts.clock.now_ms());
+        parts.caught_up.lose_for_now(&resource, missed);
         self.intents.0.tasks.spawn(async move {
             // Kept otherwise, it would have the store mended at each start; taken out before that is kept, nobody would.
             for _ in 0..CLOSE_TRIES {

@@ -11,13 +11,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::caught_up::CaughtUp;
+use super::caught_up::{CaughtUp, Missed};
 use super::intents::{Intents, OpenIntent};
 use super::legacy_rows::{LegacyRowError, LegacyRows, Requested, json_of, read_row};
 use super::owed_mirrors::{OwedMirror, OwedMirrors};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
-use crate::migration::{RowId, WriteKind};
+use crate::migration::{ResourceName, RowId, WriteKind};
 use crate::proxy::forward::{End, Tapped};
 use crate::resource::{Resource, RowCells};
 
@@ -105,6 +105,16 @@ impl Mirror {
         self.under_way.spawn(async move { mirror.bring(job).await });
     }
 
+    /// Notes that a write of `sent_ms` (epoch milliseconds) went to legacy alone, and how it was answered.
+    pub fn passed_by(&self, resource: &ResourceName, sent_ms: u64, tapped: &Tapped) {
+        let done_ms = self.now_ms();
+        let settled_ms = match request_of(tapped) {
+            Request::Over => done_ms,
+            Request::OutOfSight => self.parts.intents.settled_ms(sent_ms),
+        };
+        self.parts.caught_up.lose(resource, Missed { done_ms, settled_ms });
+    }
+
     /// Reads a row again, because a request that went with this intent may have changed it; returns at once.
     pub fn reread(&self, resource: Arc<Resource>, row: RowId, intent: OpenIntent) {
         let (due_ms, once_more_ms) = (self.now_ms(), None);
@@ -151,7 +161,9 @@ impl Mirror {
     pub(super) fn failed(&self, resource: &Resource, error: &LegacyRowError) {
         metrics::counter!("crossfade_mirror_failed_total").increment(1);
         tracing::error!(resource = %resource.name, %error, "a REST write did not reach the store");
-        self.parts.caught_up.lose(&resource.name, self.now_ms());
+        let now_ms = self.now_ms();
+        let missed = Missed { done_ms: now_ms, settled_ms: now_ms };
+        self.parts.caught_up.lose(&resource.name, missed);
     }
 
     /// Brings a write into the store, or owes it.
@@ -270,12 +282,9 @@ fn told(job: &MirrorJob) -> Told {
     };
     let row = || asked.clone().or_else(|| client_id(job));
     let Some(head) = &job.tapped.head else {
-        return match job.tapped.end {
-            End::Refused | End::NotReached(_) | End::Upgraded => Told::Nothing,
-            // Legacy may have done it all the same, or may do it yet.
-            End::Complete | End::CallerLeft | End::Failed(_) => {
-                Told::Look(row(), Request::OutOfSight)
-            }
+        return match request_of(&job.tapped) {
+            Request::Over => Told::Nothing,
+            Request::OutOfSight => Told::Look(row(), Request::OutOfSight),
         };
     };
     match (head.status.as_u16(), &job.write) {
@@ -289,10 +298,21 @@ fn told(job: &MirrorJob) -> Told {
             }
             _ => Told::Look(row(), Request::Over),
         },
-        // A gateway's answers: what stands behind it may do it yet.
-        (502 | 504, _) => Told::Look(row(), Request::OutOfSight),
+        _ if request_of(&job.tapped) == Request::OutOfSight => {
+            Told::Look(row(), Request::OutOfSight)
+        }
         (500..=599, _) => row().map_or(Told::Nothing, |row| Told::Look(Some(row), Request::Over)),
         _ => Told::Nothing,
+    }
+}
+
+fn request_of(tapped: &Tapped) -> Request {
+    match (&tapped.head, &tapped.end) {
+        // A gateway's answers: what stands behind it may do it yet.
+        (Some(head), _) if matches!(head.status.as_u16(), 502 | 504) => Request::OutOfSight,
+        (Some(_), _) | (None, End::Refused | End::NotReached(_) | End::Upgraded) => Request::Over,
+        // Legacy may have done it all the same, or may do it yet.
+        (None, End::Complete | End::CallerLeft | End::Failed(_)) => Request::OutOfSight,
     }
 }
 

@@ -143,7 +143,7 @@ impl World {
             max_body_bytes: 1 << 20,
         })
         .unwrap();
-        let caught_up = CaughtUp::load(self.storage.clone(), 0).await.unwrap();
+        let caught_up = CaughtUp::load(self.storage.clone(), 0, Duration::ZERO).await.unwrap();
         if caught_up.standing(&users.name) == Standing::Unfinished {
             assert!(
                 caught_up

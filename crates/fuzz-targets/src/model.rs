@@ -98,6 +98,16 @@ impl Model {
         ContentHashes { tables, values: self.values.hash() }
     }
 
+    /// The same but for what the protocol cannot tell: TinyBase's hash of a tombstone is that of a null with the same stamp.
+    /// Only a forged stamp has both contents.
+    pub(crate) fn without_nulls(mut self) -> Self {
+        let rows = self.tables.values_mut().flat_map(|table| table.rows.values_mut());
+        for stamp in rows.chain([&mut self.values]).flat_map(|row| row.stamps.values_mut()) {
+            stamp.thing = stamp.thing.take().filter(|thing| *thing != Cell::Null);
+        }
+        self
+    }
+
     /// How many stamps there are, tombstones included.
     pub(crate) fn stamps(&self) -> usize {
         let rows = self.tables.values().flat_map(|table| table.rows.values());

@@ -303,7 +303,9 @@ impl Net {
         model.check(star, true);
         model.check(&self.committed, true);
         for client in &self.honest {
-            model.check(client.sync.store(), true);
+            let theirs = Model::of(client.sync.store());
+            theirs.check(client.sync.store(), true);
+            assert_eq!(theirs.without_nulls(), model.clone().without_nulls());
         }
         let connected = self.hostile.iter().filter(|hostile| hostile.connected).count();
         assert_eq!(self.star.connections().len(), HONEST + connected);

@@ -20,7 +20,7 @@ async fn world() -> World {
     let memory = MemoryStorage::default();
     let storage: SharedStorage = Arc::new(memory.clone());
     let users = ResourceName::new("users");
-    let caught_up = CaughtUp::load(storage.clone(), 0).await.unwrap();
+    let caught_up = CaughtUp::load(storage.clone(), 0, Duration::ZERO).await.unwrap();
     assert!(caught_up.finish(&users, caught_up.begin(&users, u64::MAX)).await.unwrap());
     let intents = Intents::new(IntentParts {
         storage: storage.clone(),
@@ -45,7 +45,7 @@ impl World {
     /// What the next process makes of it.
     async fn next(&self) -> Standing {
         self.caught_up.idle().await;
-        let next = CaughtUp::load(self.storage.clone(), 0).await.unwrap();
+        let next = CaughtUp::load(self.storage.clone(), 0, Duration::ZERO).await.unwrap();
         next.standing(&self.users)
     }
 }

@@ -1,6 +1,7 @@
 //! One try to deliver one entry.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -13,6 +14,9 @@ use crate::migration::{Answer, Body, Failure};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
 use crate::storage::OutboxEntry;
 use crate::sync::path::{LegacyRow, Outcome, PathHandle, Prepared, Settled, Source};
+
+/// How long a delivery waits for REST writes of its row to be in the store.
+const REST_WAIT: Duration = Duration::from_secs(1);
 
 /// Asks the path what the entry means now, sends it, and settles it by the answer.
 pub(super) async fn deliver(
@@ -27,13 +31,21 @@ pub(super) async fn deliver(
         return Ok(bury(context, entry, error).await);
     };
     let delivery = Delivery { context, requests, entry, path: &path, resource: &resource };
-    if !context.intents.is_caught_up(&name)
-        && let Err(reason) = delivery.compare_first().await?
+    // What a user's request is doing to the row must be in the store before it is decided what the entry means. Where
+    // that takes long, legacy is asked.
+    let in_time = context.intents.row_closed(&name, &row, REST_WAIT).await;
+    if (!in_time || !context.intents.is_caught_up(&name))
+        && let Err(reason) = delivery.compare_first(in_time).await?
     {
         return Ok(wait_out(context, entry, &reason).await);
     }
     // What is sent is what the row is now, not before the wait. None begins any more: the process ends.
     let Ok(permit) = requests.acquire().await else { return Ok(Delivered::Later) };
+    if in_time && !context.intents.row_closed(&name, &row, Duration::ZERO).await {
+        // A request began while this one waited for its turn.
+        drop(permit);
+        return Ok(Delivered::Later);
+    }
     let prepared = path.prepare(name, row, entry.seq).await?;
     let routes = &resource.routes;
     let (asked, route, body) = match prepared {
@@ -159,9 +171,9 @@ impl Delivery<'_> {
         }
     }
 
-    /// Legacy may have taken writes that passed the store by, in a rollback for one: what has changed there since it was
+    /// Legacy may have taken writes that passed the store by, in a rollback for one, or that are not in it in time: what has changed there since it was
     /// last known is not overwritten by an edit that did not know of it (design rule 7, compare-and-send).
-    async fn compare_first(&self) -> Result<Result<(), String>, DeliveryError> {
+    async fn compare_first(&self, in_time: bool) -> Result<Result<(), String>, DeliveryError> {
         let asked_ms = self.context.clock.now_ms();
         let now = match self.reread().await {
             Ok(now) => now,
@@ -171,8 +183,9 @@ impl Delivery<'_> {
         let known = self.context.storage.path_of_row(name.clone(), row.clone()).await?;
         // A row that legacy was not known to have, and does not have, is yet to be made.
         if now.is_some() || known.is_some() {
-            let settled_ms = self.context.intents.unknown_until_ms(&name);
-            let source = Source::Compare { asked_ms, settled_ms };
+            let late_ms = if in_time { 0 } else { asked_ms };
+            let missed_ms = self.context.intents.missed_ms(&name).max(late_ms);
+            let source = Source::Compare { asked_ms, missed_ms };
             self.path.apply(name, vec![LegacyRow { row, now }], source).await?;
         }
         Ok(Ok(()))

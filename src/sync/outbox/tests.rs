@@ -118,7 +118,7 @@ async fn owing(rows: usize) -> (Worker, Legacy, MemoryStorage) {
     let app = Router::new().fallback(answer).with_state(legacy.clone());
     tokio::spawn(async move { axum::serve(listener, app).await });
     let storage: crate::storage::SharedStorage = Arc::new(world.storage.clone());
-    let caught_up = crate::sync::CaughtUp::load(storage.clone(), 0).await.unwrap();
+    let caught_up = crate::sync::CaughtUp::load(storage.clone(), 0, Duration::ZERO).await.unwrap();
     let intents = Intents::new(crate::sync::IntentParts {
         storage: storage.clone(),
         caught_up,
@@ -268,4 +268,53 @@ async fn a_dead_letter_that_is_discarded_returns_to_what_legacy_has() {
     let owed = context.storage.outbox_summary(10).await.unwrap();
     assert_eq!((owed.pending, owed.dead), (0, 1));
     assert!(matches!(discard(&context, dead[1]).await, Err(DeadLetterError::Unknown(_))));
+}
+
+fn row(id: &str) -> (ResourceName, Option<RowId>) {
+    (ResourceName::new("users"), Some(RowId::new(id)))
+}
+
+#[tokio::test]
+async fn a_delivery_waits_for_what_a_request_is_doing_to_its_row() {
+    let (mut worker, legacy, storage) = owing(2).await;
+    legacy.gate.send_replace(true);
+    let context = (*worker.context).clone();
+    let (users, u0) = row("u0");
+    let request = context.intents.open(&users, u0.clone(), None).await;
+    worker.look().await;
+    until(|| legacy.asked.load(Ordering::SeqCst) == 1).await;
+    let (key, delivered) = worker.tasks.join_next().await.unwrap().unwrap();
+    assert_eq!((key.2.as_str(), &delivered), ("u1", &Delivered::Done));
+    worker.end(Ok((key, delivered)));
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), 1);
+    // While that one waits, another request begins; once both are in the store it goes.
+    let second = context.intents.open(&users, u0, None).await;
+    request.done();
+    assert!(!context.intents.row_closed(&users, &RowId::new("u0"), Duration::ZERO).await);
+    second.done();
+    let (key, delivered) = worker.tasks.join_next().await.unwrap().unwrap();
+    assert_eq!((key.2.as_str(), &delivered), ("u0", &Delivered::Done));
+    assert!(storage.outbox_summary(1).await.unwrap().entries.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_takes_long_holds_a_delivery_for_a_while_and_then_legacy_is_asked() {
+    let (worker, legacy, _storage) = owing(1).await;
+    legacy.gate.send_replace(true);
+    let context = (*worker.context).clone();
+    // Somebody else has made the row meanwhile, and changed it; the edits made before that yield.
+    *legacy.row.lock().unwrap() = Some(json!({
+        "id": "u0", "orgId": "org_1", "name": "Legacy's", "email": "n@example.test",
+        "role": "member", "active": true, "version": 2,
+    }));
+    let (users, u0) = row("u0");
+    let request = context.intents.open(&users, u0, None).await;
+    delivered(&context, |owed| owed.pending == 0).await;
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), 0, "nothing was left to send");
+    let path = context.registry.get(&PathId::new("org/org_1").unwrap()).await.unwrap();
+    let name = |store: &mergeable_store::MergeableStore| {
+        store.get_cell("users", "u0", "name").map(mergeable_store::CellRef::to_cell)
+    };
+    assert_eq!(path.read(name).await.unwrap(), Some("Legacy's".into()));
+    request.done();
 }

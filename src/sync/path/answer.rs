@@ -45,8 +45,8 @@ pub enum Source {
     Compare {
         /// When it was asked for, in epoch milliseconds: cells changed since keep their value.
         asked_ms: u64,
-        /// Until when legacy may have taken such writes, in epoch milliseconds.
-        settled_ms: u64,
+        /// Until when legacy has taken such writes, in epoch milliseconds.
+        missed_ms: u64,
     },
     /// A row read again because the sides' copies have diverged: all of its cells count, whatever the base says.
     Repair {
@@ -134,6 +134,19 @@ impl Application<'_> {
         }
     }
 
+    /// How many owed cells yield to what legacy took while the store was passed by.
+    pub(super) fn yields(&self, store: &MergeableStore) -> usize {
+        let Source::Compare { missed_ms, .. } = self.source else { return 0 };
+        let key = self.key();
+        let yields = |(cell, hlc): &(&str, Hlc)| {
+            self.owed.owes(&key, cell, *hlc)
+                && hlc.time_ms() < *missed_ms
+                && self.wrote(cell)
+                && self.may_write(store, &key, cell)
+        };
+        self.stamps(store).filter(yields).count()
+    }
+
     /// Brings the difference into the store.
     pub(super) fn write(&self, tx: &mut Transaction<'_>) -> Result<(), EditError> {
         let (table, row) = (self.table(), self.row.row.as_str());
@@ -217,8 +230,8 @@ impl Application<'_> {
             }
             // A version is proof; without one, a cell that was written since keeps its value.
             Source::Read { asked_ms } => !owed && (self.is_newer() || hlc.time_ms() < *asked_ms),
-            Source::Compare { asked_ms, settled_ms } => {
-                let yields = self.wrote(cell) && hlc.time_ms() < *settled_ms;
+            Source::Compare { asked_ms, missed_ms } => {
+                let yields = self.wrote(cell) && hlc.time_ms() < *missed_ms;
                 (!owed || yields) && (self.is_newer() || hlc.time_ms() < *asked_ms)
             }
             Source::Repair { asked_ms } => !owed && hlc.time_ms() < *asked_ms,

@@ -212,6 +212,25 @@ async fn delete_wins_over_an_edit_that_leaves_a_row_without_required_cells() {
 }
 
 #[tokio::test]
+async fn a_row_that_a_client_knew_in_part_is_deleted_whole_and_comes_back_whole_if_legacy_refuses()
+{
+    let world = World::new();
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let (mut a, mut b) = (world.client("a").await, world.client("b").await);
+    // What a client deletes that was cut off while it loaded: it had heard of one cell.
+    let edit =
+        a.engine.edit(now(), &mut random(), |tx| tx.del_cell("users", "u1", "version")).unwrap();
+    a.send(edit.1).await;
+    b.sees("name", None).await;
+    let seq = world.pending().await[0];
+    assert_eq!(world.prepare(seq).await, Prepared::Delete);
+    world.settle(seq, Outcome::Refused(Some(user("Ada", 1.0)))).await;
+    a.sees("name", Some("Ada")).await;
+    b.sees("email", Some("u1@example.test")).await;
+    assert_eq!(world.cell("version").await, Some(1.0.into()));
+}
+
+#[tokio::test]
 async fn what_the_schema_forbids_goes_back_by_itself() {
     let world = World::new();
     world.apply(Some(user("Ada", 1.0)), read()).await;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::migration::ResourceName;
 use crate::storage::{Actor, NewEntry, Op};
+use crate::sync::Missed;
 use crate::sync::test_legacy::{Process, World};
 
 async fn world() -> (World, Process) {
@@ -122,7 +123,7 @@ async fn a_row_of_another_path_is_missing_there_and_extra_here() {
 async fn a_write_that_is_lost_meanwhile_takes_the_result_with_it() {
     let (_world, process) = world().await;
     let users = process.users.name.clone();
-    let lose = || process.caught_up.lose_for_now(&users, 0);
+    let lose = || process.caught_up.lose_for_now(&users, Missed::default());
     process.reconcile.run(&process.users, None, |_| lose()).await.unwrap();
     assert_eq!(process.caught_up.last_reconciled(&users), None);
     process.stop().await;

@@ -200,6 +200,16 @@ impl History {
         lost.unmirrored && (of_cell > 1 || created)
     }
 
+    /// Whether what is there passed the store by, in a rollback, and such writes went on until the edit that is lost was made
+    /// or longer: then nobody knows which of both is older, and legacy's counts (design rule 7, compare-and-send).
+    fn yielded(&self, lost: &Write, source: Option<&Write>) -> bool {
+        let passed = self.writes.iter().filter(|write| write.unmirrored);
+        let last_ms = passed.map(Write::latest_ms).max().unwrap_or_default();
+        matches!(lost.by, By::Sync(_))
+            && source.is_some_and(|source| source.unmirrored)
+            && lost.start_ms <= last_ms + MARGIN_MS
+    }
+
     fn check_cell(&self, row: &str, cell: &str, now: &Value) -> Option<String> {
         let of_cell = |write: &&Write| write.cells.iter().any(|(id, _)| *id == cell);
         let gave =
@@ -226,6 +236,7 @@ impl History {
                 && !self.went_with_a_refused_one(write)
                 && !self.overlapped(write, cell, now)
                 && !self.passed_by(write, cell)
+                && !self.yielded(write, source)
         };
         let lost = self.of(row).filter(of_cell).find(newer)?;
         Some(format!("an acknowledged newer write is lost: {lost:?}, it has {source:?}"))

@@ -81,8 +81,7 @@ impl Process {
             max_cell_bytes: 1 << 20,
         });
         let now_ms = clock.now_ms();
-        let settled_ms = now_ms + u64::try_from(TIMEOUT.as_millis()).unwrap();
-        let caught_up = CaughtUp::load(storage.clone(), settled_ms).await.unwrap();
+        let caught_up = CaughtUp::load(storage.clone(), now_ms, TIMEOUT).await.unwrap();
         let intents = Intents::new(IntentParts {
             storage: storage.clone(),
             caught_up: caught_up.clone(),

@@ -20,6 +20,7 @@ use crate::clock::Clock as _;
 use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
 use crate::proxy::forward::Tapped;
 use crate::storage::{MemoryStorage, Storage as _};
+use crate::sync::Missed;
 use crate::sync::mirror::MirrorJob;
 use crate::sync::path::row_cells;
 
@@ -116,9 +117,9 @@ impl World {
     }
 
     pub(super) fn kill(&mut self) {
-        let under_way = |process: &Process| process.caught_up.under_way(&process.users.name) > 0;
-        // With a slow database there are some milliseconds in which nothing tells of a write (see the README's limits).
-        if self.process.as_ref().is_some_and(|one| one.disk.is_slow() && under_way(one)) {
+        // With a slow database, or one that cannot be written, there are some milliseconds in which nothing tells of a write
+        // (see the README's limits).
+        if self.process.as_ref().is_some_and(|one| one.disk.is_troubled() && self.is_noting(one)) {
             return;
         }
         let Some(process) = self.process.take() else { return };
@@ -128,6 +129,11 @@ impl World {
         }
         process.kill();
         self.clients.iter().for_each(SimClient::disconnect);
+    }
+
+    /// Whether it has just begun to be told to the database that a write is under way, or passes the store by.
+    fn is_noting(&self, process: &Process) -> bool {
+        self.rolled_back || process.caught_up.under_way(&process.users.name) > 0
     }
 
     pub(super) async fn stop(&mut self) {
@@ -150,7 +156,7 @@ impl World {
         let Some(process) = &self.process else { return };
         self.rolled_back = true;
         self.tally.saw(Seen::Rollback);
-        process.caught_up.lose(&process.users.name, self.clock.now_ms());
+        process.caught_up.lose(&process.users.name, Missed::default());
         process.registry.drain_all().await;
     }
 
@@ -263,7 +269,9 @@ impl World {
                 };
                 Some(intents.open(&users.name, row, None).await)
             } else {
-                caught_up.lose(&users.name, clock.now_ms());
+                let now_ms = clock.now_ms();
+                let missed = Missed { done_ms: now_ms, settled_ms: now_ms };
+                caught_up.lose(&users.name, missed);
                 None
             };
             if killed.load(Ordering::Relaxed) {
@@ -285,13 +293,13 @@ impl World {
                 outcome => outcome,
             };
             answered(&outcome);
-            let Some(open) = open else { return caught_up.lose(&users.name, clock.now_ms()) };
             let outcome = match outcome {
                 // An answer that says too little.
                 Ok(answer) if random.percent(10) => Ok(Answer { body: Body::Truncated, ..answer }),
                 outcome => outcome,
             };
             let tapped = Tapped::of(text, &outcome);
+            let Some(open) = open else { return mirror.passed_by(&users.name, sent_ms, &tapped) };
             mirror.take(MirrorJob { resource: users, write: kind, sent_ms, tapped, open });
         });
     }

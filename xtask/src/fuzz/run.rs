@@ -98,13 +98,16 @@ impl Run {
                 format!("{target}: a finding without an input; see fuzz/target/runs/{target}.log")
             }
             Ended::Finding { input: Some(input) } => {
+                let bytes = fs::read(input).unwrap_or_default();
+                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 let input = input.display();
                 format!(
                     "{target}: a finding; see fuzz/target/runs/{target}.log. To reproduce:\n  \
                      mkdir -p crates/fuzz-targets/tests/crashers/{target}\n  \
                      cp {input} crates/fuzz-targets/tests/crashers/{target}/\n  \
                      cargo test -p fuzz-targets\nTo make it smaller first:\n  \
-                     cargo fuzz tmin --sanitizer none {target} {input}"
+                     cargo fuzz tmin --sanitizer none {target} {input}\n\
+                     The input, should this machine be gone by then, for `xxd -r -p`:\n  {hex}"
                 )
             }
         }

@@ -42,6 +42,11 @@ impl PathTask {
                 outcomes.push(Applied::Stale);
                 continue;
             }
+            let yielded = application.yields(self.star.store());
+            if yielded > 0 {
+                metrics::counter!("crossfade_outbox_yielded_cells_total").increment(yielded as u64);
+                tracing::warn!(path = %self.path, resource = %resource.name, cells = yielded, "owed edits yield to what legacy took while the store was passed by");
+            }
             let now = self.context.clock.now_ms();
             let mut random = StarRandom(self.context.entropy.clone());
             let ((), mut effects) = self
@@ -243,8 +248,9 @@ impl PathTask {
                 let stamp = tx.store().stamp(table, row, cell);
                 stamp.is_some_and(|(thing, hlc)| thing.is_none() && owed.owes(&key, cell, hlc))
             };
-            let required = resource.schema.cells().iter().filter(|spec| spec.required);
-            let is_deleted = required.into_iter().any(|spec| deleted(&spec.id));
+            // No client clears these one by one.
+            let mut kept = resource.schema.cells().iter().filter(|s| s.required || s.read_only);
+            let is_deleted = kept.any(|spec| deleted(&spec.id));
             let back = now.filter(|_| !is_deleted).into_iter().flat_map(RowCells::iter);
             for (cell, value) in back {
                 let stamp = tx.store().stamp(table, row, &**cell);
