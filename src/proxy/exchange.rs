@@ -25,7 +25,7 @@ use crate::migration::{
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
-use crate::sync::{CaughtUp, Intents, Missed, OpenIntent};
+use crate::sync::{CaughtUp, Intents, OpenIntent};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -263,11 +263,11 @@ impl Edge {
         };
         let mirrored = plan != WritePlan::Legacy;
         let open = if mirrored {
-            Some(self.open_intent(request.headers(), request.uri().query(), &mapped, &write).await)
+            let (headers, query) = (request.headers(), request.uri().query());
+            Ok(self.open_intent(headers, query, &mapped, &write).await)
         } else {
             // The store will not have this write: until a backfill has run, it answers nothing.
-            self.lose(&mapped.resource.name);
-            None
+            Err(self.0.caught_up.pass_by(&mapped.resource.name, self.0.clock.now_ms()))
         };
         let limit = if mirrored { self.0.max_body_bytes } else { 0 };
         let sent_ms = self.0.clock.now_ms();
@@ -275,12 +275,12 @@ impl Edge {
         let sink = move |tapped: Tapped| {
             let status = tapped.head.as_ref().map(|head| head.status);
             edge.record(&mapped, Origin::Legacy, status.unwrap_or(StatusCode::BAD_GATEWAY), None);
-            if let Some(open) = open {
-                let resource = mapped.resource.clone();
-                edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
-            } else {
-                // Once more, now that legacy has done it: a backfill may have begun in between.
-                edge.0.mirror.passed_by(&mapped.resource.name, sent_ms, &tapped);
+            match open {
+                Ok(open) => {
+                    let resource = mapped.resource.clone();
+                    edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
+                }
+                Err(passing) => edge.0.mirror.passed_by(passing, sent_ms, &tapped),
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };
@@ -289,17 +289,10 @@ impl Edge {
 
     /// The same for one of which nothing but its end is known.
     fn passed_by(&self, resource: &ResourceName) -> Tap {
-        self.lose(resource);
-        let (mirror, resource, sent_ms) =
-            (self.0.mirror.clone(), resource.clone(), self.0.clock.now_ms());
-        let sink = move |tapped: Tapped| mirror.passed_by(&resource, sent_ms, &tapped);
+        let (mirror, sent_ms) = (self.0.mirror.clone(), self.0.clock.now_ms());
+        let passing = self.0.caught_up.pass_by(resource, sent_ms);
+        let sink = move |tapped: Tapped| mirror.passed_by(passing, sent_ms, &tapped);
         Tap { request_limit: 0, response_limit: 0, sink: Box::new(sink) }
-    }
-
-    /// Notes that legacy alone gets a write now.
-    fn lose(&self, resource: &ResourceName) {
-        let now_ms = self.0.clock.now_ms();
-        self.0.caught_up.lose(resource, Missed { done_ms: now_ms, settled_ms: now_ms });
     }
 
     /// Has it kept that the write is under way, and holds the store's answers back until the write is in it, so that its

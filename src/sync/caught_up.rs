@@ -69,6 +69,8 @@ struct State {
     open: HashMap<(ResourceName, Option<PathId>), u64>,
     /// The same, by their rows, where these are known.
     rows: HashMap<RowKey, u64>,
+    /// Writes under way that pass the store by.
+    passing: HashMap<ResourceName, u64>,
 }
 
 type RowKey = (ResourceName, RowId);
@@ -113,6 +115,25 @@ impl Drop for OpenMirror {
         }
         drop(state);
         self.closed.notify_waiters();
+    }
+}
+
+/// A write on its way to legacy alone. To be dropped once its end was noted.
+#[derive(Debug)]
+pub struct PassingBy {
+    state: Arc<Mutex<State>>,
+    resource: ResourceName,
+}
+
+impl PassingBy {
+    pub(super) const fn resource(&self) -> &ResourceName {
+        &self.resource
+    }
+}
+
+impl Drop for PassingBy {
+    fn drop(&mut self) {
+        release(&mut lock(&self.state).passing, &self.resource);
     }
 }
 
@@ -312,11 +333,20 @@ impl CaughtUp {
         }
     }
 
+    /// Notes that a write passes the store by: legacy alone is asked for it, at `now_ms` (epoch milliseconds). While it is
+    /// under way no backfill is believed that might miss it.
+    #[must_use]
+    pub fn pass_by(&self, resource: &ResourceName, now_ms: u64) -> PassingBy {
+        self.lose(resource, Missed { done_ms: now_ms, settled_ms: now_ms });
+        *lock(&self.state).passing.entry(resource.clone()).or_default() += 1;
+        PassingBy { state: self.state.clone(), resource: resource.clone() }
+    }
+
     /// Notes that legacy has writes, or may have them, that the store will not get. The database is told in the background,
     /// so that, should this process be killed, the next one believes no backfill that began while requests of this one
     /// could still be under way.
     pub fn lose(&self, resource: &ResourceName, missed: Missed) {
-        if self.leave(resource, missed, KEPT_AHEAD_MS, |_| Standing::Unfinished) {
+        if self.leave(resource, missed, |_| Standing::Unfinished) {
             tracing::warn!(%resource, "its store is not caught up any more: run `crossfade backfill`");
         }
     }
@@ -330,7 +360,7 @@ impl CaughtUp {
             Standing::Finished => Standing::Mending { after_ms },
             Standing::Mending { after_ms: at } => Standing::Mending { after_ms: at.max(after_ms) },
         };
-        if self.leave(resource, missed, 0, mending) {
+        if self.leave(resource, missed, mending) {
             tracing::warn!(%resource, "its store may lack a write; a backfill will mend it");
         }
     }
@@ -340,7 +370,6 @@ impl CaughtUp {
         &self,
         resource: &ResourceName,
         missed: Missed,
-        kept_ahead_ms: u64,
         to: impl Fn(Standing) -> Standing,
     ) -> bool {
         let (before, after, news) = {
@@ -352,7 +381,10 @@ impl CaughtUp {
             known.missed = known.missed.and(missed);
             let later = known.kept.and(missed) != known.kept;
             if later {
-                known.kept = self.ahead_of(known.missed, kept_ahead_ms);
+                let more_will_come = known.standing == Standing::Unfinished
+                    && known.missed.done_ms > known.kept.done_ms;
+                known.kept =
+                    if more_will_come { self.ahead_of(known.missed) } else { known.missed };
             }
             let changed = before != known.standing || known.reconciled.take().is_some();
             (before, known.standing, changed || later)
@@ -368,13 +400,14 @@ impl CaughtUp {
         lost
     }
 
-    /// What is kept of `missed`, so that more of the same need not be kept for `ahead_ms`; and should this process be
-    /// killed, its requests are out of sight.
-    fn ahead_of(&self, missed: Missed, ahead_ms: u64) -> Missed {
-        if ahead_ms == 0 {
-            return missed;
-        }
-        let done_ms = missed.done_ms.saturating_add(ahead_ms);
+    /// What is kept of `missed`, so that more of the same need not be kept for a while; and should this process be killed,
+    /// its requests are out of sight.
+    fn ahead_of(&self, missed: Missed) -> Missed {
+        self.lost_sight_of(missed, missed.done_ms.saturating_add(KEPT_AHEAD_MS))
+    }
+
+    /// The same once requests that were sent by `done_ms` (epoch milliseconds) are out of sight.
+    fn lost_sight_of(&self, missed: Missed, done_ms: u64) -> Missed {
         missed.and(Missed { done_ms, settled_ms: done_ms.saturating_add(self.settle_ms) })
     }
 
@@ -402,8 +435,8 @@ impl CaughtUp {
     }
 
     /// Keeps that the resource's backfill is finished. `false` if a write was lost since it began: then
-    /// it has to be done again. If a request that crossfade lost sight of could still change legacy when it began, the
-    /// store is [`Standing::Mending`] afterwards.
+    /// it has to be done again. If a request that crossfade lost sight of could still change legacy when it began, or
+    /// a write passes the store by now, the store is [`Standing::Mending`] afterwards.
     ///
     /// # Errors
     /// [`StorageError`] if it cannot be kept; then it is not taken as finished.
@@ -415,10 +448,15 @@ impl CaughtUp {
         let before;
         {
             let mut state = lock(&self.state);
+            let is_passed_by = state.passing.contains_key(resource);
             let known = state.resources.entry(resource.clone()).or_default();
             if known.losses != begun.losses {
                 return Ok(false);
             }
+            if is_passed_by {
+                known.missed = self.lost_sight_of(known.missed, known.missed.done_ms);
+            }
+            known.kept = known.missed;
             let settled = known.missed.settled_ms <= begun.at_ms;
             let mending = Standing::Mending { after_ms: known.missed.settled_ms };
             let standing = if settled { Standing::Finished } else { mending };

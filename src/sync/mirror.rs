@@ -11,13 +11,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use super::caught_up::{CaughtUp, Missed};
+use super::caught_up::{CaughtUp, Missed, PassingBy};
 use super::intents::{Intents, OpenIntent};
 use super::legacy_rows::{LegacyRowError, LegacyRows, Requested, json_of, read_row};
 use super::owed_mirrors::{OwedMirror, OwedMirrors};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
-use crate::migration::{ResourceName, RowId, WriteKind};
+use crate::migration::{RowId, WriteKind};
 use crate::proxy::forward::{End, Tapped};
 use crate::resource::{Resource, RowCells};
 
@@ -105,14 +105,16 @@ impl Mirror {
         self.under_way.spawn(async move { mirror.bring(job).await });
     }
 
-    /// Notes that a write of `sent_ms` (epoch milliseconds) went to legacy alone, and how it was answered.
-    pub fn passed_by(&self, resource: &ResourceName, sent_ms: u64, tapped: &Tapped) {
+    /// Notes how a write of `sent_ms` (epoch milliseconds) was answered that went to legacy alone.
+    pub fn passed_by(&self, passing: PassingBy, sent_ms: u64, tapped: &Tapped) {
         let done_ms = self.now_ms();
         let settled_ms = match request_of(tapped) {
             Request::Over => done_ms,
             Request::OutOfSight => self.parts.intents.settled_ms(sent_ms),
         };
-        self.parts.caught_up.lose(resource, Missed { done_ms, settled_ms });
+        let missed = Missed { done_ms, settled_ms };
+        self.parts.caught_up.lose_for_now(passing.resource(), missed);
+        drop(passing);
     }
 
     /// Reads a row again, because a request that went with this intent may have changed it; returns at once.

@@ -38,7 +38,7 @@ mod test_legacy;
 mod test_server;
 pub mod vectors;
 
-pub use caught_up::{CaughtUp, Missed, OpenMirror, Reconciled, Standing};
+pub use caught_up::{CaughtUp, Missed, OpenMirror, PassingBy, Reconciled, Standing};
 pub use intents::{IntentParts, Intents, OpenIntent};
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;

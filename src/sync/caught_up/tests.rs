@@ -127,3 +127,21 @@ async fn a_kill_while_writes_pass_the_store_by_is_known_to_the_next_process_and_
     killed.close().await;
     assert_eq!(load(&storage, 2_000).await.missed(&users), missed(1_011));
 }
+
+#[tokio::test]
+async fn a_backfill_beside_a_write_that_passes_the_store_by_is_done_again() {
+    let storage: SharedStorage = Arc::new(MemoryStorage::default());
+    let users = ResourceName::new("users");
+    let caught_up = load(&storage, 0).await;
+    let passing = caught_up.pass_by(&users, 20);
+    assert!(caught_up.finish(&users, caught_up.begin(&users, 21)).await.unwrap());
+    // It may be done until 25, and this process may be killed before it hears of it.
+    assert_eq!(caught_up.standing(&users), Standing::Mending { after_ms: 25 });
+    assert_eq!(load(&storage, 22).await.standing(&users), Standing::Mending { after_ms: 25 });
+    // Its answer does not ask an operator for what is done anyhow.
+    caught_up.lose_for_now(&users, Missed { done_ms: 24, settled_ms: 24 });
+    drop(passing);
+    assert_eq!(caught_up.standing(&users), Standing::Mending { after_ms: 25 });
+    assert!(caught_up.finish(&users, caught_up.begin(&users, 25)).await.unwrap());
+    assert!(caught_up.is(&users));
+}

@@ -267,12 +267,9 @@ impl World {
                     WriteKind::Create => None,
                     WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
                 };
-                Some(intents.open(&users.name, row, None).await)
+                Ok(intents.open(&users.name, row, None).await)
             } else {
-                let now_ms = clock.now_ms();
-                let missed = Missed { done_ms: now_ms, settled_ms: now_ms };
-                caught_up.lose(&users.name, missed);
-                None
+                Err(caught_up.pass_by(&users.name, clock.now_ms()))
             };
             if killed.load(Ordering::Relaxed) {
                 return;
@@ -299,8 +296,12 @@ impl World {
                 outcome => outcome,
             };
             let tapped = Tapped::of(text, &outcome);
-            let Some(open) = open else { return mirror.passed_by(&users.name, sent_ms, &tapped) };
-            mirror.take(MirrorJob { resource: users, write: kind, sent_ms, tapped, open });
+            match open {
+                Ok(open) => {
+                    mirror.take(MirrorJob { resource: users, write: kind, sent_ms, tapped, open });
+                }
+                Err(passing) => mirror.passed_by(passing, sent_ms, &tapped),
+            }
         });
     }
 
