@@ -124,16 +124,11 @@ impl Document {
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        let machine = &self.machine;
-        let load =
-            machine.load_average.map_or("unknown".to_owned(), |load| format!("{:.2}", load[0]));
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{} cores, {}, {}; load {load} before; {} build; {} rows",
-            machine.cores,
-            machine.cpu_model.as_deref().unwrap_or("unknown processor"),
-            machine.os,
+            "{}; {} build; {} rows",
+            self.machine.to_text(),
             self.setup.build,
             self.setup.rows,
         );
@@ -186,6 +181,13 @@ fn ms(us: u64) -> String {
 }
 
 impl Machine {
+    /// For people.
+    pub(super) fn to_text(&self) -> String {
+        let load = self.load_average.map_or("unknown".to_owned(), |load| format!("{:.2}", load[0]));
+        let model = self.cpu_model.as_deref().unwrap_or("unknown processor");
+        format!("{} cores, {model}, {}; load {load} before", self.cores, self.os)
+    }
+
     /// This machine, now.
     pub(super) fn here() -> Self {
         let read = |file: &str| std::fs::read_to_string(file).ok();

@@ -16,6 +16,7 @@ pub mod peer;
 pub mod proxy;
 mod queries;
 mod recipe;
+pub mod rollback;
 mod served;
 mod stats;
 mod turns;

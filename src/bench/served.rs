@@ -92,6 +92,13 @@ fn lost(error: reqwest::Error) -> BenchError {
 
 /// Writes the flags that ask for `stage`, whole or not at all: a running crossfade reads them.
 pub(super) fn write_flags(folder: &Path, stage: &str) -> std::io::Result<()> {
+    let new = folder.join("flags.json.new");
+    std::fs::write(&new, flags(stage).to_string())?;
+    std::fs::rename(new, folder.join("flags.json"))
+}
+
+/// The flags that ask for `stage`, with everybody in the cohort.
+pub(super) fn flags(stage: &str) -> Value {
     let name = "crossfade.users.stage";
     let variants = json!([{"name": stage, "weight": 1000, "weightType": "variable",
         "stickiness": "default"}]);
@@ -99,10 +106,10 @@ pub(super) fn write_flags(folder: &Path, stage: &str) -> std::io::Result<()> {
         "stale": false, "impressionData": false, "variants": [],
         "strategies": [{"name": "flexibleRollout", "constraints": [], "variants": variants,
             "parameters": {"rollout": "100", "stickiness": "default", "groupId": name}}]});
-    let flags = json!({"version": 2, "features": [flag]});
-    let new = folder.join("flags.json.new");
-    std::fs::write(&new, flags.to_string())?;
-    std::fs::rename(new, folder.join("flags.json"))
+    let everybody = json!({"name": "crossfade.users.cohort", "type": "release", "enabled": true,
+        "project": "default", "stale": false, "impressionData": false, "variants": [],
+        "strategies": [{"name": "default", "constraints": [], "parameters": {}}]});
+    json!({"version": 2, "features": [flag, everybody]})
 }
 
 /// A configuration with one resource, which has the recipe's cells. `sync` is the section `[sync]`.

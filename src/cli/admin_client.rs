@@ -5,7 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::CliError;
-use crate::config::Config;
+use crate::config::{BaseUrl, Config};
+
+fn own_base(config: &Config) -> String {
+    let mut address = config.admin.listen;
+    if address.ip().is_unspecified() {
+        // "Any address" is where to listen, not whom to call.
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
 
 /// A client of the operators' listener.
 pub(super) struct AdminClient {
@@ -19,15 +28,23 @@ pub(super) struct AdminClient {
 impl AdminClient {
     /// The client of the process that this configuration starts.
     pub(super) fn of(config: &Config) -> Result<Self, CliError> {
+        Self::to(own_base(config), config)
+    }
+
+    /// The client of another process of the same cluster, which has the same token.
+    pub(super) fn at(config: &Config, url: &BaseUrl) -> Result<Self, CliError> {
+        Self::to(url.as_str().to_owned(), config)
+    }
+
+    fn to(base: String, config: &Config) -> Result<Self, CliError> {
         let http = reqwest::Client::builder().no_proxy().build().map_err(CliError::dependency)?;
-        let mut address = config.admin.listen;
-        if address.ip().is_unspecified() {
-            // "Any address" is where to listen, not whom to call.
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
         let token = config.admin.token.resolve()?;
-        let (base, limit) = (format!("http://{address}"), Duration::from_secs(10));
-        Ok(Self { http, base, token, limit })
+        Ok(Self { http, base, token, limit: Duration::from_secs(10) })
+    }
+
+    /// Whether it is that of the process that this configuration starts.
+    pub(super) fn is_of(&self, config: &Config) -> bool {
+        self.base == own_base(config)
     }
 
     /// The same client, for an answer that may take longer.

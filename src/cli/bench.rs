@@ -11,6 +11,7 @@ use super::exit_code::ExitCode;
 use super::{CliError, Format, print};
 use crate::bench::peer::{self, PeerDocument, StoreOptions, SyncCase, SyncOptions, SyncSide};
 use crate::bench::proxy::{self, ProxyOptions};
+use crate::bench::rollback::RollbackOptions;
 use crate::bench::{self, BenchError, BenchOptions};
 use crate::clock::{SystemClock, SystemEntropy};
 
@@ -41,6 +42,8 @@ enum What {
     Store(StoreArgs),
     /// The proxy beside a plain pass-through, and beside nginx where that is installed.
     Proxy(ProxyArgs),
+    /// How soon a rollback holds: two processes on one database, under load.
+    Rollback(RollbackBenchArgs),
     /// The legacy API's share of `proxy`.
     #[command(hide = true)]
     ProxyStub,
@@ -136,6 +139,43 @@ struct ProxyArgs {
     format: Format,
 }
 
+#[derive(Debug, clap::Args)]
+struct RollbackBenchArgs {
+    /// Requests a second, over both processes.
+    #[arg(long, default_value_t = 2_500.0)]
+    rate: f64,
+    /// Client connections, 2 to 512.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Half the time: to see that it runs, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// How the results are printed.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+async fn rollback(args: RollbackBenchArgs) -> Result<ExitCode, CliError> {
+    let options = RollbackOptions {
+        rate: args.rate,
+        connections: args.connections,
+        quick: args.quick,
+        progress: std::io::stderr().is_terminal(),
+        clock: Arc::new(SystemClock),
+    };
+    let measured = tokio::select! {
+        measured = bench::rollback::run(&options) => measured,
+        // Dropped, the run ends its servers and removes their folders.
+        stopped = stop_signal() => return stopped.map(|()| ExitCode::Interrupted),
+    };
+    let document = measured.map_err(error)?;
+    match args.format {
+        Format::Text => print(document.to_text().trim_end()),
+        Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
+    }
+    Ok(if document.passed() { ExitCode::Done } else { ExitCode::Failed })
+}
+
 /// Measures side by side, on servers of its own.
 pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
     match args.what {
@@ -143,6 +183,7 @@ pub(super) async fn run(args: BenchArgs) -> Result<ExitCode, CliError> {
         Some(What::Sync(args)) => return sync(args).await,
         Some(What::Store(args)) => return store(args).await,
         Some(What::Proxy(args)) => return beside_proxies(args).await,
+        Some(What::Rollback(args)) => return rollback(args).await,
         Some(What::ProxyStub) => return done(proxy::stub(print).await),
         Some(What::ProxyPassThrough { to }) => return done(proxy::pass_through(to, print).await),
         Some(What::StoreWorker) => {

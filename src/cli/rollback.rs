@@ -1,6 +1,7 @@
 //! `crossfade rollback`: the switch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -12,6 +13,9 @@ use crate::config::{Config, Database};
 use crate::flags::{RollbackSwitch, Scope};
 use crate::serve::switch;
 use crate::storage::{LibsqlStorage, SharedStorage};
+
+/// How long a process's answer may take, in an incident.
+const ANSWER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RollbackArgs {
@@ -37,7 +41,8 @@ pub(super) struct RollbackArgs {
 /// Sends everybody back to legacy, or lifts that.
 ///
 /// A crossfade that does not answer is rolled back through its database: it looks there four times a
-/// second, and first of all when it starts.
+/// second, and first of all when it starts. Where the database cannot be written either, each process that
+/// `[cluster] peers` names is called.
 pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
     let config = Config::load(&args.config.config)?;
     let scope = args.resource.as_deref().unwrap_or("all");
@@ -46,14 +51,27 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
     }
     let order = json!({ "scope": scope, "reason": args.reason.as_deref().unwrap_or_default(), "actor": args.actor });
     let path = if args.lift { "/rollback/lift" } else { "/rollback" };
-    let answer = match AdminClient::of(&config)?.post(path, Some(&order)).await {
-        Ok(answer) => answer,
+    let own = AdminClient::of(&config)?.within(ANSWER);
+    let answer = match own.post(path, Some(&order)).await {
+        Ok(answer) => Ok(answer),
         Err(error) if error.is_dependency() => {
             eprintln!("{}", error.text());
             eprintln!("writing to the database instead");
-            beside(&config, &args, scope).await?
+            beside(&config, &args, scope).await
         }
         Err(error) => return Err(error),
+    };
+    // Who reads the database finds it there; otherwise each process has to be told.
+    let is_kept =
+        answer.as_ref().is_ok_and(|said| said.get("replicated") != Some(&Value::Bool(false)));
+    let told = if is_kept { Told::default() } else { tell_peers(&config, path, &order).await? };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) if told.done.is_empty() => return Err(error),
+        Err(error) => {
+            eprintln!("{}", error.text());
+            json!({ "replicated": false })
+        }
     };
     if args.config.format == Format::Json {
         print(&answer.to_string());
@@ -66,12 +84,51 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
             super::outbox::owed(owed).iter().for_each(|line| print(&format!("  {line}")));
         }
     }
-    if answer.get("replicated") == Some(&Value::Bool(false)) {
-        return Err(CliError::dependency(
-            "it holds in this process's memory only: the database cannot be written (not replicated)",
-        ));
+    if is_kept {
+        return Ok(ExitCode::Done);
     }
-    Ok(ExitCode::Done)
+    Err(CliError::dependency(told.text(args.lift)))
+}
+
+/// What became of calling each process.
+#[derive(Default)]
+struct Told {
+    done: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Told {
+    fn text(&self, lift: bool) -> String {
+        let what = if lift { "lifted" } else { "rolled back" };
+        let mut text =
+            "it holds in memory only: the database cannot be written (not replicated)".to_owned();
+        if !self.done.is_empty() {
+            text += &format!(". Other processes that have {what}: {}", self.done.join(", "));
+        }
+        if !self.failed.is_empty() {
+            text += &format!(". NOT {what}: {}", self.failed.join("; "));
+        }
+        if self.done.is_empty() && self.failed.is_empty() {
+            text += ". Other processes, if there are any, are not told: [cluster] peers names none";
+        }
+        text
+    }
+}
+
+/// Calls every other process that the configuration names.
+async fn tell_peers(config: &Config, path: &str, order: &Value) -> Result<Told, CliError> {
+    let mut told = Told::default();
+    for peer in &config.cluster.peers {
+        let client = AdminClient::at(config, peer)?.within(ANSWER);
+        if client.is_of(config) {
+            continue;
+        }
+        match client.post(path, Some(order)).await {
+            Ok(_) => told.done.push(peer.as_str().to_owned()),
+            Err(error) => told.failed.push(format!("{} ({})", peer.as_str(), error.text())),
+        }
+    }
+    Ok(told)
 }
 
 /// Tells what a rollback would do now.
@@ -123,7 +180,7 @@ async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Val
     } else {
         rollback.trip(&scope, &args.actor, reason, now_ms, false);
     }
-    switch::keep(&*storage, &rollback).await.map_err(CliError::dependency)?;
+    switch::keep_in(&*storage, &rollback, || {}).await.map_err(CliError::dependency)?;
     let owed = storage.outbox_summary(0).await.map_err(CliError::dependency)?;
     Ok(json!({
         "tripped": !args.lift, "replicated": true, "through": "database",

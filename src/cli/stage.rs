@@ -16,6 +16,12 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
     let text = |value: &serde_json::Value, key: &str| {
         value.get(key).and_then(serde_json::Value::as_str).unwrap_or("–").to_owned()
     };
+    if stages["role"] == "follower" {
+        let holder = text(&stages, "holder");
+        print(&format!(
+            "this process follows another one ({holder}); what holds a stage back is known there"
+        ));
+    }
     for resource in stages["resources"].as_array().into_iter().flatten() {
         let because = &resource["because"];
         let detail = because.get("detail").map(|detail| format!(" {detail}")).unwrap_or_default();
@@ -25,9 +31,9 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
             text(resource, "effective"),
             text(resource, "requested"),
             text(because, "reason"),
-            match (&resource["store"], resource["caught_up"] == true) {
-                (_, true) => "",
-                (serde_json::Value::Object(_), false) => " (a backfill mends its store)",
+            match (resource.get("store"), resource["caught_up"] == true) {
+                (None, _) | (_, true) => "",
+                (Some(serde_json::Value::Object(_)), false) => " (a backfill mends its store)",
                 (_, false) => " (backfill not finished)",
             },
         ));

@@ -20,8 +20,8 @@ use std::path::Path;
 pub use error::{ConfigError, Problem};
 pub use secret::SecretRef;
 pub use settings::{
-    Admin, Compare, Config, Durability, FlagSource, Flags, Identity, IdentityMode, KeySource,
-    Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
+    Admin, Cluster, Compare, Config, Durability, FlagSource, Flags, Identity, IdentityMode,
+    KeySource, Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
 };
 pub use url::{BaseUrl, Database, UrlProblem};
 

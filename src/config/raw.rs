@@ -35,6 +35,7 @@ raw! {
         sync: Sync,
         compare: Compare,
         outbox: Outbox,
+        cluster: Cluster,
         resource: Vec<Resource>,
     }
     Server {
@@ -111,6 +112,10 @@ raw! {
         max_attempts: u64,
         initial_backoff_ms: u64,
         max_backoff_ms: u64,
+    }
+    Cluster {
+        advertise: String,
+        peers: Vec<String>,
     }
     /// One `[[resource]]`.
     Resource {

@@ -36,6 +36,8 @@ pub struct Config {
     pub compare: Compare,
     /// How owed writes are delivered.
     pub outbox: Outbox,
+    /// Other processes on the same database.
+    pub cluster: Cluster,
     /// The migrated entities; their names, tables and routes are distinct.
     pub resources: Vec<Arc<Resource>>,
 }
@@ -167,6 +169,16 @@ pub struct Unleash {
     pub timeout: Duration,
 }
 
+/// `[cluster]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// How other processes reach this one's users' listener. With it, a process that finds its database held by another one
+    /// follows that one; without it, it does not start.
+    pub advertise: Option<BaseUrl>,
+    /// The admin APIs of all processes: a rollback calls each of them.
+    pub peers: Vec<BaseUrl>,
+}
+
 /// `[interlocks]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct Interlocks {
@@ -188,7 +200,7 @@ pub struct Sync {
     /// Sockets open at once; one more is refused. Default 16,384.
     pub max_connections: usize,
     /// When what a path has for all of its clients leaves. Default: at once up to 5,000 sends a second, after
-    /// at most 150 ms beyond.
+    /// at most 175 ms beyond.
     pub pace: PaceSettings,
     /// A longer cell is refused of a client, in bytes of its text. Default 1 MiB.
     pub max_cell_bytes: usize,

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use super::{Evaluation, RollbackSwitch, Scope, StageRequest, Tripped};
 use crate::migration::{ResourceName, Stage};
+
+/// How long ago the rollback switch may have been looked at, for the store to answer: a rollback holds everywhere within one
+/// second (design rule 7).
+const LOOKED_WITHIN_MS: u64 = 900;
 
 /// The stage that a resource is in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,6 +112,9 @@ pub struct StageDecider {
     known: ArcSwap<BTreeMap<ResourceName, Known>>,
     /// The last document whose kill switch was looked at.
     obeyed: AtomicU64,
+    /// When the database was last asked for the rollback switch, in milliseconds since `started`; 0 if it never was.
+    looked_ms: AtomicU64,
+    started: Instant,
 }
 
 impl StageDecider {
@@ -124,7 +132,26 @@ impl StageDecider {
             interlock,
             known: ArcSwap::from_pointee(last_known.into_iter().map(kept).collect()),
             obeyed: AtomicU64::new(0),
+            looked_ms: AtomicU64::new(0),
+            started: Instant::now(),
         }
+    }
+
+    /// Notes that the rollback switch is what the database said at `at`.
+    pub fn looked(&self, at: Instant) {
+        self.looked_ms.fetch_max(self.since_start(at).max(1), Ordering::AcqRel);
+    }
+
+    /// Whether a rollback that was thrown a second ago is known here: not, if this process was stopped, or the database did
+    /// not answer. Who never looks (a test, a command) is not asked to.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        let looked = self.looked_ms.load(Ordering::Acquire);
+        looked == 0 || self.since_start(Instant::now()).saturating_sub(looked) <= LOOKED_WITHIN_MS
+    }
+
+    fn since_start(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The toggles' side of it: cohort, sample, status.
@@ -209,6 +236,17 @@ impl StageDecider {
             }
         }
         next
+    }
+
+    /// Takes stages that another process has kept in the database.
+    pub fn learn(&self, stages: impl IntoIterator<Item = (ResourceName, Stage)>) {
+        let kept = |(resource, stage)| (resource, Known { stage, kept: true });
+        let learned: BTreeMap<_, _> = stages.into_iter().map(kept).collect();
+        self.known.rcu(|known| {
+            let mut next = BTreeMap::clone(known);
+            next.extend(learned.clone());
+            next
+        });
     }
 
     /// Notes that changes are in the database.

@@ -186,6 +186,10 @@ impl Edge {
         if headers.contains_key(header::ORIGIN) {
             return Err("cors");
         }
+        // Stopped and continued, or cut off from the database: a rollback may have been thrown meanwhile.
+        if !self.0.stages.is_current() {
+            return Err("rollback-not-looked-at");
+        }
         let identity = identity.ok_or("not-signed-in")?;
         let question = ReadQuestion::of(&mapped.operation.kind).ok_or("not-a-read")?;
         let reading = self.0.reader.read(&mapped.resource, &question, identity, ReadFor::Caller);
@@ -411,7 +415,8 @@ impl ShadowRequest {
 }
 
 /// Marks what legacy answered; crossfade's own refusals come from nobody.
-fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
+/// Says that legacy answered.
+pub(crate) fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
     if response.headers().contains_key(ERROR_HEADER) {
         return response;
     }

@@ -9,6 +9,7 @@ mod shadow;
 mod store_read;
 
 pub use caller::Authenticator;
+pub(crate) use exchange::marked;
 pub use exchange::{Edge, EdgeParts, ORIGIN_HEADER};
 pub use shadow::{LegacyRead, Shadow, ShadowJob, ShadowParts, ShadowSettings};
 pub use store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader, claim_of};

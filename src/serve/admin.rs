@@ -6,7 +6,7 @@ mod backfill;
 mod cohort;
 mod outbox;
 mod reconcile;
-mod rollback;
+pub(super) mod rollback;
 mod sync;
 
 use std::collections::BTreeMap;
@@ -19,9 +19,11 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
+use super::Role;
 use super::build::Parts;
 use crate::compare::NoiseFloor;
 use crate::flags::EffectiveStage;
+use crate::identity::Secret;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
 use crate::record::{Recording, RuleAccount};
@@ -88,10 +90,19 @@ pub(super) fn router(parts: &Parts) -> Router {
 
 async fn guard(State(parts): State<Parts>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let token = given.and_then(|v| v.strip_prefix("Bearer "));
-    if token.is_some_and(|token| parts.admin_token.matches(token)) {
+    if is_admin(&parts.admin_token, given) {
         return next.run(request).await;
     }
+    not_admin()
+}
+
+/// Whether an `Authorization` header shows the admin token.
+pub(super) fn is_admin(token: &Secret, given: Option<&str>) -> bool {
+    given.and_then(|v| v.strip_prefix("Bearer ")).is_some_and(|given| token.matches(given))
+}
+
+/// The answer to who does not show it.
+pub(super) fn not_admin() -> Response {
     Problem::new(StatusCode::UNAUTHORIZED, "admin-token", "The admin token is needed")
         .remedy("send Authorization: Bearer and the token that [admin] token names")
         .into_response()
@@ -103,6 +114,7 @@ async fn readyz(State(parts): State<Parts>) -> Response {
     let ready = database.is_ok();
     let body = json!({
         "ready": ready,
+        "role": Role::Holder,
         "database": database.err().map_or("ok".to_owned(), |e| e.to_string()),
         "flags": flags,
     });

@@ -10,17 +10,17 @@ use super::admission::{Signer, TokenAdmission};
 use super::flags::toggles;
 use super::interlock::Interlocks;
 use super::jobs::Jobs;
-use super::{ServeError, Surroundings};
+use super::{ServeError, Surroundings, rollback_file};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::Rules;
 use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys, Topology};
-use crate::flags::{Evaluation, RollbackSwitch, StageDecider};
+use crate::flags::{Evaluation, Interlock, RollbackSwitch, StageDecider};
 use crate::gate::Tallies;
 use crate::identity::{
     KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
 };
 use crate::legacy::{LegacyClient, LegacySettings};
-use crate::migration::{ResourceName, Stage};
+use crate::migration::ResourceName;
 use crate::proxy::forward::{ForwardConfig, Forwarder, Upstream};
 use crate::proxy::{
     Authenticator, Edge, EdgeParts, Shadow, ShadowParts, ShadowSettings, StoreReader,
@@ -55,6 +55,19 @@ impl std::ops::Deref for Parts {
     }
 }
 
+impl AllParts {
+    /// What watches the rollback file.
+    pub(super) fn rollback_file(&self, path: std::path::PathBuf) -> rollback_file::Watch {
+        rollback_file::Watch {
+            path,
+            config: self.config.clone(),
+            stages: self.stages.clone(),
+            clock: self.clock.clone(),
+            recorder: Some(self.recorder.clone()),
+        }
+    }
+}
+
 /// What [`Parts`] shares.
 #[derive(Debug)]
 pub(crate) struct AllParts {
@@ -83,7 +96,7 @@ pub(crate) struct AllParts {
 }
 
 /// Puts the parts together.
-pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts, ServeError> {
+pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<Parts, ServeError> {
     let Surroundings { clock, entropy, toggles: given, recorder, .. } = around;
     let metrics = metrics_handle()?;
     let admin_token = Secret::new(config.admin.token.resolve()?);
@@ -110,6 +123,8 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
         config.interlocks.waive.clone(),
     ));
     let stages = Arc::new(stage_decider(&config, toggles, &storage, interlocks.clone()).await?);
+    // What followers sent past the process that held the database before.
+    super::passed::take_in(&*storage, &caught_up, &stages).await?;
     let tables = Arc::new(MappedTables::new(&config.resources));
     let unique_id = unique_id(&storage, &entropy).await?;
     let registry = PathRegistry::new(RegistrySettings {
@@ -223,7 +238,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
     };
     let backfill = Backfill { rows, caught_up, clock: clock.clone() };
     Ok(Parts(Arc::new(AllParts {
-        config: Arc::new(config),
+        config,
         clock,
         storage,
         registry,
@@ -249,7 +264,7 @@ pub(super) async fn build(config: Config, around: Surroundings) -> Result<Parts,
 }
 
 /// One recorder of metrics for the process, however many servers it runs.
-fn metrics_handle() -> Result<PrometheusHandle, ServeError> {
+pub(super) fn metrics_handle() -> Result<PrometheusHandle, ServeError> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     HANDLE
         .get_or_init(|| PrometheusBuilder::new().install_recorder().map_err(|e| e.to_string()))
@@ -280,7 +295,7 @@ fn legacy_client(config: &Config, service_token: &Secret) -> Result<LegacyClient
     })?)
 }
 
-fn forwarder(config: &Config, entropy: &SharedEntropy) -> Result<Forwarder, ServeError> {
+pub(super) fn forwarder(config: &Config, entropy: &SharedEntropy) -> Result<Forwarder, ServeError> {
     let upstream = Upstream::parse(config.legacy.url.as_str())?;
     let forward = ForwardConfig {
         connect_timeout: config.legacy.connect_timeout,
@@ -330,22 +345,18 @@ async fn sync_tokens(
     Ok(SyncTokens::new(&pem, settings.ttl, clock.clone(), entropy.clone())?)
 }
 
-async fn stage_decider(
+pub(super) async fn stage_decider(
     config: &Config,
     toggles: Arc<crate::flags::Toggles>,
     storage: &SharedStorage,
-    interlocks: Arc<Interlocks>,
+    interlocks: Arc<dyn Interlock>,
 ) -> Result<StageDecider, ServeError> {
     let names: Vec<ResourceName> = config.resources.iter().map(|r| r.name.clone()).collect();
     let evaluation = Evaluation::new(toggles, &config.flags.prefix, names);
-    let stored = storage.controls(super::keeper::STAGE_KEY.to_owned()).await?;
-    let known = stored.into_iter().filter_map(|(key, stage)| {
-        let name = key.strip_prefix(super::keeper::STAGE_KEY)?.to_owned();
-        Some((ResourceName::new(name), stage.parse::<Stage>().ok()?))
-    });
+    let known = super::keeper::kept_stages(&**storage).await?;
     let rollback = super::switch::read(&**storage).await?;
     let switch = Arc::new(RollbackSwitch::new(rollback));
-    Ok(StageDecider::new(evaluation, switch, interlocks, known.collect::<Vec<_>>()))
+    Ok(StageDecider::new(evaluation, switch, interlocks, known))
 }
 
 /// The tallies that were kept.

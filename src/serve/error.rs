@@ -63,6 +63,9 @@ pub enum ServeError {
         /// What is wrong.
         source: Box<RuleError>,
     },
+    /// The process's own task ended by a fault.
+    #[error("crossfade itself broke: {0}")]
+    Broken(String),
     /// Metrics could not be set up.
     #[error("metrics: {0}")]
     Metrics(String),

@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::build::Parts;
-use super::switch;
+use super::{passed, switch};
 use crate::migration::{ResourceName, Stage};
 use crate::record::{Event, Note, NoteKind};
-use crate::storage::ControlOp;
+use crate::storage::{ControlOp, Storage, StorageError};
 use crate::sync::Missed;
 
 /// Control keys of last known stages begin with this.
-pub(super) const STAGE_KEY: &str = "stage.";
+const STAGE_KEY: &str = "stage.";
 
 /// Control keys of tallies begin with this.
 pub(super) const TALLY_KEY: &str = "tally.";
@@ -25,7 +25,7 @@ pub(super) const TALLY_KEY: &str = "tally.";
 const KEEP_TALLIES: Duration = Duration::from_secs(2);
 
 /// How often the database is asked for a rollback that another process has thrown.
-const ROLLBACK_POLL: Duration = Duration::from_millis(250);
+pub(super) const ROLLBACK_POLL: Duration = Duration::from_millis(250);
 
 /// Runs until told to stop.
 pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
@@ -46,6 +46,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             () = &mut stop => return kept.keep_now(&parts).await,
         }
         keep_rollback(&parts).await;
+        take_in_passed(&parts).await;
         parts.interlocks.refresh();
         keep_stages(&parts).await;
         follow(&parts, &mut seen).await;
@@ -53,11 +54,37 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     }
 }
 
+/// The last known stages, as the database has them.
+///
+/// # Errors
+/// [`StorageError`] if it cannot be read.
+pub(super) async fn kept_stages(
+    storage: &dyn Storage,
+) -> Result<Vec<(ResourceName, Stage)>, StorageError> {
+    let stored = storage.controls(STAGE_KEY.to_owned()).await?;
+    let known = stored.into_iter().filter_map(|(key, stage)| {
+        let name = key.strip_prefix(STAGE_KEY)?.to_owned();
+        Some((ResourceName::new(name), stage.parse::<Stage>().ok()?))
+    });
+    Ok(known.collect())
+}
+
 /// Keeps the switch in step with the database, where other processes throw it too.
 async fn keep_rollback(parts: &Parts) {
-    if let Err(error) = switch::keep(&*parts.storage, parts.stages.rollback()).await {
+    if let Err(error) = switch::keep(&*parts.storage, &parts.stages).await {
         metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
         tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
+    }
+}
+
+/// What followers sent past this process.
+async fn take_in_passed(parts: &Parts) {
+    if parts.config.cluster.advertise.is_none() {
+        return;
+    }
+    let (storage, caught_up) = (&*parts.storage, &parts.backfill.caught_up);
+    if let Err(error) = passed::take_in(storage, caught_up, &parts.stages).await {
+        tracing::warn!(%error, "it cannot be read what followers sent to legacy alone");
     }
 }
 

@@ -3,17 +3,22 @@
 mod admin;
 mod admission;
 mod build;
+mod clustered;
 mod error;
 mod flags;
+mod follower;
 mod interlock;
 mod jobs;
 mod keeper;
+mod lease;
 mod mender;
 mod own;
+mod passed;
 mod rollback_file;
 pub(crate) mod switch;
 
 pub use admin::{StageView, StagesView};
+pub use clustered::{Clustered, Role};
 pub use error::ServeError;
 pub use interlock::{ConditionReport, StepReport};
 pub use jobs::JobState;
@@ -60,6 +65,13 @@ impl Default for Surroundings {
     }
 }
 
+/// Where a process is reached.
+#[derive(Debug)]
+struct Listeners {
+    users: TcpListener,
+    operators: TcpListener,
+}
+
 /// A crossfade that runs.
 #[derive(Debug)]
 pub struct Server {
@@ -76,21 +88,36 @@ impl Server {
     /// # Errors
     /// [`ServeError`] names what could not be used; nothing is left running then.
     pub async fn start(config: Config, surroundings: Surroundings) -> Result<Self, ServeError> {
-        let listener = bind("[server] listen", config.server.listen).await?;
-        let admin_listener = bind("[admin] listen", config.admin.listen).await?;
-        let (listen, admin) = (local(&listener)?, local(&admin_listener)?);
+        let users = bind("[server] listen", config.server.listen).await?;
+        let operators = bind("[admin] listen", config.admin.listen).await?;
+        Self::on(Listeners { users, operators }, Arc::new(config), surroundings).await
+    }
+
+    /// The same on listeners that are bound.
+    async fn on(
+        listeners: Listeners,
+        config: Arc<Config>,
+        surroundings: Surroundings,
+    ) -> Result<Self, ServeError> {
+        let Listeners { users, operators } = listeners;
+        let (listen, admin) = (local(&users)?, local(&operators)?);
         let grace = surroundings.grace;
         let parts = build::build(config, surroundings).await?;
+        // What they send is answered once everything runs.
+        if let Some(advertise) = &parts.config.cluster.advertise {
+            lease::take(&*parts.storage, advertise.as_str()).await?;
+        }
+        metrics::gauge!("crossfade_holding").set(1.0);
         let (shutdown, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let limits = ServeConfig { grace, ..ServeConfig::default() };
-        tasks.spawn(serve(listener, own::router(&parts), limits, told(stopping.clone())));
-        tasks.spawn(serve(admin_listener, admin::router(&parts), limits, told(stopping.clone())));
+        tasks.spawn(serve(users, own::router(&parts), limits, told(stopping.clone())));
+        tasks.spawn(serve(operators, admin::router(&parts), limits, told(stopping.clone())));
         tasks.spawn(keeper::run(parts.clone(), stopping.clone()));
         tasks.spawn(crate::sync::run_owed_mirrors(parts.mirror.clone(), stopping.clone()));
         let configured = parts.config.storage.rollback_file.as_deref();
         if let Some(path) = rollback_file::of(configured, &parts.config.storage.control) {
-            tasks.spawn(rollback_file::run(parts.clone(), path, stopping.clone()));
+            tasks.spawn(rollback_file::run(parts.rollback_file(path), stopping.clone()));
         }
         tasks.spawn(mender::run(parts.clone(), stopping.clone()));
         tasks.spawn(crate::sync::outbox::run(parts.outbox.clone(), stopping));

@@ -21,6 +21,7 @@ pub(super) fn router(parts: &Parts) -> Router {
     Router::new()
         .route(&format!("{own}/sync-token"), post(sync_token))
         .route(&format!("{own}/jwks.json"), get(jwks))
+        .route(&format!("{own}/holder"), get(|| async { "this process holds the database" }))
         .fallback(edge)
         .with_state(parts.clone())
 }

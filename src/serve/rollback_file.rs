@@ -6,14 +6,15 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::build::Parts;
-use crate::config::Database;
-use crate::flags::{RollbackState, Scope, SwitchState};
-use crate::record::{Event, Note, NoteKind};
+use crate::clock::SharedClock;
+use crate::config::{Config, Database};
+use crate::flags::{RollbackState, Scope, StageDecider, SwitchState};
+use crate::record::{Event, Note, NoteKind, Recorder};
 
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(250);
@@ -36,29 +37,44 @@ pub(super) fn of(configured: Option<&Path>, control: &Database) -> Option<PathBu
 }
 
 /// The file of this process, if it is there, or may be.
-pub(super) async fn there(parts: &Parts) -> Option<PathBuf> {
-    let storage = &parts.config.storage;
+pub(super) async fn there(config: &Config) -> Option<PathBuf> {
+    let storage = &config.storage;
     let path = of(storage.rollback_file.as_deref(), &storage.control)?;
     let there = tokio::fs::try_exists(&path).await.unwrap_or(true);
     there.then_some(path)
 }
 
+/// What throws the switch where the file says so.
+pub(super) struct Watch {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Whose resources, and whose switch.
+    pub(super) config: Arc<Config>,
+    /// The switch.
+    pub(super) stages: Arc<StageDecider>,
+    /// Wall time.
+    pub(super) clock: SharedClock,
+    /// Where it is noted, if this process records.
+    pub(super) recorder: Option<Recorder>,
+}
+
 /// Watches the file until told to stop. Nothing here waits for the database.
-pub(super) async fn run(parts: Parts, path: PathBuf, stopping: watch::Receiver<bool>) {
+pub(super) async fn run(watch: Watch, stopping: watch::Receiver<bool>) {
     let mut stop = std::pin::pin!(super::told(stopping));
-    let names: Vec<_> = parts.config.resources.iter().map(|one| one.name.as_str()).collect();
+    let path = &watch.path;
+    let names: Vec<_> = watch.config.resources.iter().map(|one| one.name.as_str()).collect();
     let mut unreadable = false;
     loop {
-        match tokio::fs::read(&path).await {
-            Ok(content) => trip(&parts, &path, &scopes(&content, &names)),
+        match tokio::fs::read(path).await {
+            Ok(content) => watch.trip(&scopes(&content, &names)),
             Err(error) if error.kind() == ErrorKind::NotFound => unreadable = false,
             // It is there, whatever it says.
             Err(error) if !unreadable => {
                 unreadable = true;
                 tracing::error!(path = %path.display(), %error, "the rollback file cannot be read");
-                trip(&parts, &path, &[Scope::All]);
+                watch.trip(&[Scope::All]);
             }
-            Err(_) => trip(&parts, &path, &[Scope::All]),
+            Err(_) => watch.trip(&[Scope::All]),
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
@@ -78,17 +94,21 @@ fn scopes(content: &[u8], names: &[&str]) -> Vec<Scope> {
     lines.into_iter().map(Scope::from).collect()
 }
 
-fn trip(parts: &Parts, path: &Path, scopes: &[Scope]) {
-    let switch = parts.stages.rollback();
-    for scope in scopes {
-        if is_tripped(&switch.state(), scope) {
-            continue;
+impl Watch {
+    fn trip(&self, scopes: &[Scope]) {
+        let (switch, path) = (self.stages.rollback(), self.path.display());
+        for scope in scopes {
+            if is_tripped(&switch.state(), scope) {
+                continue;
+            }
+            let (at_ms, reason) = (self.clock.now_ms(), format!("{path} is there"));
+            switch.trip(scope, ACTOR, &reason, at_ms, false);
+            tracing::warn!(%scope, %path, "rolled back by file");
+            let text = format!("rolled back ({scope}) by {ACTOR}: {reason}");
+            if let Some(recorder) = &self.recorder {
+                recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
+            }
         }
-        let (at_ms, reason) = (parts.clock.now_ms(), format!("{} is there", path.display()));
-        switch.trip(scope, ACTOR, &reason, at_ms, false);
-        tracing::warn!(%scope, path = %path.display(), "rolled back by file");
-        let text = format!("rolled back ({scope}) by {ACTOR}: {reason}");
-        parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
     }
 }
 

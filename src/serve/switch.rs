@@ -1,6 +1,8 @@
 //! The rollback switch in the database: merged, never overwritten, whoever writes at the same time.
 
-use crate::flags::{RollbackState, RollbackSwitch};
+use std::time::Instant;
+
+use crate::flags::{RollbackState, RollbackSwitch, StageDecider};
 use crate::storage::{ControlOp, Storage, StorageError};
 
 /// Control key of the rollback switch.
@@ -33,13 +35,25 @@ fn parse(text: Option<&str>) -> Result<RollbackState, StorageError> {
 ///
 /// # Errors
 /// [`StorageError`] if the database cannot be read or written; the switch holds in memory all the same.
-pub(crate) async fn keep(
+pub(crate) async fn keep(storage: &dyn Storage, stages: &StageDecider) -> Result<(), StorageError> {
+    let switch = stages.rollback();
+    let asked = Instant::now();
+    keep_in(storage, switch, || stages.looked(asked)).await
+}
+
+/// The same without stages; `looked` is called once the switch is at least what the database says.
+///
+/// # Errors
+/// As [`keep`].
+pub(crate) async fn keep_in(
     storage: &dyn Storage,
     switch: &RollbackSwitch,
+    looked: impl Fn(),
 ) -> Result<(), StorageError> {
     for _ in 0..TRIES {
         let from = storage.control(KEY.to_owned()).await?;
         switch.merge(&parse(from.as_deref())?);
+        looked();
         let to = serde_json::to_string(&*switch.state())
             .map_err(|e| StorageError::Failed(format!("rollback switch: {e}")))?;
         if from.as_deref() == Some(to.as_str()) {
@@ -65,13 +79,13 @@ mod tests {
         let storage = MemoryStorage::default();
         let [one, two] = [(); 2].map(|()| RollbackSwitch::new(RollbackState::default()));
         one.trip(&Scope::All, "a", "first", 1, false);
-        keep(&storage, &one).await.unwrap();
+        keep_in(&storage, &one, || {}).await.unwrap();
         // The second process knows nothing of it yet, and must not wipe it out.
-        keep(&storage, &two).await.unwrap();
+        keep_in(&storage, &two, || {}).await.unwrap();
         assert_eq!(*two.state(), *one.state());
         assert!(two.lift(&Scope::All, "b", "over").is_some());
-        keep(&storage, &two).await.unwrap();
-        keep(&storage, &one).await.unwrap();
+        keep_in(&storage, &two, || {}).await.unwrap();
+        keep_in(&storage, &one, || {}).await.unwrap();
         assert_eq!(*one.state(), *two.state());
         assert_eq!(read(&storage).await.unwrap(), *one.state());
     }
@@ -82,9 +96,9 @@ mod tests {
         let switch = RollbackSwitch::new(RollbackState::default());
         switch.trip(&Scope::All, "a", "why", 1, false);
         storage.fail_commits(1);
-        assert!(keep(&storage, &switch).await.is_err());
+        assert!(keep_in(&storage, &switch, || {}).await.is_err());
         assert!(switch.state().get(&Scope::All).is_some());
-        keep(&storage, &switch).await.unwrap();
+        keep_in(&storage, &switch, || {}).await.unwrap();
         assert_eq!(read(&storage).await.unwrap(), *switch.state());
     }
 }

@@ -220,6 +220,22 @@ async fn conn(file: &std::path::Path) -> ::libsql::Connection {
 }
 
 #[tokio::test]
+async fn processes_that_start_together_make_the_control_file_once() {
+    for _ in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("control.db");
+        let beside = || LibsqlStorage::open_beside(&file);
+        let (one, two, three) = tokio::join!(beside(), beside(), LibsqlStorage::open_file(&file));
+        let put = ControlOp::Put { key: "switch".to_owned(), value: "1".to_owned() };
+        one.unwrap().commit_control(vec![put]).await.unwrap();
+        for storage in [two.unwrap(), three.unwrap()] {
+            let found = storage.control("switch".to_owned()).await.unwrap();
+            assert_eq!(found.as_deref(), Some("1"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn beside_its_process_control_values_are_shared_and_all_else_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("control.db");

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod bench_proxy;
+mod bench_rollback;
 mod comparing;
 mod demo;
 mod flags;

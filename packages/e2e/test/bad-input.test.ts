@@ -276,7 +276,7 @@ async function newerDatabase(world: World): Promise<void> {
 }
 
 async function newerRecordings(world: World): Promise<void> {
-  const file = join(world.directory, "recordings.db");
+  const file = join(world.directory, "crossfade-recordings.db");
   const own = await onDatabase(file, "PRAGMA user_version");
   await onDatabase(file, "PRAGMA user_version = 1000");
   await assertUntouched(world, file, /newer/);

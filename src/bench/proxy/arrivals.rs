@@ -4,36 +4,36 @@ use std::time::Duration;
 
 /// Requests at even distances, dealt round to connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Arrivals {
+pub(in crate::bench) struct Arrivals {
     /// Requests a second, over all connections.
-    pub(super) rate: f64,
+    pub(in crate::bench) rate: f64,
     /// Connections that they are dealt to.
-    pub(super) connections: usize,
+    pub(in crate::bench) connections: usize,
     /// Requests that are due in this time do not count.
-    pub(super) warm_up: Duration,
+    pub(in crate::bench) warm_up: Duration,
     /// How long those that count go on.
-    pub(super) length: Duration,
+    pub(in crate::bench) length: Duration,
 }
 
 /// One request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Arrival {
+pub(in crate::bench) struct Arrival {
     /// Its number among all.
-    pub(super) number: u64,
+    pub(in crate::bench) number: u64,
     /// When it is due, counted from the load's beginning.
-    pub(super) due: Duration,
+    pub(in crate::bench) due: Duration,
     /// Whether it is due after the warm-up.
-    pub(super) counts: bool,
+    pub(in crate::bench) counts: bool,
 }
 
 impl Arrivals {
     /// When the last request is due, at the latest.
-    pub(super) fn end(&self) -> Duration {
+    pub(in crate::bench) fn end(&self) -> Duration {
         self.warm_up + self.length
     }
 
     /// The requests of one connection, which are in order.
-    pub(super) fn of(&self, connection: usize) -> impl Iterator<Item = Arrival> + use<> {
+    pub(in crate::bench) fn of(&self, connection: usize) -> impl Iterator<Item = Arrival> + use<> {
         let (all, first) = (*self, u64::try_from(connection).unwrap_or(u64::MAX));
         let numbers = (first..).step_by(self.connections.max(1));
         numbers.map(move |number| all.arrival(number)).take_while(move |one| one.due < all.end())

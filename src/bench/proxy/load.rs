@@ -93,7 +93,7 @@ fn drive(aim: &Aim, arrivals: Arrivals, connection: usize, start: Instant) -> La
 }
 
 /// Whether there was anything to wait for.
-fn wait_until(due: Instant) -> bool {
+pub(in crate::bench) fn wait_until(due: Instant) -> bool {
     let left = due.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return false;
@@ -140,7 +140,7 @@ pub(super) fn closed(
 }
 
 /// Runs `work` for each connection on a thread of its own.
-fn on_threads<T: Send>(
+pub(in crate::bench) fn on_threads<T: Send>(
     connections: usize,
     work: impl Fn(usize) -> T + Sync,
 ) -> Result<Vec<T>, BenchError> {

@@ -7,19 +7,19 @@
 //! The load generator is this process; the stub of the legacy API and each proxy are processes of
 //! their own. What a figure is, and what is outside it: `docs/benchmarks.md`.
 
-mod arrivals;
+pub(super) mod arrivals;
 mod comparisons;
 mod document;
 mod fixed_rate;
-mod load;
+pub(super) mod load;
 mod measure;
 mod nginx;
 mod pairs;
 mod plan;
 mod saturation;
-mod servers;
+pub(super) mod servers;
 mod verdict;
-mod wire;
+pub(super) mod wire;
 mod worker;
 
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ use plan::Plan;
 use servers::{Servers, Side, Starting};
 
 /// The organisation of all rows.
-const ORG: &str = "o_1";
+pub(super) const ORG: &str = "o_1";
 /// Rows of the stub and the store.
 const ROWS: u32 = 200;
 /// The list that is asked for.
@@ -132,7 +132,7 @@ fn row_target(row: u32) -> String {
 }
 
 /// What is asked in turn, as a browser would: three single rows and a list.
-fn requests() -> Arc<[Vec<u8>]> {
+pub(super) fn requests() -> Arc<[Vec<u8>]> {
     let rows = (0..ROWS).collect::<Vec<_>>();
     let targets = rows.chunks_exact(3).flat_map(|three| {
         three.iter().map(|row| row_target(*row)).chain(std::iter::once(LIST.to_owned()))

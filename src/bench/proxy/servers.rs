@@ -169,7 +169,9 @@ impl Servers {
     }
 }
 
-async fn start_stub(program: &Path) -> Result<(Child, SocketAddr), BenchError> {
+pub(in crate::bench) async fn start_stub(
+    program: &Path,
+) -> Result<(Child, SocketAddr), BenchError> {
     let mut command = Command::new(program);
     command.args(["bench", "proxy-stub"]);
     let mut child = Child::start("the stub", command)?;
@@ -213,7 +215,7 @@ async fn start_crossfade(
     Ok(Server { side, address, admin: Some(admin), child, folder: Some(folder) })
 }
 
-fn address(ready: &Value, key: &str) -> Result<SocketAddr, BenchError> {
+pub(in crate::bench) fn address(ready: &Value, key: &str) -> Result<SocketAddr, BenchError> {
     let parsed = ready[key].as_str().and_then(|text| text.parse().ok());
     parsed.ok_or_else(|| BenchError::Start(format!("{ready} names no address to {key}")))
 }

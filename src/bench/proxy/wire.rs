@@ -16,7 +16,7 @@ const MAX_BODY: usize = 64 << 20;
 
 /// Why a request has no answer that counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Failure {
+pub(in crate::bench) enum Failure {
     /// No connection stood.
     Connect,
     /// The connection ended before the answer did.
@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
 }
 
 /// A client that keeps its connection, and makes another where that is gone.
-pub(super) struct Client {
+pub(in crate::bench) struct Client {
     address: SocketAddr,
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
@@ -53,12 +53,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) const fn new(address: SocketAddr) -> Self {
+    pub(in crate::bench) const fn new(address: SocketAddr) -> Self {
         Self { address, stream: None, buffer: Vec::new(), body: 0..0 }
     }
 
     /// Sends a request and reads its answer to the last byte.
-    pub(super) fn ask(&mut self, request: &[u8]) -> Result<(), Failure> {
+    pub(in crate::bench) fn ask(&mut self, request: &[u8]) -> Result<(), Failure> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => connect(self.address)?,
@@ -74,8 +74,15 @@ impl Client {
         }
     }
 
+    /// Whether the last answer says that the store gave it.
+    pub(in crate::bench) fn is_from_store(&self) -> bool {
+        let head = self.buffer.get(..self.body.start).unwrap_or_default();
+        let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        lines.into_iter().any(|line| line.eq_ignore_ascii_case(b"crossfade-origin: sync"))
+    }
+
     /// The body of the last answer.
-    pub(super) fn body(&self) -> &[u8] {
+    pub(in crate::bench) fn body(&self) -> &[u8] {
         self.buffer.get(self.body.clone()).unwrap_or_default()
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::super::key::Key;
 use super::super::settings::{
-    Admin, Compare, Config, FlagSource, Flags, Identity, IdentityMode, Interlocks, KeySource,
-    Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
+    Admin, Cluster, Compare, Config, FlagSource, Flags, Identity, IdentityMode, Interlocks,
+    KeySource, Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
 };
 use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
@@ -33,6 +33,7 @@ impl Checker<'_> {
         let sync = self.sync(raw.sync.unwrap_or_default(), identity.as_ref());
         let compare = self.compare(raw.compare.unwrap_or_default());
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
+        let cluster = self.cluster(raw.cluster.unwrap_or_default(), storage.as_ref());
         let resources = self.resources(raw.resource.unwrap_or_default(), server.as_ref());
         Some(Config {
             server: server?,
@@ -45,6 +46,7 @@ impl Checker<'_> {
             sync,
             compare,
             outbox,
+            cluster: cluster?,
             resources: resources?,
         })
     }
@@ -250,6 +252,26 @@ impl Checker<'_> {
         Some(Interlocks { gate: gate?, waive: raw.waive.unwrap_or_default() })
     }
 
+    fn cluster(&mut self, raw: raw::Cluster, storage: Option<&Storage>) -> Option<Cluster> {
+        let key = Key::of("cluster");
+        let advertise_key = key.field("advertise");
+        let advertise = match raw.advertise {
+            Some(url) => Some(self.accept(&advertise_key, BaseUrl::parse(&url))?),
+            None => None,
+        };
+        let is_remote = storage.is_some_and(|one| matches!(one.control, Database::Remote { .. }));
+        if advertise.is_some() && is_remote {
+            let message = "needs a file in storage.url: who holds a database over the network is not kept by its lock";
+            self.report(&advertise_key, message);
+            return None;
+        }
+        let peers_key = key.field("peers");
+        let peers = raw.peers.unwrap_or_default();
+        let parsed = peers.iter().map(|url| self.accept(&peers_key, BaseUrl::parse(url)));
+        let peers = parsed.collect::<Option<Vec<_>>>()?;
+        Some(Cluster { advertise, peers })
+    }
+
     fn sync(&mut self, raw: raw::Sync, identity: Option<&Identity>) -> Sync {
         let key = Key::of("sync");
         let topology = raw.topology.unwrap_or_default();
@@ -278,7 +300,7 @@ impl Checker<'_> {
         }
         let send_timeout = self.millis(&key.field("send_timeout_ms"), raw.send_timeout_ms, 30_000);
         let wait_key = key.field("broadcast_wait_ms");
-        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 150, (0, 10_000));
+        let wait_ms = self.number(&wait_key, raw.broadcast_wait_ms, 175, (0, 10_000));
         let per_s_key = key.field("broadcasts_per_s");
         let per_s = self.number(&per_s_key, raw.broadcasts_per_s, 5_000, (1, 10_000_000));
         Sync {

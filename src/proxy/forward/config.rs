@@ -173,6 +173,8 @@ pub struct ForwardConfig {
     pub via: Option<HeaderValue>,
     /// What happens to a request that carries no trace context.
     pub trace: TracePolicy,
+    /// Whether the upstream is a crossfade, too: it sees to a request's `Crossfade-*` itself.
+    pub towards_crossfade: bool,
     /// Where trace ids come from.
     pub entropy: SharedEntropy,
 }
@@ -198,6 +200,7 @@ impl ForwardConfig {
             client_scheme: ClientScheme::default(),
             via: None,
             trace: TracePolicy::Create { sampled: true },
+            towards_crossfade: false,
             entropy,
         }
     }

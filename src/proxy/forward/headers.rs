@@ -137,7 +137,9 @@ pub(super) fn prepare_request(
     peer: IpAddr,
     config: &ForwardConfig,
 ) {
-    strip_own(headers);
+    if !config.towards_crossfade {
+        strip_own(headers);
+    }
     join_cookies(headers);
     let towards = match (config.host, host) {
         (super::HostPolicy::Client, Some(host)) => Some(host.clone()),

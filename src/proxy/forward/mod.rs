@@ -59,6 +59,15 @@ pub struct Forwarder {
     tunnels: Tunnels,
 }
 
+/// An upstream gave no answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Whether it may have got the request.
+    pub was_reached: bool,
+    /// What its client would be told.
+    pub response: Response<Body>,
+}
+
 /// Why the client gets an answer made here.
 enum NotForwarded {
     Refused(Refusal),
@@ -121,6 +130,25 @@ impl Forwarder {
                 end(watch, no_answer.end());
                 no_answer.respond(&self.config.upstream)
             }
+        }
+    }
+
+    /// The same for whoever has another upstream to ask: one that gives no answer is not answered for.
+    ///
+    /// # Errors
+    /// [`Unanswered`], with the answer that [`Forwarder::forward`] would have given.
+    pub async fn try_forward(
+        &self,
+        request: Request<Body>,
+        peer: SocketAddr,
+    ) -> Result<Response<Body>, Unanswered> {
+        match self.exchange(request, peer, &mut None).await {
+            Ok(response) => Ok(response),
+            Err(NotForwarded::Refused(refusal)) => Ok(refusal.respond()),
+            Err(NotForwarded::NoAnswer(no_answer)) => Err(Unanswered {
+                was_reached: !matches!(no_answer, NoAnswer::Unreachable(_)),
+                response: no_answer.respond(&self.config.upstream),
+            }),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The rollback switch: what it would do, thrown, lifted.
 
+use std::path::Path;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,24 +11,28 @@ use serde_json::json;
 
 use super::outbox::owed;
 use super::{read_body, unavailable};
-use crate::flags::{Scope, SwitchState};
+use crate::config::Config;
+use crate::flags::{Scope, StageDecider, SwitchState, Tripped};
 use crate::migration::Stage;
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind};
 use crate::serve::build::Parts;
-use crate::serve::rollback_file;
+use crate::serve::{rollback_file, switch};
+use crate::storage::{Storage, StorageError};
 
+/// How long the answer to a rollback waits for the database.
+const KEPT_WITHIN: Duration = Duration::from_secs(1);
 /// How long the answer to a rollback waits for what is owed.
 const OWED_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RollbackOrder {
+pub(in crate::serve) struct RollbackOrder {
     #[serde(default = "all")]
-    scope: String,
-    reason: String,
+    pub(in crate::serve) scope: String,
+    pub(in crate::serve) reason: String,
     #[serde(default = "super::operator")]
-    actor: String,
+    pub(in crate::serve) actor: String,
 }
 
 fn all() -> String {
@@ -35,16 +40,16 @@ fn all() -> String {
 }
 
 /// Reads an order's body: without a reason nothing is done, for it is what the next person reads first.
-fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
+pub(in crate::serve) fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
     let remedy = r#"send {"scope": "all" or a resource, "reason": "why"}"#;
     read_body(body, "rollback-order", remedy)
 }
 
-fn scope(parts: &Parts, text: &str) -> Result<Scope, Problem> {
+pub(in crate::serve) fn scope(config: &Config, text: &str) -> Result<Scope, Problem> {
     if matches!(text, "all" | "*") {
         return Ok(Scope::All);
     }
-    let resource = parts.config.resources.iter().find(|r| r.name.as_str() == text);
+    let resource = config.resources.iter().find(|r| r.name.as_str() == text);
     resource.map(|r| Scope::Resource(r.name.clone())).ok_or_else(|| {
         Problem::new(StatusCode::NOT_FOUND, "no-such-resource", "No such resource")
             .remedy("name a configured resource, or `all`")
@@ -52,28 +57,14 @@ fn scope(parts: &Parts, text: &str) -> Result<Scope, Problem> {
 }
 
 pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
         Ok((scope, order)) => (order, scope),
         Err(problem) => return problem.into_response(),
     };
     let at_ms = parts.clock.now_ms();
-    let tripped = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
+    let (tripped, replicated) = throw(&*parts.storage, &parts.stages, &order, &scope, at_ms).await;
     let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
-    // It holds from here on, in memory; the database makes it last.
-    let replicated = crate::serve::switch::keep(&*parts.storage, parts.stages.rollback()).await;
-    // Another process may have lifted it with a higher epoch that this one had not read yet.
-    let overruled =
-        !matches!(parts.stages.rollback().state().get(&scope), Some(SwitchState::Tripped(_)));
-    let (tripped, replicated) = if overruled {
-        let again = parts.stages.rollback().trip(&scope, &order.actor, &order.reason, at_ms, false);
-        (again, crate::serve::switch::keep(&*parts.storage, parts.stages.rollback()).await)
-    } else {
-        (tripped, replicated)
-    };
-    if let Err(error) = &replicated {
-        tracing::error!(%error, "rolled back in memory only: not replicated");
-    }
     // Whoever rolls back does not wait for a database that is in trouble.
     let owed = tokio::time::timeout(OWED_WITHIN, owed(&parts)).await.ok().and_then(Result::ok);
     Json(json!({
@@ -83,27 +74,60 @@ pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
     .into_response()
 }
 
+/// Keeps the switch, if that is done soon; otherwise whoever looks after it goes on trying.
+async fn keep_soon(storage: &dyn Storage, stages: &StageDecider) -> Result<(), StorageError> {
+    let late = |_| Err(StorageError::Failed("it could not be written in time".to_owned()));
+    tokio::time::timeout(KEPT_WITHIN, switch::keep(storage, stages)).await.unwrap_or_else(late)
+}
+
+/// Throws the switch: it holds from here on, in memory; the database makes it last, which may fail.
+pub(in crate::serve) async fn throw(
+    storage: &dyn Storage,
+    stages: &StageDecider,
+    order: &RollbackOrder,
+    scope: &Scope,
+    at_ms: u64,
+) -> (Tripped, Result<(), StorageError>) {
+    let switch = stages.rollback();
+    let trip = || switch.trip(scope, &order.actor, &order.reason, at_ms, false);
+    let (mut tripped, mut kept) = (trip(), keep_soon(storage, stages).await);
+    // Another process may have lifted it with a higher epoch that this one had not read yet.
+    if !matches!(switch.state().get(scope), Some(SwitchState::Tripped(_))) {
+        (tripped, kept) = (trip(), keep_soon(storage, stages).await);
+    }
+    if let Err(error) = &kept {
+        tracing::error!(%error, "rolled back in memory only: not replicated");
+    }
+    (tripped, kept)
+}
+
+/// Why nothing is lifted while the rollback file is there.
+pub(in crate::serve) fn file_is_there(path: &Path) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "rollback-file", "The rollback file is there")
+        .detail(format!("{} would roll back again at once", path.display()))
+        .remedy("take it away, then lift")
+}
+
+/// Why nothing is lifted that is not rolled back.
+pub(in crate::serve) fn not_rolled_back() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "not-rolled-back", "This scope is not rolled back")
+}
+
 pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts, &o.scope)?, o))) {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
         Ok((scope, order)) => (order, scope),
         Err(problem) => return problem.into_response(),
     };
-    if let Some(path) = rollback_file::there(&parts).await {
-        let title = "The rollback file is there";
-        return Problem::new(StatusCode::CONFLICT, "rollback-file", title)
-            .detail(format!("{} would roll back again at once", path.display()))
-            .remedy("take it away, then lift")
-            .into_response();
+    if let Some(path) = rollback_file::there(&parts.config).await {
+        return file_is_there(&path).into_response();
     }
     let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
-        let title = "This scope is not rolled back";
-        return Problem::new(StatusCode::CONFLICT, "not-rolled-back", title).into_response();
+        return not_rolled_back().into_response();
     };
     let at_ms = parts.clock.now_ms();
     let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
-    let replicated =
-        crate::serve::switch::keep(&*parts.storage, parts.stages.rollback()).await.is_ok();
+    let replicated = switch::keep(&*parts.storage, &parts.stages).await.is_ok();
     Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
 }
 
@@ -116,7 +140,7 @@ pub(super) struct PreviewOf {
 
 /// What a rollback of this scope would do now. Nothing is changed.
 pub(super) async fn preview(State(parts): State<Parts>, Query(of): Query<PreviewOf>) -> Response {
-    let wanted = match scope(&parts, &of.scope) {
+    let wanted = match scope(&parts.config, &of.scope) {
         Ok(scope) => scope,
         Err(problem) => return problem.into_response(),
     };

@@ -234,6 +234,11 @@ async fn stored_version(conn: &Connection) -> libsql::Result<i64> {
 async fn upgrade(conn: &Connection, found: i64, steps: &[&'static str]) -> libsql::Result<()> {
     for (step, script) in (0_i64..).zip(steps).skip_while(|(step, _)| *step < found) {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).await?;
+        // Another process may have done it in between.
+        if stored_version(&tx).await? > step {
+            tx.rollback().await?;
+            continue;
+        }
         tx.execute_batch(script).await?;
         tx.execute(
             "INSERT INTO crossfade_control (key, value) VALUES ('schema_version', ?1)

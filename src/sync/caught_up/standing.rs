@@ -1,5 +1,7 @@
 //! Where a store stands, and the text under which that is kept.
 
+use std::fmt;
+
 const FINISHED: &str = "finished";
 const LOST: &str = "lost.";
 const MENDING: &str = "mending.";
@@ -42,21 +44,31 @@ impl Missed {
     }
 }
 
+impl Missed {
+    /// Reads what [`Missed`] is written as.
+    pub(crate) fn parse(kept: &str) -> Option<Self> {
+        let (done_ms, settled_ms) = kept.split_once('.')?;
+        Some(Self { done_ms: done_ms.parse().ok()?, settled_ms: settled_ms.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.done_ms, self.settled_ms)
+    }
+}
+
 impl Standing {
     pub(super) fn to_kept(self, missed: Missed) -> String {
-        let Missed { done_ms, settled_ms } = missed;
         match self {
-            Self::Unfinished => format!("{LOST}{done_ms}.{settled_ms}"),
-            Self::Mending { .. } => format!("{MENDING}{done_ms}.{settled_ms}"),
+            Self::Unfinished => format!("{LOST}{missed}"),
+            Self::Mending { .. } => format!("{MENDING}{missed}"),
             Self::Finished => FINISHED.to_owned(),
         }
     }
 
     pub(super) fn of_kept(kept: &str) -> (Self, Missed) {
-        let missed = |prefix: &str| {
-            let (done_ms, settled_ms) = kept.strip_prefix(prefix)?.split_once('.')?;
-            Some(Missed { done_ms: done_ms.parse().ok()?, settled_ms: settled_ms.parse().ok()? })
-        };
+        let missed = |prefix: &str| Missed::parse(kept.strip_prefix(prefix)?);
         match (kept, missed(MENDING)) {
             (FINISHED, _) => (Self::Finished, Missed::default()),
             (_, Some(missed)) => (Self::Mending { after_ms: missed.settled_ms }, missed),

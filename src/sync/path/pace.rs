@@ -24,9 +24,9 @@ pub struct PaceSettings {
 }
 
 impl Default for PaceSettings {
-    /// 5,000 a second; 150 ms.
+    /// 5,000 a second; 175 ms.
     fn default() -> Self {
-        Self { broadcasts_per_s: 5_000, broadcast_wait: Duration::from_millis(150) }
+        Self { broadcasts_per_s: 5_000, broadcast_wait: Duration::from_millis(175) }
     }
 }
 

@@ -46,9 +46,9 @@ use crate::proxy::problem::Problem;
 const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024 + 64 * 1024;
 /// Read at once from a socket, and kept for it: small, since one process has thousands of idle ones. Longer frames get
 /// the room they need.
-const READ_BUFFER_BYTES: usize = 512;
+const READ_BUFFER_BYTES: usize = 256;
 /// Frames that wait are put together up to this, in bytes, before they are written.
-const WRITE_BUFFER_BYTES: usize = 4 * 1024;
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes that a connection may have given to its path and not know to be worked on, beside the frame under way. At the bound
 /// it is not read until they are; counted.
 const MAX_UNPROCESSED_BYTES: usize = 1024 * 1024;

@@ -94,6 +94,11 @@ export class Child {
     throw new Error(`${this.name} did not end within ${STOP_DEADLINE_MS} ms of ${signal}:\n${this.log()}`);
   }
 
+  /** Sends a signal that does not end it: SIGSTOP, SIGCONT. */
+  signal(signal: NodeJS.Signals): void {
+    this.#process.kill(signal);
+  }
+
   /** kill -9: no handler runs, nothing is flushed. */
   async kill(): Promise<void> {
     this.#process.kill("SIGKILL");

@@ -2,6 +2,8 @@ import { join } from "node:path";
 
 export interface ConfigParts {
   readonly directory: string;
+  /** The process's name: its recordings have it, for each has its own. */
+  readonly name: string;
   readonly legacyUrl: string;
   readonly jwtKeyFile: string;
   /** The whole `[flags]` part. */
@@ -114,7 +116,7 @@ ${parts.responseTimeoutMs === undefined ? "" : `response_timeout_ms = ${parts.re
 
 [storage]
 url = ${text(`file:${join(parts.directory, "crossfade.db")}`)}
-recordings = ${text(`file:${join(parts.directory, "recordings.db")}`)}
+recordings = ${text(`file:${join(parts.directory, `${parts.name}-recordings.db`)}`)}
 
 [identity]
 mode = "clerk"

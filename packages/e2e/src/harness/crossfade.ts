@@ -44,6 +44,14 @@ export interface StagesView {
   readonly rollback: Readonly<Record<string, { readonly state: string; readonly reason?: string; readonly actor?: string }>>;
 }
 
+/** What a process says of itself. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly role: "holder" | "follower";
+  /** Of a follower: where the process is that holds the database, while it answers. */
+  readonly holder?: string | null;
+}
+
 /** How a command of the binary ended. */
 export interface Ended {
   readonly code: number | NodeJS.Signals;
@@ -88,8 +96,17 @@ export interface CrossfadeOptions {
   readonly serviceToken: string;
   readonly flags: FlagProvider;
   readonly responseTimeoutMs?: number | undefined;
+  /** Where it listens; any free ports without it. */
+  readonly ports?: Ports | undefined;
+  /** Told apart from other processes in the same directory by this. */
+  readonly name?: string | undefined;
   /** Changes the configuration before it is used. */
   readonly config?: ((toml: string) => string) | undefined;
+}
+
+export interface Ports {
+  readonly listen: number;
+  readonly admin: number;
 }
 
 interface Addresses {
@@ -112,10 +129,12 @@ export class Crossfade {
   }
 
   static async start(options: CrossfadeOptions): Promise<Crossfade> {
-    const configPath = join(options.directory, "crossfade.toml");
+    const name = options.name ?? "crossfade";
+    const configPath = join(options.directory, `${name}.toml`);
     const jwtKeyFile = join(options.directory, "clerk.pem");
     await writeFile(jwtKeyFile, options.issuer.publicPem);
-    const parts = { ...options, jwtKeyFile, flagsToml: options.flags.configToml, listenPort: 0, adminPort: 0 };
+    const ports = { listenPort: options.ports?.listen ?? 0, adminPort: options.ports?.admin ?? 0 };
+    const parts = { ...options, name, jwtKeyFile, flagsToml: options.flags.configToml, ...ports };
     const change = options.config ?? ((toml: string) => toml);
     await writeFile(configPath, change(configToml(parts)));
     const { child, addresses } = await serve(options, configPath);
@@ -142,6 +161,21 @@ export class Crossfade {
 
   async kill(): Promise<void> {
     await this.#child.kill();
+  }
+
+  /** SIGSTOP: its sockets stay open, and nobody answers. */
+  pause(): void {
+    this.#child.signal("SIGSTOP");
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.#child.signal("SIGCONT");
+  }
+
+  /** What `/readyz` says. */
+  async ready(): Promise<Readiness> {
+    return await this.#admin<Readiness>("/readyz");
   }
 
   /** Serves again on the same ports and the same database. */

@@ -15,16 +15,18 @@ export class EditStream {
   readonly #client: SyncClient;
   readonly #orgId: string;
   readonly #rows: string[];
+  readonly #paceMs: number;
   readonly #written = new Map<string, number>();
   #count = 0;
   #running = false;
   #loop: Promise<void> = Promise.resolve();
 
-  constructor(client: SyncClient, label: string, orgId: string, rows: readonly string[]) {
+  constructor(client: SyncClient, label: string, orgId: string, rows: readonly string[], paceMs = PACE_MS) {
     this.#client = client;
     this.label = label;
     this.#orgId = orgId;
     this.#rows = [...rows];
+    this.#paceMs = paceMs;
   }
 
   /** The last number written to each row. */
@@ -66,7 +68,7 @@ export class EditStream {
       this.#count += 1;
       if (this.#count % CREATE_EVERY === 0) this.#create();
       else this.#change();
-      await delay(PACE_MS);
+      await delay(this.#paceMs);
     }
   }
 

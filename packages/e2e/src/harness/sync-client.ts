@@ -101,6 +101,13 @@ export class SyncClient {
     await this.untilConnected();
   }
 
+  /** The same without waiting; nothing, if it is at it already. */
+  stayConnected(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.#loop = this.#keepConnected();
+  }
+
   /** Comes back while sync is switched off: connects, hands over what it has, and is sent away. */
   async visit(): Promise<Closed> {
     const before = this.closes.length;

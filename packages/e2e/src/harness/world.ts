@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { TestContext } from "node:test";
 import { Disposer, tempDirectory } from "./cleanup.js";
-import { Crossfade } from "./crossfade.js";
+import { Crossfade, type CrossfadeOptions, type Ports } from "./crossfade.js";
 import { equal } from "./equal.js";
 import { FlagsFile, type FlagProvider } from "./flags.js";
 import { Issuer, type Person } from "./issuer.js";
 import { LegacyApi, type NewUser } from "./legacy-api.js";
+import { freePort } from "./ports.js";
 import type { Relay } from "./relay.js";
 import { RestClient } from "./rest-client.js";
 import { openSocket, syncToken, type OpeningSocket } from "./sync-session.js";
@@ -33,6 +34,8 @@ export class World {
   readonly legacy: LegacyApi;
   readonly flags: FlagProvider;
   readonly crossfade: Crossfade;
+  /** Other processes on the same database. */
+  readonly followers: readonly Crossfade[];
   readonly #cleanup: Disposer;
 
   private constructor(parts: {
@@ -41,6 +44,7 @@ export class World {
     legacy: LegacyApi;
     flags: FlagProvider;
     crossfade: Crossfade;
+    followers: readonly Crossfade[];
     cleanup: Disposer;
   }) {
     this.directory = parts.directory;
@@ -48,12 +52,13 @@ export class World {
     this.legacy = parts.legacy;
     this.flags = parts.flags;
     this.crossfade = parts.crossfade;
+    this.followers = parts.followers;
     this.#cleanup = parts.cleanup;
   }
 
   static async start(
     cleanup: Disposer,
-    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay, config }: WorldOptions,
+    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay, config, processes }: WorldOptions,
   ): Promise<World> {
     const directory = tempDirectory("world");
     cleanup.add(() => directory.remove());
@@ -67,7 +72,7 @@ export class World {
     cleanup.add(() => flags.stop());
     const relay = await startRelay?.(() => legacy.url);
     if (relay !== undefined) cleanup.add(() => relay.stop());
-    const crossfade = await Crossfade.start({
+    const options = {
       directory: directory.path,
       legacyUrl: relay?.url ?? legacy.url,
       issuer,
@@ -75,30 +80,36 @@ export class World {
       flags,
       responseTimeoutMs,
       config,
-    });
-    cleanup.add(() => crossfade.stop());
-    return new World({ directory: directory.path, issuer, legacy, flags, crossfade, cleanup });
+    };
+    const started = processes === undefined ? [await Crossfade.start(options)] : await startCluster(options, processes);
+    for (const one of started) cleanup.add(() => one.stop());
+    const [crossfade, ...followers] = started as [Crossfade, ...Crossfade[]];
+    return new World({ directory: directory.path, issuer, legacy, flags, crossfade, followers, cleanup });
   }
 
   /** A React Query client through crossfade. */
-  restClient(person: Person): RestClient {
-    const client = new RestClient({ baseUrl: () => this.crossfade.url, issuer: this.issuer, person });
+  restClient(person: Person, through: Crossfade = this.crossfade): RestClient {
+    const client = new RestClient({ baseUrl: () => through.url, issuer: this.issuer, person });
     this.#cleanup.add(() => client.close());
     return client;
   }
 
   /** A TinyBase client through crossfade, connected. */
-  async syncClient(person: Person, more: Pick<SyncClientOptions, "onSend"> = {}): Promise<SyncClient> {
-    const client = new SyncClient({ open: () => this.openSync(person), ...more });
+  async syncClient(
+    person: Person,
+    more: Pick<SyncClientOptions, "onSend"> = {},
+    through: () => Crossfade = () => this.crossfade,
+  ): Promise<SyncClient> {
+    const client = new SyncClient({ open: () => this.openSync(person, through()), ...more });
     this.#cleanup.add(() => client.disconnect());
     await client.connect();
     return client;
   }
 
   /** A socket to the path of the person's organisation, with a fresh sync token. */
-  async openSync(person: Person): Promise<OpeningSocket> {
-    const { token, paths } = await syncToken(this.crossfade.url, this.issuer, person);
-    return openSocket(`${this.crossfade.syncUrl}/${paths[0]}`, token);
+  async openSync(person: Person, through: Crossfade = this.crossfade): Promise<OpeningSocket> {
+    const { token, paths } = await syncToken(through.url, this.issuer, person);
+    return openSocket(`${through.syncUrl}/${paths[0]}`, token);
   }
 
   /** Something to undo before the servers stop. */
@@ -128,7 +139,23 @@ export class World {
   }
 }
 
+/** Processes on one database, one after the other: the first one holds it. */
+async function startCluster(options: CrossfadeOptions, processes: number): Promise<Crossfade[]> {
+  const ports: Ports[] = [];
+  for (let n = 0; n < processes; n += 1) ports.push({ listen: await freePort(), admin: await freePort() });
+  const peers = JSON.stringify(ports.map(({ admin }) => `http://127.0.0.1:${admin}`));
+  const started: Crossfade[] = [];
+  for (const [n, own] of ports.entries()) {
+    const cluster = `\n[cluster]\nadvertise = "http://127.0.0.1:${own.listen}"\npeers = ${peers}\n`;
+    const config = (toml: string) => (options.config ?? ((same: string) => same))(toml).replace("\n[interlocks]", `${cluster}\n[interlocks]`);
+    started.push(await Crossfade.start({ ...options, ports: own, name: `crossfade-${n + 1}`, config }));
+  }
+  return started;
+}
+
 export interface WorldOptions {
+  /** How many processes on one database; each is told of the others. */
+  readonly processes?: number;
   readonly flags?: (directory: string) => Promise<FlagProvider>;
   readonly seed?: readonly NewUser[];
   /** `[legacy] response_timeout_ms`. */
@@ -147,6 +174,7 @@ export async function withWorld(options: WorldOptions, body: (world: World) => P
     try {
       await body(world);
     } catch (error) {
+      for (const one of world.followers) console.error(`--- another crossfade\n${one.log()}`);
       console.error(`--- crossfade\n${world.crossfade.log()}\n--- legacy-api\n${world.legacy.log()}`);
       throw error;
     }

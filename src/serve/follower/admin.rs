@@ -1,0 +1,114 @@
+//! What operators reach on a follower: health, stages as it sees them, the rollback switch, metrics. For everything else they
+//! are told where the holder is.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use super::Parts;
+use crate::proxy::problem::Problem;
+use crate::serve::admin::rollback::{order, scope, throw};
+use crate::serve::{rollback_file, switch};
+
+/// Routes of the operators' listener.
+pub(super) fn router(parts: &Parts) -> Router {
+    let guarded = Router::new()
+        .route("/stages", get(stages))
+        .route("/rollback", post(trip))
+        .route("/rollback/lift", post(lift))
+        .route("/metrics", get(metrics))
+        .fallback(elsewhere)
+        .layer(axum::middleware::from_fn_with_state(parts.clone(), guard));
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(readyz))
+        .merge(guarded)
+        .with_state(parts.clone())
+}
+
+async fn guard(State(parts): State<Parts>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    if crate::serve::admin::is_admin(&parts.admin_token, given) {
+        return next.run(request).await;
+    }
+    crate::serve::admin::not_admin()
+}
+
+/// Ready: whether or not a holder answers, legacy does.
+async fn readyz(State(parts): State<Parts>) -> Json<Value> {
+    let database =
+        if parts.stages.is_current() { "ok" } else { "the rollback switch cannot be read" };
+    Json(json!({
+        "ready": true, "role": "follower", "holder": holder(&parts), "database": database,
+        "flags": parts.stages.evaluation().status(),
+    }))
+}
+
+fn holder(parts: &Parts) -> Option<String> {
+    parts.holder.now().map(|holder| holder.lease.advertise)
+}
+
+/// Stages as this process decides them. What holds a stage back is known to the holder.
+async fn stages(State(parts): State<Parts>) -> Json<Value> {
+    let resources = parts.config.resources.iter().map(|resource| {
+        let stage = parts.stages.decide(&resource.name);
+        json!({
+            "resource": resource.name, "requested": stage.requested, "effective": stage.effective,
+            "because": stage.because,
+        })
+    });
+    Json(json!({
+        "role": "follower", "holder": holder(&parts),
+        "resources": resources.collect::<Vec<_>>(),
+        "flags": parts.stages.evaluation().status(),
+        "rollback": &*parts.stages.rollback().state(),
+    }))
+}
+
+async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
+        Ok((scope, order)) => (order, scope),
+        Err(problem) => return problem.into_response(),
+    };
+    let at_ms = parts.clock.now_ms();
+    let (tripped, kept) = throw(&*parts.storage, &parts.stages, &order, &scope, at_ms).await;
+    tracing::warn!(scope = %order.scope, actor = %order.actor, reason = %order.reason, "rolled back");
+    Json(json!({ "tripped": tripped, "replicated": kept.is_ok(), "owed": null })).into_response()
+}
+
+async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
+        Ok((scope, order)) => (order, scope),
+        Err(problem) => return problem.into_response(),
+    };
+    if let Some(path) = rollback_file::there(&parts.config).await {
+        return crate::serve::admin::rollback::file_is_there(&path).into_response();
+    }
+    let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
+        return crate::serve::admin::rollback::not_rolled_back().into_response();
+    };
+    tracing::warn!(scope = %order.scope, actor = %order.actor, reason = %order.reason, "rollback lifted");
+    let kept = switch::keep(&*parts.storage, &parts.stages).await;
+    Json(json!({ "lifted": lifted, "replicated": kept.is_ok() })).into_response()
+}
+
+async fn metrics(State(parts): State<Parts>) -> String {
+    parts.metrics.run_upkeep();
+    parts.metrics.render()
+}
+
+async fn elsewhere(State(parts): State<Parts>) -> Response {
+    let title = "This process follows another one";
+    let detail = holder(&parts).map_or_else(
+        || "no process that holds the database answers".to_owned(),
+        |url| format!("the process that holds the database serves users at {url}"),
+    );
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "follower", title)
+        .detail(detail)
+        .remedy("ask the admin listener of the process that holds the database")
+        .into_response()
+}

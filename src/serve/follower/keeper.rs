@@ -1,0 +1,42 @@
+//! Keeps a follower's stages and rollback switch in step with the database and the flags.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Parts;
+use crate::serve::keeper::{ROLLBACK_POLL, kept_stages};
+use crate::serve::switch;
+
+/// How often metrics are kept from growing.
+const UPKEEP: Duration = Duration::from_secs(2);
+
+/// Runs until told to stop.
+pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
+    let mut stop = std::pin::pin!(crate::serve::told(stopping));
+    let mut documents = parts.stages.evaluation().toggles().subscribe();
+    let mut trips = parts.stages.rollback().subscribe();
+    let mut poll = tokio::time::interval(ROLLBACK_POLL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut upkeep = tokio::time::interval(UPKEEP);
+    loop {
+        tokio::select! {
+            _ = documents.changed() => {
+                parts.stages.obey_kill_switch(parts.clock.now_ms());
+            }
+            _ = trips.changed() => {}
+            _ = poll.tick() => {}
+            _ = upkeep.tick() => parts.metrics.run_upkeep(),
+            () = &mut stop => return,
+        }
+        if let Err(error) = switch::keep(&*parts.storage, &parts.stages).await {
+            metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
+            tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
+        }
+        // The holder keeps what holds; without flags it is what holds here, too.
+        match kept_stages(&*parts.storage).await {
+            Ok(stages) => parts.stages.learn(stages),
+            Err(error) => tracing::warn!(%error, "last known stages cannot be read"),
+        }
+    }
+}
