@@ -4,8 +4,20 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use http::HeaderValue;
+
 use super::CliError;
 use crate::config::{BaseUrl, Config};
+use crate::serve::ACTOR_HEADER;
+
+/// Who runs the command, for the audit log. What cannot stand in a header is left out.
+fn actor() -> HeaderValue {
+    let user = std::env::var("USER").unwrap_or_default();
+    HeaderValue::from_str(&user)
+        .ok()
+        .filter(|user| !user.is_empty())
+        .unwrap_or(HeaderValue::from_static("operator"))
+}
 
 fn own_base(config: &Config) -> String {
     let mut address = config.admin.listen;
@@ -77,6 +89,7 @@ impl AdminClient {
         let response = request
             .timeout(self.limit)
             .bearer_auth(&self.token)
+            .header(ACTOR_HEADER, actor())
             .send()
             .await
             .map_err(unreachable)?;

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod admin_client;
+mod audit;
 mod backfill;
 mod bench;
 mod check;
@@ -51,6 +52,8 @@ enum Command {
     Path(path::PathArgs),
     /// Sends everybody back to legacy, or lifts that.
     Rollback(rollback::RollbackArgs),
+    /// Shows who changed what crossfade does, when and why.
+    Audit(audit::AuditArgs),
     /// Makes a report of what was recorded: HTML, JSON and Markdown.
     Report(report::ReportArgs),
     /// Measures both paths side by side.
@@ -102,6 +105,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Outbox(args) => outbox::run(args).await,
             Command::Path(args) => path::run(args).await,
             Command::Rollback(args) => rollback::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Report(args) => report::run(args).await,
             Command::Bench(args) => bench::run(args).await,

@@ -12,7 +12,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Database};
 use crate::flags::{RollbackSwitch, Scope};
 use crate::serve::switch;
-use crate::storage::{LibsqlStorage, SharedStorage};
+use crate::storage::{AuditEntry, ControlOp, LibsqlStorage, SharedStorage};
 
 /// How long a process's answer may take, in an incident.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -181,6 +181,17 @@ async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Val
         rollback.trip(&scope, &args.actor, reason, now_ms, false);
     }
     switch::keep_in(&*storage, &rollback, || {}).await.map_err(CliError::dependency)?;
+    let entry = AuditEntry {
+        at_ms: now_ms,
+        actor: args.actor.clone(),
+        action: if args.lift { "lift" } else { "rollback" }.to_owned(),
+        subject: scope.to_string(),
+        reason: reason.to_owned(),
+        process: "crossfade rollback".to_owned(),
+    };
+    if let Err(error) = storage.commit_control(vec![ControlOp::Audit(entry)]).await {
+        eprintln!("the audit log could not be written: {error}");
+    }
     let owed = storage.outbox_summary(0).await.map_err(CliError::dependency)?;
     Ok(json!({
         "tripped": !args.lift, "replicated": true, "through": "database",

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod cohort;
+mod openapi;
 mod outbox;
 mod reconcile;
 pub(super) mod rollback;
@@ -11,7 +12,7 @@ mod sync;
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -27,6 +28,7 @@ use crate::identity::Secret;
 use crate::migration::ResourceName;
 use crate::proxy::problem::Problem;
 use crate::record::{Recording, RuleAccount};
+use crate::storage::Storage;
 use crate::sync::Standing;
 
 /// Signatures that one answer lists at most.
@@ -78,12 +80,15 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/rollback/lift", post(rollback::lift))
         .route("/backfill", get(backfill::state).post(backfill::start))
         .route("/reconcile", get(reconcile::state).post(reconcile::start))
+        .route("/audit", get(audit))
         .route("/metrics", get(metrics))
         .route("/flush", post(flush))
+        .layer(axum::middleware::from_fn_with_state(parts.audit.clone(), super::audit::layer))
         .layer(axum::middleware::from_fn_with_state(parts.clone(), guard));
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
+        .route("/openapi.json", get(|| async { Json(openapi::document()) }))
         .merge(guarded)
         .with_state(parts.clone())
 }
@@ -231,6 +236,33 @@ fn rule(account: &RuleAccount) -> Value {
         "located": account.located, "hidden": account.hidden, "covered": account.covered,
         "values": account.values,
     })
+}
+
+/// Which entries of the audit log are wanted.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AuditOf {
+    before: Option<i64>,
+    #[serde(default = "some_entries")]
+    limit: usize,
+}
+
+/// Entries that one answer lists without being told, and at most.
+const fn some_entries() -> usize {
+    50
+}
+const MAX_ENTRIES: usize = 1_000;
+
+async fn audit(State(parts): State<Parts>, Query(of): Query<AuditOf>) -> Response {
+    audit_log(&*parts.storage, &of).await
+}
+
+/// Who changed what crossfade does: the newest entries first.
+pub(super) async fn audit_log(storage: &dyn Storage, of: &AuditOf) -> Response {
+    match storage.audit(of.before, of.limit.min(MAX_ENTRIES)).await {
+        Ok(entries) => Json(json!({ "entries": entries })).into_response(),
+        Err(error) => unavailable(&error),
+    }
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {

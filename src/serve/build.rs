@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::admission::{Signer, TokenAdmission};
+use super::audit::Audit;
 use super::flags::toggles;
 use super::interlock::Interlocks;
 use super::jobs::Jobs;
@@ -64,6 +65,7 @@ impl AllParts {
             stages: self.stages.clone(),
             clock: self.clock.clone(),
             recorder: Some(self.recorder.clone()),
+            audit: self.audit.clone(),
         }
     }
 }
@@ -91,6 +93,7 @@ pub(crate) struct AllParts {
     pub(crate) reconciles: Jobs<Reconciliation>,
     pub(crate) outbox: OutboxContext,
     pub(crate) recorder: Recorder,
+    pub(crate) audit: Audit,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) admin_token: Secret,
 }
@@ -237,6 +240,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         settle: config.compare.settle.clone(),
     };
     let backfill = Backfill { rows, caught_up, clock: clock.clone() };
+    let audit = Audit::new(storage.clone(), clock.clone(), config.server.listen);
     Ok(Parts(Arc::new(AllParts {
         config,
         clock,
@@ -258,6 +262,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         reconciles: Jobs::default(),
         outbox,
         recorder,
+        audit,
         metrics,
         admin_token,
     })))

@@ -39,7 +39,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = documents.changed() => {
-                parts.stages.obey_kill_switch(parts.clock.now_ms());
+                obey_kill_switch(&parts);
             }
             _ = trips.changed() => {}
             _ = poll.tick() => {}
@@ -74,6 +74,12 @@ async fn keep_rollback(parts: &Parts) {
     if let Err(error) = switch::keep(&*parts.storage, &parts.stages).await {
         metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
         tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
+    }
+}
+
+fn obey_kill_switch(parts: &Parts) {
+    if let Some(tripped) = parts.stages.obey_kill_switch(parts.clock.now_ms()) {
+        parts.audit.note(&tripped.actor, "rollback", "*", &tripped.reason);
     }
 }
 
@@ -158,6 +164,11 @@ async fn follow(parts: &Parts, seen: &mut HashMap<ResourceName, Stage>) {
         let from = before.map_or("start".to_owned(), |stage| stage.to_string());
         let text = format!("{}: {from} → {}", resource.name, stage.effective);
         tracing::info!(resource = %resource.name, stage = %stage.effective, "stage");
+        if before.is_some() {
+            let reason = serde_json::to_string(&stage.because).unwrap_or_default();
+            let what = format!("stage {from} → {}", stage.effective);
+            parts.audit.note("flags", &what, resource.name.as_str(), &reason);
+        }
         let at_ms = parts.clock.now_ms();
         parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Stage, text }));
     }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admission;
+mod audit;
 mod build;
 mod clustered;
 mod error;
@@ -36,6 +37,7 @@ use crate::config::Config;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
+pub(crate) use audit::ACTOR_HEADER;
 pub(crate) use build::{Parts, compile_rules, open_storage};
 
 /// What the caller supplies besides the configuration.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::audit::Audit;
 use crate::clock::SharedClock;
 use crate::config::{Config, Database};
 use crate::flags::{RollbackState, Scope, StageDecider, SwitchState};
@@ -56,6 +57,8 @@ pub(super) struct Watch {
     pub(super) clock: SharedClock,
     /// Where it is noted, if this process records.
     pub(super) recorder: Option<Recorder>,
+    /// Where it is written down.
+    pub(super) audit: Audit,
 }
 
 /// Watches the file until told to stop. Nothing here waits for the database.
@@ -103,6 +106,7 @@ impl Watch {
             }
             let (at_ms, reason) = (self.clock.now_ms(), format!("{path} is there"));
             switch.trip(scope, ACTOR, &reason, at_ms, false);
+            self.audit.note(ACTOR, "rollback", &scope.to_string(), &reason);
             tracing::warn!(%scope, %path, "rolled back by file");
             let text = format!("rolled back ({scope}) by {ACTOR}: {reason}");
             if let Some(recorder) = &self.recorder {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
 use super::types::{
-    Base, ControlOp, Intent, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+    AuditRecord, Base, ControlOp, Intent, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
 };
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
@@ -335,6 +335,14 @@ impl Storage for LibsqlStorage {
 
     fn open_intents(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Intent>, StorageError>> {
         Box::pin(self.read(move |work| Box::pin(read::open_intents(work, limit))))
+    }
+
+    fn audit(
+        &self,
+        before: Option<i64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditRecord>, StorageError>> {
+        Box::pin(self.ask(Job::ReadControl, move |work| Box::pin(read::audit(work, before, limit))))
     }
 
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>> {

@@ -14,8 +14,8 @@ use super::path::{
     PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 use super::types::{
-    Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op, OutboxEntry, OutboxSummary,
-    OwingPath, Seq, Transaction,
+    AuditEntry, AuditRecord, Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op,
+    OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
 };
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
@@ -56,6 +56,7 @@ struct Tables {
     outbox: BTreeMap<Seq, OutboxEntry>,
     intents: BTreeMap<IntentId, Intent>,
     control: BTreeMap<String, String>,
+    audit: Vec<AuditEntry>,
     last_seq: i64,
     fail_next: u32,
     /// Whether a commit failed since the control table was last written.
@@ -234,7 +235,7 @@ impl MemoryStorage {
     fn apply_control(&self, ops: Vec<ControlOp>) -> Result<(), StorageError> {
         let mut tables = self.lock();
         tables.may_commit()?;
-        let mut control = tables.control.clone();
+        let (mut control, mut audit) = (tables.control.clone(), Vec::new());
         for op in ops {
             match op {
                 ControlOp::Swap { key, from, .. } if control.get(&key) != from.as_ref() => {
@@ -243,9 +244,11 @@ impl MemoryStorage {
                 ControlOp::Swap { key, to: value, .. } | ControlOp::Put { key, value } => {
                     control.insert(key, value);
                 }
+                ControlOp::Audit(entry) => audit.push(entry),
             }
         }
         tables.control = control;
+        tables.audit.extend(audit);
         tables.has_failed = false;
         Ok(())
     }
@@ -610,6 +613,23 @@ impl Storage for MemoryStorage {
             open.sort_by_key(|intent| (intent.opened_ms, intent.id));
             open.truncate(limit);
             Ok(open)
+        })
+    }
+
+    fn audit(
+        &self,
+        before: Option<i64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditRecord>, StorageError>> {
+        Box::pin(async move {
+            let entries = self.lock().audit.clone();
+            let numbered = (1_i64..).zip(entries);
+            let mut records: Vec<_> =
+                numbered.map(|(number, entry)| AuditRecord { number, entry }).collect();
+            records.retain(|record| before.is_none_or(|before| record.number < before));
+            records.reverse();
+            records.truncate(limit);
+            Ok(records)
         })
     }
 

@@ -19,8 +19,8 @@ pub use path::{
     PathChunk, PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 pub use types::{
-    Actor, Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op, OutboxEntry, OutboxSummary,
-    OwingPath, Seq, Transaction,
+    Actor, AuditEntry, AuditRecord, Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op,
+    OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
 };
 
 use std::future::Future;
@@ -183,6 +183,13 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 
     /// Intents that are open, the oldest first, at most `limit`.
     fn open_intents(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Intent>, StorageError>>;
+
+    /// The newest entries of the audit log before number `before` (`None`: of all), at most `limit`, the newest first.
+    fn audit(
+        &self,
+        before: Option<i64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<AuditRecord>, StorageError>>;
 
     /// A control value, by key.
     fn control(&self, key: String) -> BoxFuture<'_, Result<Option<String>, StorageError>>;

@@ -1,14 +1,28 @@
 //! The tables, and how an older database is brought up to date.
 
 /// The newest schema version this build knows.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// One script per version: the n-th brings version n to n + 1.
-pub(super) const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
+pub(super) const STEPS: [&str; VERSION as usize] =
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, AUDIT];
 
 /// The same for the control file of a local database.
-pub(super) const CONTROL_STEPS: [&str; 1] =
-    ["CREATE TABLE crossfade_control (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"];
+pub(super) const CONTROL_STEPS: [&str; 2] = [
+    "CREATE TABLE crossfade_control (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+    AUDIT,
+];
+
+/// Who did what. Of a local database that of the control file is used: other processes write there, too.
+const AUDIT: &str = "
+CREATE TABLE crossfade_audit (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, actor TEXT NOT NULL,
+  action TEXT NOT NULL, subject TEXT NOT NULL, reason TEXT NOT NULL, process TEXT NOT NULL);
+CREATE TRIGGER crossfade_audit_stays BEFORE DELETE ON crossfade_audit
+  BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER crossfade_audit_is_not_changed BEFORE UPDATE ON crossfade_audit
+  BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+";
 
 /// No table changes: of a local database control values move to a file of their own, and who does not know of that
 /// file must not open this one.

@@ -220,6 +220,44 @@ async fn conn(file: &std::path::Path) -> ::libsql::Connection {
 }
 
 #[tokio::test]
+async fn the_audit_log_gives_the_newest_first_and_nothing_takes_an_entry_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("control.db");
+    let written = |number: u64| {
+        let text = |text: &str| format!("{text} {number}");
+        ControlOp::Audit(AuditEntry {
+            at_ms: number,
+            actor: text("ada"),
+            action: text("rollback"),
+            subject: text("*"),
+            reason: text("why"),
+            process: text("127.0.0.1:80"),
+        })
+    };
+    let local = LibsqlStorage::open_file(&file).await.unwrap();
+    let beside = LibsqlStorage::open_beside(&file).await.unwrap();
+    let memory = MemoryStorage::default();
+    let both: [(&dyn Storage, &dyn Storage); 2] = [(&local, &beside), (&memory, &memory)];
+    for (one, other) in both {
+        for number in 1..=3 {
+            let writer = if number == 2 { other } else { one };
+            writer.commit_control(vec![written(number)]).await.unwrap();
+        }
+        let newest = other.audit(None, 2).await.unwrap();
+        assert_eq!(newest.iter().map(|one| one.entry.at_ms).collect::<Vec<_>>(), [3, 2]);
+        let older = one.audit(Some(newest[1].number), 2).await.unwrap();
+        assert_eq!(ControlOp::Audit(older[0].entry.clone()), written(1));
+        assert_eq!(older.len(), 1);
+    }
+    let conn = conn(&dir.path().join("control.db.control")).await;
+    for sql in ["DELETE FROM crossfade_audit", "UPDATE crossfade_audit SET actor = 'nobody'"] {
+        let refused = conn.execute(sql, ()).await.unwrap_err();
+        assert!(refused.to_string().contains("append-only"), "{refused}");
+    }
+    assert_eq!(local.audit(None, 10).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn processes_that_start_together_make_the_control_file_once() {
     for _ in 0..8 {
         let dir = tempfile::tempdir().unwrap();

@@ -117,6 +117,35 @@ pub enum ControlOp {
         /// Its value.
         value: String,
     },
+    /// Writes down what somebody did.
+    Audit(AuditEntry),
+}
+
+/// What somebody did who may change what crossfade does: an operator, or a flag. The database takes none of them back.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AuditEntry {
+    /// When, in epoch milliseconds.
+    pub at_ms: u64,
+    /// Who: the operator's name as the command told it, `flags`, or `rollback-file`.
+    pub actor: String,
+    /// What: `rollback`, `lift`, `stage`, or the order to the operators' listener (`POST /backfill`).
+    pub action: String,
+    /// To what: a resource, `*` for all, or the order's parameters.
+    pub subject: String,
+    /// Why, where it was said.
+    pub reason: String,
+    /// At which process: where its users' listener is.
+    pub process: String,
+}
+
+/// An entry with its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct AuditRecord {
+    /// Its number; the next entry has a higher one.
+    pub number: i64,
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: AuditEntry,
 }
 
 /// Legacy's last known copy of a row.

@@ -151,6 +151,8 @@ pub(super) async fn retry(State(parts): State<Parts>, body: bytes::Bytes) -> Res
             Err(error) => return refused(&error),
         }
     }
+    let subject = order.seq.map_or("all".to_owned(), |seq| seq.0.to_string());
+    parts.audit.note(&order.actor, "outbox retry", &subject, "");
     note(&parts, format!("{retried} dead letters are tried again, by {}", order.actor));
     Json(json!({ "retried": retried })).into_response()
 }
@@ -166,6 +168,7 @@ pub(super) async fn discard(State(parts): State<Parts>, body: bytes::Bytes) -> R
         return refused(&error);
     }
     let DiscardOrder { seq, reason, actor } = order;
+    parts.audit.note(&actor, "outbox discard", &seq.0.to_string(), &reason);
     note(&parts, format!("dead letter {} discarded by {actor}: {reason}", seq.0));
     Json(json!({ "discarded": seq })).into_response()
 }

@@ -63,6 +63,7 @@ pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
     };
     let at_ms = parts.clock.now_ms();
     let (tripped, replicated) = throw(&*parts.storage, &parts.stages, &order, &scope, at_ms).await;
+    parts.audit.note(&order.actor, "rollback", &scope.to_string(), &order.reason);
     let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
     // Whoever rolls back does not wait for a database that is in trouble.
@@ -125,6 +126,7 @@ pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
         return not_rolled_back().into_response();
     };
     let at_ms = parts.clock.now_ms();
+    parts.audit.note(&order.actor, "lift", &scope.to_string(), &order.reason);
     let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
     let replicated = switch::keep(&*parts.storage, &parts.stages).await.is_ok();

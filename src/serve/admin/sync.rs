@@ -222,6 +222,7 @@ pub(super) async fn rebuild(State(parts): State<Parts>, body: bytes::Bytes) -> R
     match parts.registry.rebuild(&path).await {
         Ok(rebuilt) => {
             let name = parts.registry.name_of(&path);
+            parts.audit.note(&order.actor, "path rebuild", &name.to_string(), &order.reason);
             let text = format!("path {name} rebuilt by {}: {}", order.actor, order.reason);
             let at_ms = parts.clock.now_ms();
             parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Info, text }));

@@ -1,7 +1,7 @@
 //! What operators reach on a follower: health, stages as it sees them, the rollback switch, metrics. For everything else they
 //! are told where the holder is.
 
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::Parts;
 use crate::proxy::problem::Problem;
+use crate::serve::admin::AuditOf;
 use crate::serve::admin::rollback::{order, scope, throw};
 use crate::serve::{rollback_file, switch};
 
@@ -20,6 +21,7 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/stages", get(stages))
         .route("/rollback", post(trip))
         .route("/rollback/lift", post(lift))
+        .route("/audit", get(audit))
         .route("/metrics", get(metrics))
         .fallback(elsewhere)
         .layer(axum::middleware::from_fn_with_state(parts.clone(), guard));
@@ -76,7 +78,7 @@ async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     };
     let at_ms = parts.clock.now_ms();
     let (tripped, kept) = throw(&*parts.storage, &parts.stages, &order, &scope, at_ms).await;
-    tracing::warn!(scope = %order.scope, actor = %order.actor, reason = %order.reason, "rolled back");
+    parts.audit.note(&order.actor, "rollback", &scope.to_string(), &order.reason);
     Json(json!({ "tripped": tripped, "replicated": kept.is_ok(), "owed": null })).into_response()
 }
 
@@ -91,9 +93,13 @@ async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
         return crate::serve::admin::rollback::not_rolled_back().into_response();
     };
-    tracing::warn!(scope = %order.scope, actor = %order.actor, reason = %order.reason, "rollback lifted");
+    parts.audit.note(&order.actor, "lift", &scope.to_string(), &order.reason);
     let kept = switch::keep(&*parts.storage, &parts.stages).await;
     Json(json!({ "lifted": lifted, "replicated": kept.is_ok() })).into_response()
+}
+
+async fn audit(State(parts): State<Parts>, Query(of): Query<AuditOf>) -> Response {
+    crate::serve::admin::audit_log(&*parts.storage, &of).await
 }
 
 async fn metrics(State(parts): State<Parts>) -> String {

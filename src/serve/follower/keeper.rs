@@ -22,7 +22,9 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             _ = documents.changed() => {
-                parts.stages.obey_kill_switch(parts.clock.now_ms());
+                if let Some(tripped) = parts.stages.obey_kill_switch(parts.clock.now_ms()) {
+                    parts.audit.note(&tripped.actor, "rollback", "*", &tripped.reason);
+                }
             }
             _ = trips.changed() => {}
             _ = poll.tick() => {}

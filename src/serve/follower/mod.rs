@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::audit::Audit;
 use super::passed::PassedBy;
 use super::{Listeners, ServeError, Surroundings, build, flags, rollback_file, told};
 use crate::clock::{SharedClock, SharedEntropy};
@@ -50,6 +51,7 @@ struct AllParts {
     legacy: Forwarder,
     holder: HolderLink,
     passed: PassedBy,
+    audit: Audit,
     metrics: PrometheusHandle,
     admin_token: Secret,
 }
@@ -89,6 +91,7 @@ impl Follower {
                 stages: parts.stages.clone(),
                 clock: parts.clock.clone(),
                 recorder: None,
+                audit: parts.audit.clone(),
             };
             tasks.spawn(rollback_file::run(watch, stopping.clone()));
         }
@@ -133,6 +136,7 @@ async fn parts(
     let passed = PassedBy::new(storage.clone(), clock.clone(), settle, entropy.next_u64());
     let routes = RouteTable::new(&config.resources).map_err(ServeError::Routes)?;
     let stages = Arc::new(stages);
+    let audit = Audit::new(storage.clone(), clock.clone(), config.server.listen);
     Ok(Parts(Arc::new(AllParts {
         config,
         clock,
@@ -143,6 +147,7 @@ async fn parts(
         legacy,
         holder,
         passed,
+        audit,
         metrics,
         admin_token,
     })))

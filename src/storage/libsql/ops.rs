@@ -5,7 +5,7 @@ use libsql::Value;
 use super::database::{Database, Work};
 use super::records::Records;
 use super::{paths, records};
-use crate::storage::types::{ControlOp, NewEntry, Op, Seq, Transaction};
+use crate::storage::types::{AuditEntry, ControlOp, NewEntry, Op, Seq, Transaction};
 use crate::storage::{Base, StorageError};
 
 impl From<libsql::Error> for StorageError {
@@ -136,9 +136,20 @@ pub(super) async fn apply_control(
                            ON CONFLICT (key) DO UPDATE SET value = excluded.value";
                 work.execute(sql, vec![key.as_str().into(), value.as_str().into()]).await?;
             }
+            ControlOp::Audit(entry) => append(&mut work, entry).await?,
         }
     }
     work.commit().await
+}
+
+async fn append(work: &mut Work<'_>, entry: &AuditEntry) -> Result<(), StorageError> {
+    let AuditEntry { at_ms, actor, action, subject, reason, process } = entry;
+    let sql = "INSERT INTO crossfade_audit (at_ms, actor, action, subject, reason, process)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let texts = [actor, action, subject, reason, process].map(|text| text.as_str().into());
+    let values = std::iter::once(to_sql(*at_ms).into()).chain(texts).collect();
+    work.execute(sql, values).await?;
+    Ok(())
 }
 
 async fn swap_control(

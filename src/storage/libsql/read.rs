@@ -7,7 +7,8 @@ use super::ops::to_sql;
 use crate::migration::{PathId, ResourceName, RowId};
 use crate::storage::StorageError;
 use crate::storage::types::{
-    Base, EntryState, Intent, IntentId, NewEntry, OutboxEntry, OutboxSummary, OwingPath, Seq,
+    AuditEntry, AuditRecord, Base, EntryState, Intent, IntentId, NewEntry, OutboxEntry,
+    OutboxSummary, OwingPath, Seq,
 };
 
 /// A question for outbox entries: these columns, then what comes after them.
@@ -201,6 +202,28 @@ pub(super) async fn controls(
     let sql = "SELECT key, value FROM crossfade_control
                WHERE substr(key, 1, length(?1)) = ?1 ORDER BY key";
     work.query(sql, vec![prefix.into()], |row| Ok((row.get(0)?, row.get(1)?))).await
+}
+
+pub(super) async fn audit(
+    work: &mut Work<'_>,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<Vec<AuditRecord>, StorageError> {
+    let sql = "SELECT number, at_ms, actor, action, subject, reason, process FROM crossfade_audit
+               WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+    let values = vec![before.unwrap_or(i64::MAX).into(), rows(limit).into()];
+    let record = |row: &Row| {
+        let entry = AuditEntry {
+            at_ms: from_sql(row.get(1)?),
+            actor: row.get(2)?,
+            action: row.get(3)?,
+            subject: row.get(4)?,
+            reason: row.get(5)?,
+            process: row.get(6)?,
+        };
+        Ok(AuditRecord { number: row.get(0)?, entry })
+    };
+    work.query(sql, values, record).await
 }
 
 fn rows(limit: usize) -> i64 {

@@ -41,6 +41,8 @@ struct State {
     mode: Mode,
     /// Of a hundred answers so many are lost.
     lost: u64,
+    /// Answers to creates by their idempotency key, with the body that each was for.
+    keys: BTreeMap<String, (Value, Value)>,
     /// Deliveries, each with its row, body, and when it was sent and done.
     deliveries: Vec<Delivery>,
 }
@@ -95,7 +97,7 @@ impl SimLegacy {
         method: Method,
         path: String,
         body: Option<Value>,
-        user: String,
+        (user, key): (String, Option<String>),
     ) -> Result<Answer, Failure> {
         let (mode, lost) = {
             let state = self.state.lock().unwrap();
@@ -115,7 +117,7 @@ impl SimLegacy {
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(there)).await;
             let asked = format!("{user}: {method} {path} {}", body.clone().unwrap_or_default());
-            let answer = legacy.handle(&method, &path, body.clone(), &user);
+            let answer = legacy.handle(&method, &path, body.clone(), (&user, key));
             if let (Some(body), false) = (body, ["rest", "past"].contains(&user.as_str())) {
                 let row = path.rsplit('/').next().unwrap_or_default().to_owned();
                 let done_ms = legacy.clock.now_ms();
@@ -139,8 +141,14 @@ impl SimLegacy {
         }
     }
 
-    fn handle(&self, method: &Method, path: &str, body: Option<Value>, user: &str) -> Answer {
-        let mut state = self.state.lock().unwrap();
+    fn handle(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<Value>,
+        (user, key): (&str, Option<String>),
+    ) -> Answer {
+        let state = &mut *self.state.lock().unwrap();
         match state.mode {
             Mode::Failing | Mode::Down => {
                 self.tally.saw(Seen::Outage);
@@ -162,7 +170,7 @@ impl SimLegacy {
             return answer(422, &Value::Null);
         }
         if path == "/users" {
-            return create(&mut state.rows, body.unwrap());
+            return create_once(state, body.unwrap(), key);
         }
         one(&mut state.rows, method, path.strip_prefix("/users/").unwrap(), body)
     }
@@ -191,6 +199,22 @@ fn list(rows: &BTreeMap<String, Map<String, Value>>, query: &str) -> Answer {
     let page: Vec<_> = rows.values().skip(offset).take(limit).collect();
     let total = rows.len();
     answer(200, &json!({ "data": page, "total": total, "limit": limit, "offset": offset }))
+}
+
+/// The same request again is answered as before; another one with its key is a mistake of its sender.
+fn create_once(state: &mut State, body: Value, key: Option<String>) -> Answer {
+    let Some(key) = key else { return create(&mut state.rows, body) };
+    match state.keys.get(&key) {
+        Some((before, answered)) if *before == body => answer(201, answered),
+        Some(_) => answer(422, &Value::Null),
+        None => {
+            let made = create(&mut state.rows, body.clone());
+            if let (201, Body::Whole(bytes)) = (made.status.as_u16(), &made.body) {
+                state.keys.insert(key, (body, serde_json::from_slice(bytes).unwrap()));
+            }
+            made
+        }
+    }
 }
 
 fn create(rows: &mut BTreeMap<String, Map<String, Value>>, body: Value) -> Answer {
@@ -241,8 +265,8 @@ impl LegacyTransport for SimTransport {
                 Credentials::OnBehalfOf(user) => user,
                 Credentials::Service | Credentials::Caller(_) => "service".to_owned(),
             };
-            let LegacyRequest { method, path_and_query, body, .. } = request;
-            let answer = self.legacy.exchange(method, path_and_query, body, user).await;
+            let LegacyRequest { method, path_and_query, body, idempotency_key: key, .. } = request;
+            let answer = self.legacy.exchange(method, path_and_query, body, (user, key)).await;
             if self.killed.load(Ordering::Relaxed) {
                 std::future::pending::<()>().await;
             }

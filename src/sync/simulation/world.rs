@@ -252,7 +252,7 @@ impl World {
         };
         let Some(process) = process else {
             self.callers.spawn(async move {
-                answered(&legacy.exchange(method, path, body, "past".to_owned()).await);
+                answered(&legacy.exchange(method, path, body, ("past".to_owned(), None)).await);
             });
             return;
         };
@@ -276,7 +276,7 @@ impl World {
             }
             let sent_ms = clock.now_ms();
             let text = body.clone().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-            let outcome = legacy.exchange(method, path, body, "rest".to_owned()).await;
+            let outcome = legacy.exchange(method, path, body, ("rest".to_owned(), None)).await;
             if killed.load(Ordering::Relaxed) {
                 // The caller hears nothing, and the intent is for the next process.
                 return;

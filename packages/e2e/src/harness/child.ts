@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 import { createInterface } from "node:readline";
 import { onExit } from "./cleanup.js";
 
-const KEPT_LINES = 200;
+const KEPT_LINES = Number(process.env.CROSSFADE_KEPT_LINES ?? 200);
 /** How long a process may take to end when asked politely, before that counts as a failure. */
 const STOP_DEADLINE_MS = 20_000;
 

@@ -72,6 +72,7 @@ export class Schedule {
 
   async run(label: string, steps = 6 + this.#random.below(6)): Promise<void> {
     const screen = new RestClient({ baseUrl: () => this.#up().url, issuer: this.#world.issuer, person: ADA });
+    this.#world.onEnd(() => screen.close());
     const list = screen.watchList({ limit: 100, sort: "-createdAt" }, SCREEN_MS);
     const clients = [await this.#client(ADA), await this.#client(BOB)] as const;
     const streams = [
@@ -79,7 +80,10 @@ export class Schedule {
       new EditStream(clients[1], `${label}b`, BOB.orgId, [], EDIT_MS),
     ] as const;
     const writers = ["r", "s"].map((name) => new RestWriter(this.#world, `${label}${name}`, () => this.#up()));
-    for (const one of [...streams, ...writers]) one.start();
+    for (const one of [...streams, ...writers]) {
+      this.#world.onEnd(() => one.stop());
+      one.start();
+    }
     for (let n = 0; n < steps; n += 1) {
       await this.#act(clients);
       await delay(this.#random.below(PAUSE_MS));
@@ -213,16 +217,24 @@ export class Schedule {
         // A rollback has sent them away.
         for (const client of clients) client.stayConnected();
         const rows = await this.#world.legacy.rows(ADA);
-        last = { users, pending, dead, connected: clients.map((one) => one.connected) };
+        const { store, writes_under_way, effective } = users ?? {};
+        const differ = clients.flatMap((client) => differences(client.users(), rows));
+        last = { effective, store, writes_under_way, pending, dead, connected: clients.map((one) => one.connected), differ: differ.slice(0, 3) };
         return (
           users?.store === "finished" && users.writes_under_way === 0 && pending === 0 && dead === 0 &&
-          clients.every((client) => client.connected && equal(client.users(), rows))
+          clients.every((client) => client.connected) && differ.length === 0
         );
       },
       () => last,
       60_000,
     );
   }
+}
+
+/** Rows that are not the same on both sides. */
+function differences(client: Readonly<Record<string, unknown>>, legacy: Readonly<Record<string, unknown>>): unknown[] {
+  const ids = new Set([...Object.keys(client), ...Object.keys(legacy)]);
+  return [...ids].filter((id) => !equal(client[id], legacy[id])).map((id) => ({ client: client[id], legacy: legacy[id] }));
 }
 
 async function holds(process: Crossfade): Promise<boolean> {

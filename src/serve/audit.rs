@@ -1,0 +1,166 @@
+//! Who changed what crossfade does, when and why: an append-only log in the control database.
+//!
+//! It is written in the background, for nobody in an incident waits for it, and again until it is kept.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, Method};
+
+use crate::clock::SharedClock;
+use crate::storage::{AuditEntry, ControlOp, SharedStorage};
+
+/// Who gives an order to the operators' listener, and why; the command line sends both.
+pub(crate) const ACTOR_HEADER: HeaderName = HeaderName::from_static("crossfade-actor");
+pub(crate) const REASON_HEADER: HeaderName = HeaderName::from_static("crossfade-reason");
+
+/// Characters of a text that are kept.
+const MAX_CHARS: usize = 1_000;
+/// How often an entry is tried, while the database cannot be written.
+const TRIES: u32 = 240;
+/// Wait after each failure.
+const WAIT: Duration = Duration::from_millis(500);
+
+/// The log, as a process writes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    storage: SharedStorage,
+    clock: SharedClock,
+    process: String,
+}
+
+impl Audit {
+    pub(super) fn new(storage: SharedStorage, clock: SharedClock, listen: SocketAddr) -> Self {
+        Self { storage, clock, process: listen.to_string() }
+    }
+
+    /// Writes down what `actor` did to `subject`.
+    pub(super) fn note(&self, actor: &str, action: &str, subject: &str, reason: &str) {
+        let short = |text: &str| text.chars().take(MAX_CHARS).collect::<String>();
+        let entry = AuditEntry {
+            at_ms: self.clock.now_ms(),
+            actor: short(actor),
+            action: short(action),
+            subject: short(subject),
+            reason: short(reason),
+            process: self.process.clone(),
+        };
+        tracing::info!(
+            actor = entry.actor,
+            action = entry.action,
+            subject = entry.subject,
+            "audit"
+        );
+        let storage = self.storage.clone();
+        tokio::spawn(async move {
+            for _ in 0..TRIES {
+                let append = ControlOp::Audit(entry.clone());
+                let Err(error) = storage.commit_control(vec![append]).await else { return };
+                tracing::warn!(%error, "an entry of the audit log is not kept yet");
+                tokio::time::sleep(WAIT).await;
+            }
+            metrics::counter!("crossfade_audit_lost_total").increment(1);
+        });
+    }
+
+    /// Writes down an order to the operators' listener that was taken.
+    fn order(&self, order: &Order) {
+        self.note(&order.actor, &order.action, &order.subject, &order.reason);
+    }
+}
+
+struct Order {
+    actor: String,
+    action: String,
+    subject: String,
+    reason: String,
+}
+
+impl Order {
+    /// `None`: it changes nothing, or its handler sees to it.
+    fn of(request: &Request) -> Option<Self> {
+        let path = request.uri().path();
+        let changes = *request.method() == Method::POST;
+        // Their bodies say who and why.
+        let sees_to_it = ["/rollback", "/outbox", "/sync"].iter().any(|one| path.starts_with(one));
+        let asks_only = matches!(path, "/cohort" | "/flush");
+        if !changes || sees_to_it || asks_only {
+            return None;
+        }
+        let text = |name| header_text(request.headers(), name);
+        Some(Self {
+            actor: text(&ACTOR_HEADER).unwrap_or_else(|| "admin-api".to_owned()),
+            action: format!("POST {path}"),
+            subject: request.uri().query().unwrap_or_default().to_owned(),
+            reason: text(&REASON_HEADER).unwrap_or_default(),
+        })
+    }
+}
+
+fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    Some(String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned())
+}
+
+/// Writes down every order that was taken.
+pub(super) async fn layer(State(audit): State<Audit>, request: Request, next: Next) -> Response {
+    let order = Order::of(&request);
+    let response = next.run(request).await;
+    if let Some(order) = order.filter(|_| response.status().is_success()) {
+        audit.order(&order);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::storage::{MemoryStorage, Storage as _};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_entry_is_kept_even_if_the_database_fails_at_first_and_long_texts_are_cut() {
+        let storage = MemoryStorage::default();
+        let listen = "127.0.0.1:8080".parse().unwrap();
+        let audit = Audit::new(Arc::new(storage.clone()), Arc::new(SystemClock), listen);
+        storage.fail_commits(3);
+        audit.note("ada", "rollback", "*", &"x".repeat(2_000));
+        while storage.audit(None, 10).await.unwrap().is_empty() {
+            tokio::time::sleep(WAIT).await;
+        }
+        let kept = storage.audit(None, 10).await.unwrap().remove(0).entry;
+        assert_eq!((kept.actor.as_str(), kept.reason.len()), ("ada", MAX_CHARS));
+        assert_eq!(kept.process, "127.0.0.1:8080");
+    }
+
+    #[test]
+    fn only_orders_that_change_something_are_written_down() {
+        let order = |method: Method, uri: &str| {
+            let mut request = Request::new(axum::body::Body::empty());
+            *request.method_mut() = method;
+            *request.uri_mut() = uri.parse().unwrap();
+            request.headers_mut().insert(ACTOR_HEADER, "ada".parse().unwrap());
+            Order::of(&request).map(|order| (order.actor, order.action, order.subject))
+        };
+        let written = |action: &str, subject: &str| {
+            Some(("ada".to_owned(), action.to_owned(), subject.to_owned()))
+        };
+        assert_eq!(
+            order(Method::POST, "/backfill?resource=users"),
+            written("POST /backfill", "resource=users")
+        );
+        assert_eq!(order(Method::POST, "/reconcile"), written("POST /reconcile", ""));
+        for (method, uri) in [
+            (Method::GET, "/outbox"),
+            (Method::POST, "/rollback"),
+            (Method::POST, "/outbox/retry"),
+            (Method::POST, "/cohort"),
+        ] {
+            assert_eq!(order(method, uri), None, "{uri}");
+        }
+    }
+}
