@@ -126,7 +126,11 @@ impl Backfill {
                 let new = seen.insert(found.row.clone(), found.path.clone()).is_none();
                 done.read += u64::from(new);
             }
-            done.stale += self.rows.apply(resource, page.rows, &source).await?.1;
+            // What a mirror is under way for, that mirror knows better: whose write it was, and when.
+            let compares = matches!(source, Source::Compare { .. });
+            let open = |row: &RowId| compares && self.caught_up.is_row_open(&resource.name, row);
+            let rows = page.rows.into_iter().filter(|found| !open(&found.row)).collect();
+            done.stale += self.rows.apply(resource, rows, &source).await?.1;
             progress(*done);
         }
     }

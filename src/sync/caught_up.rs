@@ -258,6 +258,11 @@ impl CaughtUp {
         OpenMirror { state: self.state.clone(), closed: self.closed.clone(), key, row }
     }
 
+    /// Whether a mirror of the row is under way.
+    pub(super) fn is_row_open(&self, resource: &ResourceName, row: &RowId) -> bool {
+        lock(&self.state).rows.contains_key(&(resource.clone(), row.clone()))
+    }
+
     /// Waits until no mirror of the row is under way; `false` if one still is when the time is up.
     pub(super) async fn row_closed(
         &self,

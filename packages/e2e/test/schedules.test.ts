@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { FAULTS, Schedule, type Fault } from "../src/stories/schedule.js";
+import { Relay } from "../src/harness/relay.js";
 import { UnleashFlags } from "../src/harness/unleash.js";
 import { withWorld, type World, type WorldOptions } from "../src/harness/world.js";
 
@@ -17,11 +18,11 @@ const ENOUGH = 25;
 test("random schedules with real processes and kill -9 lose no acknowledged write", { timeout: 1_800_000 }, async (t) => {
   const counts = new Map<Fault, number>();
   for (let from = 0; from < SCHEDULES; from += IN_ONE_WORLD) {
-    await inLive({}, async (world) => {
+    await inLive({}, async (world, relay) => {
       for (let n = from; n < Math.min(from + IN_ONE_WORLD, SCHEDULES); n += 1) {
         const seed = FIRST_SEED + n;
         await new Schedule(world, seed, counts).run(`q${seed}`).catch((error: unknown) => {
-          throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
+          throw new Error(`seed ${seed}: ${String(error)}${storyOf(String(error), relay)}`, { cause: error });
         });
       }
     });
@@ -38,13 +39,24 @@ test("one long schedule on real parts: two processes, Hono, React Query, tinybas
   tell(t, counts);
 });
 
-async function inLive(options: WorldOptions, body: (world: World) => Promise<void>): Promise<void> {
-  await withWorld({ processes: 2, responseTimeoutMs: 1_500, ...options }, async (world) => {
+async function inLive(options: WorldOptions, body: (world: World, relay: Relay) => Promise<void>): Promise<void> {
+  let relay: Relay | undefined;
+  const between = async (target: () => string) => (relay = await Relay.start(target));
+  await withWorld({ processes: 2, responseTimeoutMs: 1_500, relay: between, ...options }, async (world) => {
     await world.fillStore();
     await world.flags.set({ cohortPercent: 100 });
     await world.crossfade.moveTo("live");
-    await body(world);
+    assert.ok(relay);
+    await body(world, relay);
   });
+}
+
+/** What the API was asked of the row that an error names. */
+function storyOf(error: string, relay: Relay): string {
+  const row = /q\d+[a-z]-?\d+/.exec(error)?.[0];
+  if (row === undefined) return "";
+  const about = relay.answered.filter((one) => one.path.endsWith(`/${row}`) || JSON.stringify(one.body ?? "").includes(`"${row}"`));
+  return `\n${about.map(({ at, method, path, purpose, body, status }) => `${at} ${method} ${path} ${purpose ?? ""} ${status} ${JSON.stringify(body)}`).join("\n")}`;
 }
 
 function tell(t: TestContext, counts: ReadonlyMap<Fault, number>): void {

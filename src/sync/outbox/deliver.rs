@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::classify::{Asked, Meaning, classify};
@@ -15,8 +16,16 @@ use crate::resource::{CreateMode, Resource, Route, RowCells};
 use crate::storage::OutboxEntry;
 use crate::sync::path::{LegacyRow, Outcome, PathHandle, Prepared, Settled, Source};
 
-/// How long a delivery waits for REST writes of its row to be in the store.
+/// How long a delivery waits for REST writes of its row to be in the store, before it makes room for others; when it looks
+/// again; and how long after its edit it waits for them no more.
 const REST_WAIT: Duration = Duration::from_secs(1);
+const REST_LOOK_MS: u64 = 100;
+const REST_LIMIT_MS: u64 = 60_000;
+
+/// How long a row of which the store has a part only is waited for, in milliseconds; and between two looks.
+const INCOMPLETE_LIMIT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+const FIRST_LOOK_MS: u64 = 50;
+const LAST_LOOK_MS: u64 = 30_000;
 
 /// Asks the path what the entry means now, sends it, and settles it by the answer.
 pub(super) async fn deliver(
@@ -32,8 +41,13 @@ pub(super) async fn deliver(
     };
     let delivery = Delivery { context, requests, entry, path: &path, resource: &resource };
     // What a user's request is doing to the row must be in the store before it is decided what the entry means. Where
-    // that takes long, legacy is asked.
+    // there is always one, legacy is asked.
     let in_time = context.intents.row_closed(&name, &row, REST_WAIT).await;
+    let now_ms = context.clock.now_ms();
+    if !in_time && now_ms.saturating_sub(entry.entry.accepted_ms) < REST_LIMIT_MS {
+        let reason = "a REST write of the row is not in the store yet";
+        return Ok(not_before(context, entry, now_ms + REST_LOOK_MS, reason).await);
+    }
     if (!in_time || !context.intents.is_caught_up(&name))
         && let Err(reason) = delivery.compare_first(in_time).await?
     {
@@ -57,6 +71,10 @@ pub(super) async fn deliver(
         Prepared::Reread { sent_ms } => {
             drop(permit);
             return delivery.look_after(sent_ms).await;
+        }
+        Prepared::Incomplete => {
+            drop(permit);
+            return Ok(delivery.wait_for_the_rest().await);
         }
         Prepared::Create(body) => (Asked::Create, routes.create.as_ref(), Some(body)),
         Prepared::Update(body) => (Asked::Update, routes.update.as_ref(), Some(body)),
@@ -95,6 +113,7 @@ impl Delivery<'_> {
             Ok(assertion) => assertion,
             Err(error) => return Ok(self.later(&error).await),
         };
+        let idempotency_key = self.idempotency_key(asked, body.as_ref());
         let observation = self
             .context
             .legacy
@@ -104,7 +123,7 @@ impl Delivery<'_> {
                 body,
                 purpose: Purpose::Deliver,
                 credentials: Credentials::OnBehalfOf(assertion),
-                idempotency_key: Some(format!("crossfade-{}", self.entry.seq.0)),
+                idempotency_key: Some(idempotency_key),
             })
             .await;
         drop(permit);
@@ -119,6 +138,38 @@ impl Delivery<'_> {
             }
             Err(failure) => Ok(wait_out(self.context, self.entry, &failure.to_string()).await),
         }
+    }
+
+    /// Names the request, for an API that answers a repetition without doing it again. One with another body is another
+    /// request: an API refuses a key that comes back with something else. Only where the key alone keeps a row from being
+    /// made twice does it stay the same.
+    fn idempotency_key(&self, asked: Asked, body: Option<&Value>) -> String {
+        let seq = self.entry.seq.0;
+        let by_key = asked == Asked::Create && self.resource.create == CreateMode::Key;
+        match body.filter(|_| !by_key) {
+            Some(body) => {
+                let digest = Sha256::digest(body.to_string());
+                let digest: String =
+                    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+                format!("crossfade-{seq}-{digest}")
+            }
+            None => format!("crossfade-{seq}"),
+        }
+    }
+
+    /// The row is not whole yet. What its client has comes with it, whenever that is; in the end people look at it.
+    async fn wait_for_the_rest(&self) -> Delivered {
+        metrics::counter!("crossfade_outbox_incomplete_total").increment(1);
+        let now_ms = self.context.clock.now_ms();
+        let waited_ms = now_ms.saturating_sub(self.entry.entry.accepted_ms);
+        if waited_ms > INCOMPLETE_LIMIT_MS {
+            let error = "the row never got all of its required cells".to_owned();
+            return bury(self.context, self.entry, error).await;
+        }
+        // The longer it has waited, the less it is looked for.
+        let due_ms = now_ms + (waited_ms / 4).clamp(FIRST_LOOK_MS, LAST_LOOK_MS);
+        let reason = "the row has not got all of its required cells yet";
+        not_before(self.context, self.entry, due_ms, reason).await
     }
 
     /// Whether a create whose outcome is unknown may be sent again without making a second row.
@@ -146,6 +197,15 @@ impl Delivery<'_> {
                 None => self.taken_after_reread().await,
             },
             Meaning::Gone => self.gone().await,
+            Meaning::Refused
+                if asked == Asked::Create
+                    && self.resource.create == CreateMode::Key
+                    && self.entry.attempts > 0 =>
+            {
+                // It may refuse no more than that the row has changed since the first try.
+                let error = "an earlier try may have made the row, and legacy refuses to repeat it";
+                Ok(bury(self.context, self.entry, error.to_owned()).await)
+            }
             Meaning::Refused | Meaning::Conflict => {
                 let asked_ms = self.context.clock.now_ms();
                 match self.reread().await {

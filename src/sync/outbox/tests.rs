@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clock::{SystemClock, SystemEntropy};
+use crate::clock::{Clock as _, SystemClock, SystemEntropy};
 use crate::legacy::LegacySettings;
 use crate::storage::{MemoryStorage, OutboxSummary, Seq, Storage as _};
 use crate::sync::path::tests::world::{World, now, random, read, user};
@@ -270,6 +270,16 @@ async fn a_dead_letter_that_is_discarded_returns_to_what_legacy_has() {
     assert!(matches!(discard(&context, dead[1]).await, Err(DeadLetterError::Unknown(_))));
 }
 
+/// Over a minute after the edits were made.
+#[derive(Debug)]
+struct Later;
+
+impl crate::clock::Clock for Later {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms() + 61_000
+    }
+}
+
 fn row(id: &str) -> (ResourceName, Option<RowId>) {
     (ResourceName::new("users"), Some(RowId::new(id)))
 }
@@ -298,10 +308,10 @@ async fn a_delivery_waits_for_what_a_request_is_doing_to_its_row() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_long_holds_a_delivery_for_a_while_and_then_legacy_is_asked() {
+async fn where_there_is_always_a_request_a_delivery_waits_for_a_minute_and_then_legacy_is_asked() {
     let (worker, legacy, _storage) = owing(1).await;
     legacy.gate.send_replace(true);
-    let context = (*worker.context).clone();
+    let context = OutboxContext { clock: Arc::new(Later), ..(*worker.context).clone() };
     // Somebody else has made the row meanwhile, and changed it; the edits made before that yield.
     *legacy.row.lock().unwrap() = Some(json!({
         "id": "u0", "orgId": "org_1", "name": "Legacy's", "email": "n@example.test",

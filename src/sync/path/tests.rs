@@ -173,7 +173,7 @@ async fn a_refused_edit_goes_back_to_what_legacy_has() {
 async fn a_refused_create_leaves_tombstones() {
     let world = World::new();
     let mut a = world.client("a").await;
-    a.set("name", "Nobody").await;
+    a.make("Nobody").await;
     a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     assert!(matches!(world.prepare(seq).await, Prepared::Create(_)));
@@ -228,6 +228,20 @@ async fn a_row_that_a_client_knew_in_part_is_deleted_whole_and_comes_back_whole_
     a.sees("name", Some("Ada")).await;
     b.sees("email", Some("u1@example.test")).await;
     assert_eq!(world.cell("version").await, Some(1.0.into()));
+}
+
+#[tokio::test]
+async fn a_row_that_has_come_in_part_is_not_made_in_legacy_before_the_rest_is_there() {
+    let world = World::new();
+    let mut a = world.client("a").await;
+    a.set("name", "Ada").await;
+    a.path.settled().await.unwrap();
+    let seq = world.pending().await[0];
+    assert_eq!(world.prepare(seq).await, Prepared::Incomplete);
+    a.make("Ada").await;
+    a.path.settled().await.unwrap();
+    let Prepared::Create(body) = world.prepare(seq).await else { panic!("it is whole now") };
+    assert_eq!((&body["id"], &body["name"]), (&"u1".into(), &"Ada".into()));
 }
 
 #[tokio::test]
@@ -314,7 +328,7 @@ async fn a_client_that_never_comes_to_rest_is_closed_all_the_same() {
 async fn a_row_of_another_organisation_never_gets_in_whoever_names_its_id() {
     let world = World::new();
     let mut a = world.client("a").await;
-    a.set("id", "u1").await;
+    a.make("Mine").await;
     a.path.settled().await.unwrap();
     let seq = world.pending().await[0];
     assert!(matches!(world.prepare(seq).await, Prepared::Create(_)));

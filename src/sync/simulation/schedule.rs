@@ -39,6 +39,7 @@ async fn act(world: &mut World) {
             if let Some(process) = &world.process {
                 client.connect(process, drain).await;
             }
+            world.burst(&client).await;
         }
         81..=83 => {
             let modes = [Mode::Up, Mode::Up, Mode::Down, Mode::Failing, Mode::Slow];

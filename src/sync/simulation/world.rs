@@ -328,6 +328,19 @@ impl World {
     /// An edit of a sync client, connected or not.
     pub(super) fn edit(&mut self) {
         let client = self.random.pick(&self.clients).clone();
+        self.edit_of(&client);
+    }
+
+    /// Edits of one client, one after the other: before it and the server have told each other what they have, if it has
+    /// just come back.
+    pub(super) async fn burst(&mut self, client: &SimClient) {
+        for _ in 0..self.random.below(4) {
+            self.edit_of(client);
+            tokio::time::sleep(Duration::from_millis(self.random.below(15))).await;
+        }
+    }
+
+    fn edit_of(&mut self, client: &SimClient) {
         if !client.is_connected() {
             self.tally.saw(Seen::OfflineEdit);
         }

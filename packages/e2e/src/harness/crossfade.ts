@@ -119,6 +119,8 @@ export class Crossfade {
   readonly #options: CrossfadeOptions;
   readonly #configPath: string;
   #child: Child;
+  /** Its processes before the last restart. */
+  readonly #before: Child[] = [];
   #addresses: Addresses;
 
   private constructor(options: CrossfadeOptions, configPath: string, child: Child, addresses: Addresses) {
@@ -181,8 +183,14 @@ export class Crossfade {
   /** Serves again on the same ports and the same database. */
   async restart(): Promise<void> {
     const { child, addresses } = await serve(this.#options, this.#configPath);
+    this.#before.push(this.#child);
     this.#child = child;
     this.#addresses = addresses;
+  }
+
+  /** What all of its processes said, the earlier ones first. */
+  logs(): string {
+    return [...this.#before, this.#child].map((child) => child.log()).join("\n--- restarted\n");
   }
 
   log(): string {

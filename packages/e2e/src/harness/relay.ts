@@ -4,6 +4,8 @@ import type { AddressInfo } from "node:net";
 
 /** A request on its way to the legacy API, and how that answered. */
 export interface Relayed {
+  /** When its answer was there, in epoch milliseconds. */
+  readonly at: number;
   readonly method: string;
   readonly path: string;
   readonly purpose: string | undefined;
@@ -59,6 +61,7 @@ export class Relay {
     const answerBody = await bytesOf(answer);
     const purpose = headers["crossfade-purpose"];
     this.answered.push({
+      at: Date.now(),
       method,
       path,
       purpose: typeof purpose === "string" ? purpose : undefined,

@@ -174,8 +174,8 @@ export async function withWorld(options: WorldOptions, body: (world: World) => P
     try {
       await body(world);
     } catch (error) {
-      for (const one of world.followers) console.error(`--- another crossfade\n${one.log()}`);
-      console.error(`--- crossfade\n${world.crossfade.log()}\n--- legacy-api\n${world.legacy.log()}`);
+      for (const one of world.followers) console.error(`--- another crossfade\n${one.logs()}`);
+      console.error(`--- crossfade\n${world.crossfade.logs()}\n--- legacy-api\n${world.legacy.log()}`);
       throw error;
     }
   } finally {

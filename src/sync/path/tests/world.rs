@@ -151,6 +151,19 @@ impl Client {
         self.send(edit.1).await;
     }
 
+    /// Makes the row, with all cells that it must have.
+    pub(in crate::sync) async fn make(&mut self, name: &str) {
+        let edit = self.engine.edit(now(), &mut random(), |tx| {
+            for (cell, value) in [("id", "u1"), ("orgId", "org_1"), ("name", name)] {
+                tx.set_cell("users", "u1", cell, value)?;
+            }
+            tx.set_cell("users", "u1", "email", "u1@example.test")?;
+            tx.set_cell("users", "u1", "role", "member")?;
+            tx.set_cell("users", "u1", "active", true)
+        });
+        self.send(edit.unwrap().1).await;
+    }
+
     pub(in crate::sync) async fn closed(&mut self) -> CloseReason {
         loop {
             if let Outbound::Close(reason) = self.source.next().await {
