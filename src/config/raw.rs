@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::{ArrayOrder, StringForm, TimeUnit};
 use crate::migration::Condition;
-use crate::resource::{CellType, ClaimName, Collation, CreateMode, Nulls, Op};
+use crate::resource::{CellType, ClaimName, Collation, CreateMode, Nulls, Op, RoleClaim};
 
 /// Declares raw settings: each field an optional key, nothing else allowed.
 macro_rules! raw {
@@ -132,6 +132,7 @@ raw! {
         cells: BTreeMap<String, Cell>,
         query: Query,
         compare: CompareRules,
+        write: Write,
     }
     Routes {
         list: String,
@@ -155,6 +156,19 @@ raw! {
         read_only: bool,
         unique: bool,
         r#enum: Vec<String>,
+    }
+    /// `[resource.write]`.
+    Write {
+        claim: RoleClaim,
+        owner: String,
+        roles: BTreeMap<String, Role>,
+    }
+    /// `[resource.write.roles.<role>]`.
+    Role {
+        cells: Vec<String>,
+        create: bool,
+        delete: bool,
+        own_rows: bool,
     }
     Query {
         filters: Vec<Filter>,

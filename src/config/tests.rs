@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::resource::{CellId, RouteTable};
+use crate::resource::{CellId, RoleClaim, RolePermissions, RouteTable, WritableCells};
 
 const EXAMPLE: &str = include_str!("../../docs/crossfade.example.toml");
 const REFERENCE: &str = include_str!("../../docs/config.md");
@@ -105,13 +105,16 @@ fn keys(value: &Value, at: &str, found: &mut BTreeSet<String>) {
         let key = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
         let free = matches!(key.as_str(), "resource.claims" | "resource.row");
         match value {
-            // Only the keys of cells and of rules differ from one to the other.
+            // Only the keys of cells, of rules and of roles differ from one to the other.
             Value::Null => {
-                let varies = ["resource.cells.", "resource.compare."];
+                let varies = ["resource.cells.", "resource.compare.", "resource.write.roles."];
                 assert!(varies.iter().any(|at_| at.starts_with(at_)), "the example lacks {key}");
             }
             Value::Object(cells) if key == "resource.cells" => {
                 cells.values().for_each(|cell| keys(cell, "resource.cells.<name>", found));
+            }
+            Value::Object(roles) if key == "resource.write.roles" => {
+                roles.values().for_each(|role| keys(role, "resource.write.roles.<role>", found));
             }
             Value::Object(_) if !free => keys(value, &key, found),
             Value::Array(elements) if elements.iter().any(Value::is_object) => {
@@ -151,10 +154,10 @@ fn defaults_are_as_documented() {
             continue;
         };
         let key = format!("{section}.{name}");
-        // The alternative to the flag file cannot be set beside it: it has a test of its own.
-        let Some(default) = documented_default(&key).filter(|_| section != "flags.unleash") else {
-            continue;
-        };
+        // The alternative to the flag file cannot be set beside it, nor permissions without roles: they have
+        // tests of their own.
+        let apart = ["flags.unleash", "resource.write"].contains(&section.as_str());
+        let Some(default) = documented_default(&key).filter(|_| !apart) else { continue };
         if default != value {
             continue;
         }
@@ -615,4 +618,98 @@ fn a_cell_is_no_longer_than_a_frame_can_carry() {
     assert!(told.contains("sync.max_cell_bytes = 2097153: must be from 1024 to 2097152"), "{told}");
     let text = edited("#max_cell_bytes = 1048576", "max_cell_bytes = 2097152");
     assert_eq!(parse(&text).unwrap().sync.max_cell_bytes, 2 << 20);
+}
+
+/// The example with permissions.
+fn with_write(write: &str) -> Result<Config, ConfigError> {
+    parse(&format!("{EXAMPLE}\n[resource.write]\n{write}"))
+}
+
+#[test]
+fn who_may_write_what_is_told_by_role() {
+    assert_eq!(parse(EXAMPLE).unwrap().resources[0].write, None, "whoever may open the path");
+    let config = with_write(
+        "owner = \"id\"\n[resource.write.roles]\nadmin = { cells = [\"*\"], create = true }\n\
+         member = { cells = [\"name\"], delete = true, own_rows = true }\nviewer = {}",
+    );
+    let write = config.unwrap_or_else(|e| panic!("{e}")).resources[0].write.clone().unwrap();
+    assert_eq!(write.claim, RoleClaim::OrgRole);
+    assert_eq!(format!("{:?}", "org_role"), documented_default("resource.write.claim").unwrap());
+    assert_eq!(write.owner.as_deref(), Some("id"));
+    let all =
+        RolePermissions { cells: WritableCells::All, create: true, delete: false, own_rows: false };
+    assert_eq!(write.roles["admin"], all);
+    let name = WritableCells::Only(["name".to_owned()].into());
+    let own = RolePermissions { cells: name, create: false, delete: true, own_rows: true };
+    assert_eq!(write.roles["member"], own);
+    assert!(!write.roles["viewer"].any());
+    let by_permission =
+        with_write("claim = \"org_permissions\"\nroles.\"users:edit\".cells = [\"*\"]").unwrap();
+    assert_eq!(by_permission.resources[0].write.as_ref().unwrap().claim, RoleClaim::OrgPermissions);
+}
+
+#[test]
+fn each_mistake_in_permissions_has_its_message() {
+    let cases = [
+        ("", "resource[users].write.roles: is missing: add a [resource.write.roles.<role>]"),
+        ("roles = {}", "resource[users].write.roles: is missing"),
+        (
+            "claim = \"role\"\nroles.a.create = true",
+            "resource[users].write.claim = \"role\": unknown variant `role`, expected `org_role` or `org_permissions`",
+        ),
+        (
+            "roles.a.ceate = true",
+            "resource[users].write.roles.a.ceate: unknown key `ceate`; did you mean `create`?",
+        ),
+        ("role.a.create = true", "write.role: unknown key `role`; did you mean `roles`?"),
+        ("roles.a.cells = \"name\"", "write.roles.a.cells = \"name\": invalid type"),
+        (
+            "roles.a.cells = [\"name\", \"nam\"]",
+            "resource[users].write.roles.a.cells[1] = \"nam\": there is no cell `nam`",
+        ),
+        (
+            "roles.a.cells = [\"version\"]",
+            "write.roles.a.cells[0] = \"version\": cells.version is read_only",
+        ),
+        (
+            "roles.a.cells = [\"*\", \"name\"]",
+            "write.roles.a.cells = [\"*\", \"name\"]: `*` stands for all cells: write it alone",
+        ),
+        ("roles.\"org:a\".create = true", "write.roles.org:a: write it without `org:`: `a`"),
+        (
+            "roles.a = { delete = true, own_rows = true }",
+            "resource[users].write.owner: is missing: name the cell that holds the user's id",
+        ),
+        (
+            "owner = \"id\"\nroles.a.delete = true",
+            "write.owner = \"id\": has no use: no role has own_rows",
+        ),
+        (
+            "owner = \"ow\"\nroles.a = { delete = true, own_rows = true }",
+            "write.owner = \"ow\": there is no cell `ow`",
+        ),
+        (
+            "owner = \"age\"\nroles.a = { delete = true, own_rows = true }",
+            "write.owner = \"age\": cells.age must be a string",
+        ),
+        (
+            "owner = \"createdAt\"\nroles.a = { create = true, own_rows = true }",
+            "write.owner = \"createdAt\": cells.createdAt is read_only",
+        ),
+    ];
+    for (write, expected) in cases {
+        let error = with_write(write).unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected:?} is not in {error}");
+        assert_eq!(error.problems().len(), 1, "{error}");
+    }
+}
+
+#[test]
+fn what_differs_by_role_is_not_shown_before_it_is_kept() {
+    let relaxed = edited("#durability = \"committed\"", "durability = \"relaxed\"");
+    assert_eq!(parse(&relaxed).unwrap().sync.durability, Durability::Relaxed);
+    let error = parse(&format!("{relaxed}\n[resource.write.roles.a]\ncreate = true")).unwrap_err();
+    assert_eq!(error.problems().len(), 1, "{error}");
+    let told = "sync.durability = \"relaxed\": needs clients that all may write the same, and resource[users]";
+    assert!(error.to_string().contains(told), "{error}");
 }

@@ -51,6 +51,11 @@ impl Document {
         }
     }
 
+    /// Whether it has no toggle at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.toggles.is_empty()
+    }
+
     /// Whether a toggle is switched on, whatever its strategies.
     pub(super) fn says(&self, toggle: &str) -> Option<bool> {
         self.toggles.get(toggle).map(|entry| entry.on)

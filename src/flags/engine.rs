@@ -216,6 +216,11 @@ impl Engine {
         self.confirm();
     }
 
+    /// Whether a document with any toggle is in force.
+    pub(super) fn has_toggles(&self) -> bool {
+        self.document.load().as_ref().is_some_and(|document| !document.is_empty())
+    }
+
     /// Notes that the document in force was read again and is still the one.
     pub(super) fn confirm(&self) {
         self.last_good_ms.store(self.clock.now_ms(), Ordering::Relaxed);

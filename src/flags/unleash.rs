@@ -20,6 +20,10 @@ use super::{ProviderKind, Toggles};
 use crate::clock::SharedClock;
 use crate::identity::Secret;
 
+/// A server whose project, environment or database is gone answers 200, and with no toggle at all. Nobody who
+/// means to change something takes all of them away: what is in force stays, cohort included.
+const TOGGLES_LOST: &str = "Unleash server: the document has no toggle at all, and the one before had some: \
+     check project and environment of `token` under [flags.unleash]; a restart takes it as it is";
 /// Longest document that is read.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -125,6 +129,9 @@ impl Feeder {
         let (mut registered, mut told) = (false, Instant::now());
         loop {
             match self.client.http.get_json::<ClientFeatures>(&endpoint, Some(poll_ms)).await {
+                Ok(features) if features.features.is_empty() && self.engine.has_toggles() => {
+                    self.engine.fail(TOGGLES_LOST.to_owned());
+                }
                 Ok(features) => {
                     self.engine.accept(features);
                     if !registered || told.elapsed() >= self.settings.metrics {

@@ -9,6 +9,7 @@ mod index;
 mod list_query;
 mod order;
 mod path;
+mod permission;
 mod route;
 mod row;
 mod schema;
@@ -29,6 +30,7 @@ pub use list_query::{ListQuery, Unanswerable, parse_get_query};
 pub use mergeable_store::{Cell, CellRef, Text};
 pub use order::{Collation, Nulls, compare, contains_nocase};
 pub use path::{ClaimName, PathProblem, PathTemplate, TemplateProblem};
+pub use permission::{ORG_PREFIX, RoleClaim, RolePermissions, WritableCells, WritePermissions};
 pub use route::{PathPattern, Route, RouteProblem, Routes};
 pub use row::{CellId, Changes, RowCells, RowView};
 pub use schema::{CellSpec, CellType, ReadRow, RowProblem, Schema};
@@ -64,6 +66,8 @@ pub struct Resource {
     pub query: QuerySurface,
     /// How answers are compared.
     pub compare: RuleSettings,
+    /// Who may write what through sync; `None`: whoever may open the path, whatever the schema allows.
+    pub write: Option<WritePermissions>,
 }
 
 /// How a create is told from its own repetition.

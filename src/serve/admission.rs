@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
+use serde_json::{Value, json};
 
 use crate::clock::SharedClock;
 use crate::flags::StageDecider;
@@ -11,7 +12,7 @@ use crate::identity::{
 };
 use crate::migration::{PathId, Stage};
 use crate::proxy::claim_of;
-use crate::resource::Resource;
+use crate::resource::{Resource, RolePermissions};
 use crate::storage::Actor;
 use crate::sync::Writer;
 use crate::sync::server::{Admission, NotAdmitted, Session};
@@ -49,7 +50,7 @@ impl TokenAdmission {
             org_role: claims.role,
         };
         Ok(Session {
-            writer: writer(actor),
+            writer: writer(actor, claims.permissions),
             expires_ms: Some(claims.expires_at_ms),
             paths: claims.paths,
         })
@@ -65,13 +66,38 @@ impl TokenAdmission {
             org_id: identity.org_id,
             org_role: identity.org_role,
         };
-        Ok(Session { writer: writer(actor), expires_ms: None, paths })
+        Ok(Session { writer: writer(actor, identity.permissions), expires_ms: None, paths })
     }
 }
 
-/// Legacy judges each write by the role when it is delivered, and what it refuses is taken back.
-fn writer(actor: Actor) -> Arc<Writer> {
-    Arc::new(Writer { actor, may_write: true })
+/// What a role may write is judged edit by edit, where `[resource.write]` says so; and legacy judges each write
+/// when it is delivered, and what it refuses is taken back.
+fn writer(actor: Actor, permissions: Vec<String>) -> Arc<Writer> {
+    Arc::new(Writer { permissions, ..Writer::new(actor) })
+}
+
+/// What a session may write, by resource: one item for each of its roles that may do something; null where everything is
+/// allowed that the schema allows.
+pub(super) fn writable(resources: &[Arc<Resource>], identity: &Identity) -> Value {
+    let of_resource = |resource: &Arc<Resource>| {
+        let roles = resource.write.as_ref().map(|write| {
+            write
+                .of(identity.org_role.as_deref(), &identity.permissions)
+                .filter(|role| role.any())
+                .map(in_words)
+                .collect::<Vec<_>>()
+        });
+        (resource.name.to_string(), json!(roles))
+    };
+    resources.iter().map(of_resource).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// As in the configuration.
+fn in_words(role: &RolePermissions) -> Value {
+    json!({
+        "cells": role.cells.names().collect::<Vec<_>>(),
+        "create": role.create, "delete": role.delete, "own_rows": role.own_rows,
+    })
 }
 
 impl Admission for TokenAdmission {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 
-use super::admission::paths_of;
+use super::admission::{paths_of, writable};
 use super::build::Parts;
 use crate::proxy::problem::Problem;
 
@@ -90,6 +90,9 @@ async fn sync_token(State(parts): State<Parts>, request: Request<Body>) -> Respo
                 "expires_at": minted.expires_at_ms,
                 "server_time": parts.clock.now_ms(),
                 "paths": names,
+                "role": identity.org_role,
+                "permissions": identity.permissions,
+                "write": writable(&parts.config.resources, &identity),
             });
             ([(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
         }

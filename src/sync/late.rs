@@ -259,7 +259,7 @@ mod tests {
             context: world.registry.context().clone(),
             name: PathName { path: current.path().clone(), generation: Generation::FIRST },
             client: ConnectionId::from(user),
-            writer: Arc::new(Writer { actor, may_write: true }),
+            writer: Arc::new(Writer::new(actor)),
             current,
         }
     }

@@ -22,6 +22,7 @@ pub mod outbox;
 mod owed_mirrors;
 mod path;
 mod peer;
+mod permission;
 mod policy;
 mod random;
 mod rebuild;

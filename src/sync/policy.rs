@@ -6,9 +6,11 @@ use mergeable_store::{Cell, Close, Container, Edit, Hlc, Policy, Ruling, Target,
 
 use super::mapped::MappedTables;
 use super::path::CloseReason;
+use super::permission::RowEdit;
 use super::refusals::Allowance;
 use super::vectors::Vectors;
 use crate::migration::PathId;
+use crate::resource::{CellSpec, Resource};
 use crate::storage::Actor;
 
 /// Longest id of a table, row, cell or value that a client may write, in bytes of UTF-8.
@@ -19,15 +21,23 @@ const MAX_ID_BYTES: usize = 1024;
 pub struct Writer {
     /// For whom deliveries are made.
     pub actor: Actor,
-    /// Whether the role may write at all.
+    /// The permissions in the organisation, with Clerk's prefix (`org:<feature>:<permission>`).
+    pub permissions: Vec<String>,
+    /// Whether anything may be written at all, whatever the roles.
     pub may_write: bool,
 }
 
 impl Writer {
+    /// A user without permissions of the organisation; what the role may write is the resource's matter.
+    #[must_use]
+    pub const fn new(actor: Actor) -> Self {
+        Self { actor, permissions: Vec::new(), may_write: true }
+    }
+
     /// Nobody, who may write nothing: for relayed paths, which ask for no writer.
     pub(super) fn nobody() -> Self {
         let actor = Actor { user: String::new(), org_id: None, org_role: None };
-        Self { actor, may_write: false }
+        Self { may_write: false, ..Self::new(actor) }
     }
 }
 
@@ -114,9 +124,27 @@ impl Judge<'_> {
             return Some("row-id-empty");
         }
         let Some(spec) = resource.schema.cell(cell) else { return Some("cell-not-mapped") };
+        if let Some(permissions) = &resource.write {
+            let fits =
+                |spec: &CellSpec, new: &Cell| self.misfit(resource, spec, row, new).is_none();
+            let asked = RowEdit { edit, resource, permissions, row, spec, fits: &fits };
+            if let Some(denied) = asked.denied_to(self.writer) {
+                return Some(denied.reason());
+            }
+        }
         // A tombstone of any cell may be part of deleting the row; a row that is left without a
         // required cell is deleted whole (delete wins).
-        let new = edit.new?;
+        self.misfit(resource, spec, row, edit.new?)
+    }
+
+    /// Why a cell may not have a value, whoever writes it.
+    fn misfit(
+        &self,
+        resource: &Resource,
+        spec: &CellSpec,
+        row: &str,
+        new: &Cell,
+    ) -> Option<&'static str> {
         if text(new).is_some_and(|text| text.as_wtf8().len() > self.max_cell_bytes) {
             return Some("cell-too-large");
         }
@@ -129,7 +157,7 @@ impl Judge<'_> {
         if *spec.id == *resource.id && !is_text(new, row) {
             return Some("id-differs-from-row-id");
         }
-        if !resource.path.admits(self.path, cell, new) {
+        if !resource.path.admits(self.path, &spec.id, new) {
             return Some("row-of-another-path");
         }
         None

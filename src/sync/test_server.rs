@@ -69,6 +69,7 @@ fn users() -> Resource {
             indexes: Vec::new(),
         },
         compare: crate::compare::RuleSettings::default(),
+        write: None,
     }
 }
 
@@ -89,7 +90,7 @@ impl Admission for Door {
             return Err(NotAdmitted::Unauthenticated("not yet".to_owned()));
         }
         let actor = Actor { user: "u".to_owned(), org_id: None, org_role: None };
-        let writer = Arc::new(Writer { actor, may_write: true });
+        let writer = Arc::new(Writer::new(actor));
         let paths = ["team", "other"].map(|path| PathId::new(path).unwrap());
         Ok(Session { writer, expires_ms: None, paths: paths.to_vec() })
     }

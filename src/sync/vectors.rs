@@ -328,7 +328,7 @@ mod tests {
 
     fn user(name: &str) -> Arc<Writer> {
         let actor = Actor { user: name.to_owned(), org_id: None, org_role: None };
-        Arc::new(Writer { actor, may_write: true })
+        Arc::new(Writer::new(actor))
     }
 
     fn target() -> Target {

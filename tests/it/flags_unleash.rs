@@ -158,6 +158,26 @@ async fn a_server_that_turns_bad_keeps_the_last_document_and_its_age_grows() {
 }
 
 #[tokio::test]
+async fn a_server_that_loses_all_of_its_toggles_keeps_the_last_document() {
+    let cohort = toggle("crossfade.users.cohort", true, &rollout(100, "userId"));
+    let server = Unleash::new(&json!([stage("live"), cohort]));
+    let url = server.serve().await;
+    let evaluation = evaluation(Toggles::from_unleash(settings(&url), HandClock::new()).unwrap());
+    polled(&evaluation, 1).await;
+    let ann = UserId::new("ann");
+    *server.features.lock().unwrap() = json!([]);
+    failing(&evaluation, "no toggle at all").await;
+    assert_eq!(evaluation.requested_stage(&users()), Some(Stage::Live));
+    assert!(evaluation.in_cohort(&users(), &ann));
+    // What is left of them counts.
+    *server.features.lock().unwrap() = json!([stage("shadow")]);
+    polled(&evaluation, 1).await;
+    assert_eq!(evaluation.requested_stage(&users()), Some(Stage::Shadow));
+    assert!(!evaluation.in_cohort(&users(), &ann));
+    assert_eq!(evaluation.status().last_error, None);
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_told_with_its_remedy() {
     let server = Unleash::new(&json!([]));
     let mut settings = settings(&server.serve().await);

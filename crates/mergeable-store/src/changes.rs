@@ -148,6 +148,12 @@ impl Changes {
         })
     }
 
+    /// A cell's stamp, if these changes have one.
+    #[must_use]
+    pub fn cell(&self, table: impl AsText, row: impl AsText, cell: impl AsText) -> Option<&Stamp> {
+        self.tables.get(table.wtf8())?.rows.get(row.wtf8())?.cells.get(cell.wtf8())
+    }
+
     /// All values: value id, stamp.
     pub fn values(&self) -> impl Iterator<Item = (&Text, &Stamp)> {
         self.values.iter()

@@ -3,39 +3,12 @@ import { test } from "node:test";
 import { createMergeableStore, type MergeableStore } from "tinybase";
 import { createWsSynchronizer } from "tinybase/synchronizers/synchronizer-ws-client";
 import { equal } from "../src/harness/equal.js";
-import type { Person } from "../src/harness/issuer.js";
+import { multiplexed, withToken } from "../src/harness/multiplexed.js";
 import { RawClient } from "../src/harness/raw-client.js";
 import { ReconnectingSocket } from "../src/harness/reconnecting-socket.js";
-import { openWith, syncToken, type OpeningSocket } from "../src/harness/sync-session.js";
+import { openWith } from "../src/harness/sync-session.js";
 import { waitFor } from "../src/harness/wait.js";
-import { ADA, BOB, EVE, step, withWorld, type World } from "../src/harness/world.js";
-
-/** Stores on channels of one socket that comes back by itself. */
-interface Multiplexed {
-  readonly socket: ReconnectingSocket;
-  readonly stores: readonly MergeableStore[];
-}
-
-async function multiplexed(world: World, open: () => Promise<OpeningSocket>, channels: readonly string[]): Promise<Multiplexed> {
-  const socket = new ReconnectingSocket(open);
-  world.onEnd(() => socket.closed());
-  const stores: MergeableStore[] = [];
-  for (const channel of channels) {
-    const store = createMergeableStore();
-    const synchronizer = await createWsSynchronizer(store, socket.asWebSocket(), channel);
-    await synchronizer.startSync();
-    stores.push(store);
-  }
-  return { socket, stores };
-}
-
-/** A multiplexed socket with a fresh token each time; the path of its URL is the base of its channels. */
-function withToken(world: World, person: Person, base: string): () => Promise<OpeningSocket> {
-  return async () => {
-    const { token } = await syncToken(world.crossfade.url, world.issuer, person);
-    return openWith(`${world.crossfade.syncUrl}${base}`, ["tinybase", "crossfade", `crossfade.token.${token}`]);
-  };
-}
+import { ADA, BOB, EVE, step, withWorld } from "../src/harness/world.js";
 
 function only<T>(items: readonly T[]): T {
   assert.equal(items.length, 1);

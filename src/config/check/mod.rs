@@ -1,6 +1,7 @@
 //! From raw to validated settings: every check, and all that it finds.
 
 mod indexes;
+mod permissions;
 mod queries;
 mod resources;
 mod rows;

@@ -63,6 +63,7 @@ impl Checker<'_> {
         let paged = query.as_ref().is_none_or(|query| query.page.is_some());
         let envelope =
             self.envelope(&key.field("envelope"), raw.envelope.unwrap_or_default(), paged);
+        let write = self.write(&key.field("write"), raw.write, &cells);
         let compare = self.rules(&key.field("compare"), raw.compare.unwrap_or_default());
         let create_key = key.field("create");
         let create = self.require(
@@ -81,6 +82,7 @@ impl Checker<'_> {
             envelope: envelope?,
             query: query?,
             compare,
+            write: write?,
             schema,
         };
         self.create_mode(&create_key, &resource);

@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::key::Key;
 use super::super::settings::{
-    Admin, Cluster, Compare, Config, FlagSource, Flags, Identity, IdentityMode, Interlocks,
-    KeySource, Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
+    Admin, Cluster, Compare, Config, Durability, FlagSource, Flags, Identity, IdentityMode,
+    Interlocks, KeySource, Legacy, Outbox, Server, Storage, Sync, SyncToken, Topology, Unleash,
 };
 use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
 use crate::gate::MismatchGate;
+use crate::resource::Resource;
 use crate::sync::PaceSettings;
 
 /// Written out with six bytes for one, the most that JSON needs, such a cell fits into one frame.
@@ -35,6 +37,7 @@ impl Checker<'_> {
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
         let cluster = self.cluster(raw.cluster.unwrap_or_default(), storage.as_ref());
         let resources = self.resources(raw.resource.unwrap_or_default(), server.as_ref());
+        self.durability(&sync, resources.as_deref().unwrap_or_default());
         Some(Config {
             server: server?,
             admin: admin?,
@@ -51,9 +54,6 @@ impl Checker<'_> {
         })
     }
 
-    /// Relaxed durability is for paths whose clients all have the same right to write (design §5). No key
-    /// gives one role less than another: whoever may connect to a path may write its mapped cells. So
-    /// there is nothing to refuse here yet; a key that tells roles apart has to be checked against it.
     fn server(&mut self, raw: raw::Server) -> Option<Server> {
         let key = Key::of("server");
         let listen = self.listen(&key, raw.listen);
@@ -316,6 +316,19 @@ impl Checker<'_> {
             ping,
             silence,
             send_timeout,
+        }
+    }
+
+    /// Relaxed durability is for paths whose clients all have the same right to write: after a kill, whoever has
+    /// an edit that was shown and not kept brings it again, and may not be allowed to.
+    fn durability(&mut self, sync: &Sync, resources: &[Arc<Resource>]) {
+        let by_role = resources.iter().find(|resource| resource.write.is_some());
+        if let Some(resource) = by_role.filter(|_| sync.durability == Durability::Relaxed) {
+            let message = format!(
+                "needs clients that all may write the same, and resource[{}] has [resource.write]: write \"committed\"",
+                resource.name
+            );
+            self.report(&Key::of("sync").field("durability"), message);
         }
     }
 

@@ -307,7 +307,7 @@ async fn a_client_that_never_comes_to_rest_is_closed_all_the_same() {
     let path = world.path().await;
     let (sink, mut source) = client_channel();
     let actor = Actor { user: "mute".to_owned(), org_id: None, org_role: None };
-    let writer = Arc::new(Writer { actor, may_write: true });
+    let writer = Arc::new(Writer::new(actor));
     path.connect(ConnectionId::from("mute"), writer, sink, true).await.unwrap();
     // Being told to drain once more does not prolong it.
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;

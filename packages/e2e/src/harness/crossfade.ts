@@ -36,10 +36,23 @@ export interface Condition {
   readonly figure: string;
 }
 
+/** How the flag provider is doing. */
+export interface FlagsStatus {
+  /** Good documents so far. */
+  readonly documents: number;
+  readonly failures: number;
+  /** Until a good document follows. */
+  readonly last_error: string | null;
+  readonly age_ms: number | null;
+}
+
+/** What an event of the log says. */
+export type LogEvent = Readonly<Record<string, unknown>> & { readonly message?: string };
+
 /** What `/stages` tells besides the resources' stages. */
 export interface StagesView {
   readonly resources: readonly ResourceStage[];
-  readonly flags: { readonly last_error: string | null; readonly failures: number };
+  readonly flags: FlagsStatus;
   /** By scope; `*` is all resources. */
   readonly rollback: Readonly<Record<string, { readonly state: string; readonly reason?: string; readonly actor?: string }>>;
 }
@@ -247,6 +260,31 @@ export class Crossfade {
     );
   }
 
+  /** Whether it is ready, and how the flags are doing. */
+  async readiness(): Promise<{ readonly status: number; readonly ready: boolean; readonly flags: FlagsStatus }> {
+    const response = await fetch(`${this.adminUrl}/readyz`);
+    const body = (await response.json()) as { ready: boolean; flags: FlagsStatus };
+    return { status: response.status, ...body };
+  }
+
+  /** What a counter says, labels included in its name as Prometheus writes them; 0 where it is not there yet. */
+  async counter(name: string): Promise<number> {
+    const lines = (await this.#adminText("/metrics")).split("\n");
+    const line = lines.find((text) => text.startsWith(`${name} `));
+    return line === undefined ? 0 : Number(line.slice(name.length + 1));
+  }
+
+  /** The log's events, one a line. */
+  events(): LogEvent[] {
+    return this.log().split("\n").flatMap((line) => {
+      try {
+        return [(JSON.parse(line) as { fields: LogEvent }).fields];
+      } catch {
+        return [];
+      }
+    });
+  }
+
   async outbox(): Promise<Outbox> {
     return await this.#admin<Outbox>("/outbox");
   }
@@ -269,10 +307,14 @@ export class Crossfade {
   }
 
   async #admin<T>(path: string, init: RequestInit = {}): Promise<T> {
+    return JSON.parse(await this.#adminText(path, init)) as T;
+  }
+
+  async #adminText(path: string, init: RequestInit = {}): Promise<string> {
     const response = await fetch(`${this.adminUrl}${path}`, { ...init, headers: { authorization: `Bearer ${ADMIN_TOKEN}` } });
     const text = await response.text();
     if (!response.ok) throw new Error(`admin ${path}: ${response.status} ${text}`);
-    return JSON.parse(text) as T;
+    return text;
   }
 }
 

@@ -77,7 +77,8 @@ export class FlagsFile implements FlagProvider {
   async stop(): Promise<void> {}
 }
 
-function clientFeatures({ enabled, stage, cohortPercent, shadowPercent }: FlagState): object {
+/** The document that an Unleash server gives its clients. */
+export function clientFeatures({ enabled, stage, cohortPercent, shadowPercent }: FlagState): object {
   const feature = (name: string, on: boolean, type: string, strategies: object[]) => ({
     name,
     type,

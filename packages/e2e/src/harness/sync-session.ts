@@ -6,6 +6,18 @@ export interface SyncToken {
   readonly expires_at: unknown;
   readonly server_time: unknown;
   readonly paths: readonly string[];
+  /** As the session has it, with Clerk's prefix. */
+  readonly role: string | null;
+  readonly permissions: readonly string[];
+  /** By resource: what each of the user's roles may do; null where the configuration does not say. */
+  readonly write: Readonly<Record<string, readonly WriteRights[] | null>>;
+}
+
+export interface WriteRights {
+  readonly cells: readonly string[];
+  readonly create: boolean;
+  readonly delete: boolean;
+  readonly own_rows: boolean;
 }
 
 /** Asks crossfade for a sync token, as a signed-in browser does. */
@@ -29,8 +41,8 @@ export interface OpeningSocket {
 }
 
 /** Begins to open a socket; nothing that the server sends can be missed by whoever listens at once. */
-export function openSocket(url: string, token: string | undefined): OpeningSocket {
-  return openWith(url, token === undefined ? ["crossfade"] : ["crossfade", `crossfade.token.${token}`]);
+export function openSocket(url: string, token: string | undefined, target?: string): OpeningSocket {
+  return openWith(url, token === undefined ? ["crossfade"] : ["crossfade", `crossfade.token.${token}`], target);
 }
 
 /** The same without any subprotocol, as TinyBase's own server expects it. */
@@ -38,12 +50,17 @@ export function openPlainSocket(url: string): OpeningSocket {
   return openWith(url, []);
 }
 
-/** The same with any subprotocols. */
-export function openWith(url: string, protocols: string[]): OpeningSocket {
+/**
+ * The same with any subprotocols. A `target` is sent as it stands in the place of the URL's path, which would be
+ * normalised: no client library keeps an attacker from writing `..` into a request line.
+ */
+export function openWith(url: string, protocols: string[], target?: string): OpeningSocket {
   let clientId = "";
   const socket = new WebSocket(url, protocols, {
     finishRequest(request) {
       clientId = String(request.getHeader("sec-websocket-key"));
+      // The request line is written as Latin-1: byte for byte what UTF-8 has.
+      if (target !== undefined) request.path = Buffer.from(target).toString("latin1");
       request.end();
     },
   });

@@ -13,9 +13,11 @@ import { openSocket, syncToken, type OpeningSocket } from "./sync-session.js";
 import { SyncClient, type SyncClientOptions } from "./sync-client.js";
 import { waitFor } from "./wait.js";
 
-/** People of two organisations; the first two work side by side. */
+/** People of two organisations; those of the first work side by side. */
 export const ADA: Person = { userId: "user_ada", orgId: "org_1", role: "admin" };
 export const BOB: Person = { userId: "user_bob", orgId: "org_1", role: "member" };
+/** Reads what the others write. */
+export const VIEWER: Person = { userId: "user_viewer", orgId: "org_1", role: "viewer" };
 export const EVE: Person = { userId: "user_eve", orgId: "org_2", role: "admin" };
 
 /** What the legacy API holds before crossfade comes. */

@@ -1,8 +1,9 @@
 //! What connections wrote, owed to legacy in the transaction that accepts it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mergeable_store::{CellChange, Effects, Writer as By};
+use mergeable_store::{CellChange, Effects, Refusal, Writer as By};
 
 use super::PathTask;
 use crate::migration::RowId;
@@ -15,12 +16,23 @@ impl PathTask {
     /// Keeps and sends what the star did, owes what connections wrote, and completes deletions.
     pub(super) fn take(&mut self, effects: &mut Effects, batch: &mut Batch) {
         self.keep(effects, batch);
-        for refusal in &effects.refused {
-            tracing::info!(path = %self.path, reason = %refusal.reason, "edit refused");
-        }
+        self.tell_refused(&effects.refused);
         let incomplete = self.owe(&effects.changed, batch);
         if !incomplete.is_empty() {
             self.delete_incomplete(&incomplete, batch);
+        }
+    }
+
+    /// Says whose edits were refused and why: a line for each reason, however many cells there are.
+    fn tell_refused(&self, refused: &[Refusal]) {
+        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for refusal in refused {
+            let writer = self.clients.get(&refusal.writer).map(|client| &client.writer.actor);
+            let user = writer.map_or("", |actor| actor.user.as_str());
+            *counts.entry((user, &refusal.reason)).or_default() += 1;
+        }
+        for ((user, reason), cells) in counts {
+            tracing::info!(path = %self.path, user, reason, cells, "edit refused");
         }
     }
 

@@ -151,3 +151,34 @@ async fn a_forged_stamp_does_not_take_away_what_somebody_else_is_owed() {
     let body = serde_json::json!({"name": "Grace"});
     assert_eq!(prepared.last(), Some(&Prepared::Update(body)), "{prepared:?}");
 }
+
+/// What a role may not write comes back to its client, and is neither owed nor shown to others.
+#[tokio::test]
+async fn a_client_whose_role_may_not_write_goes_back_by_itself() {
+    counting!(counts);
+    let users = resource_with(
+        "\n[resource.write.roles]\nadmin = { cells = [\"*\"], create = true, delete = true }\n",
+    );
+    let storage = MemoryStorage::default();
+    let world = World::of(storage, Arc::new(SystemClock), Durability::Committed, users);
+    world.apply(Some(user("Ada", 1.0)), read()).await;
+    let mut admin = world.client_as("admin", Some("org:admin")).await;
+    let mut viewer = world.client_as("viewer", Some("org:viewer")).await;
+    viewer.set("name", "Mallory").await;
+    viewer.sees("name", Some("Ada")).await;
+    let deletion = viewer.engine.edit(now(), &mut random(), |tx| tx.del_row("users", "u1"));
+    viewer.send(deletion.unwrap().1).await;
+    viewer.sees("name", Some("Ada")).await;
+    let creation =
+        viewer.engine.edit(now(), &mut random(), |tx| tx.set_cell("users", "u9", "name", "New"));
+    viewer.send(creation.unwrap().1).await;
+    viewer.until(|engine| !engine.store().has_row("users", "u9")).await;
+    // One edit, ten cells of the deleted row, one of the new one.
+    counts.assert("crossfade_sync_refused_cells_total{reason=\"role-may-not-write\"}", 12);
+    assert_eq!(world.pending().await, []);
+    admin.set("name", "Grace").await;
+    viewer.sees("name", Some("Grace")).await;
+    admin.until(|engine| engine.store().has_row("users", "u1")).await;
+    assert_eq!(world.pending().await.len(), 1);
+    assert_eq!(viewer.engine.store().hashes(), world.path().await.hashes().await.unwrap());
+}

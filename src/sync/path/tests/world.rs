@@ -3,8 +3,13 @@
 use super::*;
 
 pub(in crate::sync) fn resource() -> Arc<Resource> {
+    resource_with("")
+}
+
+/// The example's resource, and more of it.
+pub(in crate::sync) fn resource_with(more: &str) -> Arc<Resource> {
     let example = include_str!("../../../../docs/crossfade.example.toml");
-    let config = Config::parse(example, Path::new("."), "example").unwrap();
+    let config = Config::parse(&format!("{example}{more}"), Path::new("."), "example").unwrap();
     config.resources[0].clone()
 }
 
@@ -33,7 +38,16 @@ impl World {
         clock: SharedClock,
         durability: Durability,
     ) -> Self {
-        let users = resource();
+        Self::of(storage, clock, durability, resource())
+    }
+
+    /// One whose resource is another than the example's.
+    pub(in crate::sync) fn of(
+        storage: MemoryStorage,
+        clock: SharedClock,
+        durability: Durability,
+        users: Arc<Resource>,
+    ) -> Self {
         let registry = PathRegistry::new(RegistrySettings {
             storage: Arc::new(storage.clone()),
             tables: Arc::new(MappedTables::new(std::slice::from_ref(&users))),
@@ -53,11 +67,17 @@ impl World {
     }
 
     pub(in crate::sync) async fn client(&self, name: &str) -> Client {
+        self.client_as(name, None).await
+    }
+
+    /// A client whose user has a role in the organisation.
+    pub(in crate::sync) async fn client_as(&self, name: &str, role: Option<&str>) -> Client {
         let path = self.path().await;
         let (sink, source) = client_channel();
         let id = ConnectionId::from(name);
-        let actor = Actor { user: name.to_owned(), org_id: Some("org_1".into()), org_role: None };
-        let writer = Arc::new(Writer { actor, may_write: true });
+        let org_role = role.map(str::to_owned);
+        let actor = Actor { user: name.to_owned(), org_id: Some("org_1".into()), org_role };
+        let writer = Arc::new(Writer::new(actor));
         path.connect(id.clone(), writer, sink, false).await.unwrap();
         let store = MergeableStore::new(ClientId::from_unique_id(name));
         let mut client = Client { engine: Synchronizer::new(store), path, id, source, frames: 0 };
