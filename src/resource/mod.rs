@@ -85,6 +85,13 @@ pub enum CreateMode {
 }
 
 impl Resource {
+    /// Whether a row cannot be without this cell, so that who clears it deletes the row: of the cells that a client may write,
+    /// those that are required, and the id.
+    #[must_use]
+    pub fn tells_deletion(&self, spec: &CellSpec) -> bool {
+        !spec.read_only && (spec.required || *spec.id == *self.id)
+    }
+
     /// A row's id: the text, or the whole number in decimal digits, of its id cell.
     pub fn row_id<'a>(&self, row: impl RowView<'a>) -> Option<RowId> {
         path::key_text(row.cell(&self.id)?).map(RowId::new)

@@ -1,9 +1,8 @@
 //! What a writer's roles allow, asked of each edit of a resource that has `[resource.write]`.
 //!
 //! An edit is judged by what it does to its row as the store has it before the message: it makes the row, writes into
-//! it or deletes it. A tombstone deletes its row if the message has one of a cell that a row cannot be without, or
-//! that no client may write, and that wins; then so do the row's other tombstones, which are refused with it: a row is not
-//! half deleted.
+//! it or deletes it. A tombstone deletes its row if the message has one of a cell that a row cannot be without, and
+//! that wins; then so do the row's other tombstones, which are refused with it: a row is not half deleted.
 
 use mergeable_store::{Cell, CellRef, Edit, Hlc, Stamp};
 
@@ -99,8 +98,8 @@ impl RowEdit<'_> {
 
     /// Whether the message has a tombstone that deletes the row. One that is too old to win does not.
     fn deletes_row(&self) -> bool {
-        let mut telling =
-            self.resource.schema.cells().iter().filter(|spec| spec.required || spec.read_only);
+        let specs = self.resource.schema.cells().iter();
+        let mut telling = specs.filter(|spec| self.resource.tells_deletion(spec));
         telling.any(|spec| self.winning(&spec.id).is_some_and(|stamp| stamp.thing.is_none()))
     }
 

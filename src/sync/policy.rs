@@ -132,9 +132,13 @@ impl Judge<'_> {
                 return Some(denied.reason());
             }
         }
-        // A tombstone of any cell may be part of deleting the row; a row that is left without a
-        // required cell is deleted whole (delete wins).
-        self.misfit(resource, spec, row, edit.new?)
+        // A tombstone may be part of deleting the row; a row that is left without a required cell is deleted whole (delete
+        // wins). Of a row that stays, TinyBase's `setRow` clears what it is not given, among it what only legacy writes.
+        match edit.new {
+            None if spec.read_only && !is_deleted(resource, row, edit) => Some("cell-read-only"),
+            None => None,
+            Some(new) => self.misfit(resource, spec, row, new),
+        }
     }
 
     /// Why a cell may not have a value, whoever writes it.
@@ -162,6 +166,18 @@ impl Judge<'_> {
         }
         None
     }
+}
+
+/// Whether the row is deleted, by this message or before: a cell is that it cannot be without.
+fn is_deleted(resource: &Resource, row: &str, edit: &Edit<'_>) -> bool {
+    let table = resource.table.as_str();
+    let mut telling = resource.schema.cells().iter().filter(|spec| resource.tells_deletion(spec));
+    telling.any(|spec| {
+        let brought = edit.changes.cell(table, row, &*spec.id);
+        let there = edit.store.stamp(table, row, &*spec.id);
+        brought.is_some_and(|stamp| stamp.thing.is_none())
+            || there.is_some_and(|(thing, _)| thing.is_none())
+    })
 }
 
 /// The ids that an edit names.

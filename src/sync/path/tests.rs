@@ -212,22 +212,28 @@ async fn delete_wins_over_an_edit_that_leaves_a_row_without_required_cells() {
 }
 
 #[tokio::test]
-async fn a_row_that_a_client_knew_in_part_is_deleted_whole_and_comes_back_whole_if_legacy_refuses()
-{
+async fn what_only_legacy_writes_stays_when_a_client_replaces_the_row_and_goes_with_the_row() {
     let world = World::new();
     world.apply(Some(user("Ada", 1.0)), read()).await;
     let (mut a, mut b) = (world.client("a").await, world.client("b").await);
-    // What a client deletes that was cut off while it loaded: it had heard of one cell.
-    let edit =
-        a.engine.edit(now(), &mut random(), |tx| tx.del_cell("users", "u1", "version")).unwrap();
-    a.send(edit.1).await;
-    b.sees("name", None).await;
+    // As `setRow` does: what it is not given is cleared.
+    let edit = a.engine.edit(now(), &mut random(), |tx| {
+        tx.del_cell("users", "u1", "version")?;
+        tx.set_cell("users", "u1", "name", "Ada, replaced")
+    });
+    a.send(edit.unwrap().1).await;
+    b.sees("name", Some("Ada, replaced")).await;
+    a.until(|engine| engine.store().get_cell("users", "u1", "version").is_some()).await;
     let seq = world.pending().await[0];
-    assert_eq!(world.prepare(seq).await, Prepared::Delete);
-    world.settle(seq, Outcome::Refused(Some(user("Ada", 1.0)))).await;
-    a.sees("name", Some("Ada")).await;
-    b.sees("email", Some("u1@example.test")).await;
-    assert_eq!(world.cell("version").await, Some(1.0.into()));
+    let name = serde_json::json!({"name": "Ada, replaced"});
+    assert_eq!(world.prepare(seq).await, Prepared::Update(name));
+    world.settle(seq, Outcome::Delivered(Some(user("Ada, replaced", 2.0)))).await;
+    // With the row it goes.
+    let edit = a.engine.edit(now(), &mut random(), |tx| tx.del_row("users", "u1"));
+    a.send(edit.unwrap().1).await;
+    b.sees("name", None).await;
+    assert_eq!(world.cell("version").await, None);
+    assert_eq!(world.prepare(world.pending().await[0]).await, Prepared::Delete);
 }
 
 #[tokio::test]

@@ -246,11 +246,12 @@ fn a_row_is_deleted_whole_or_not_at_all() {
     for role in ["org:editor", "org:maker"] {
         assert_all(&world.say(role, "other", &deletion()), 9, "role-may-not-delete");
     }
-    // One required cell deletes a row as well, and so does one that no client writes: for those who know no other.
-    for cell in ["name", "version"] {
-        let two = [(cell, None), ("age", None)];
-        assert_all(&world.say("org:editor", "other", &two), 2, "role-may-not-delete");
-    }
+    // One required cell deletes a row as well. One that no client writes does not: a row that is replaced loses it.
+    let two = [("name", None), ("age", None)];
+    assert_all(&world.say("org:editor", "other", &two), 2, "role-may-not-delete");
+    let replaced = [("version", None)];
+    assert_all(&world.say("org:editor", "other", &replaced), 1, "role-may-not-write-cell");
+    assert_all(&world.say("org:janitor", "other", &replaced), 1, "role-may-not-write-cell");
     assert_eq!(world.content(), before);
     assert!(world.say("org:janitor", "other", &deletion()).is_empty());
     assert!(!world.has("other"));

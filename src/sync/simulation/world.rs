@@ -345,6 +345,8 @@ impl World {
             self.tally.saw(Seen::OfflineEdit);
         }
         let mut there = client.rows();
+        // A row of which it has heard an edit only, and not the rest yet, is not on its screen.
+        there.retain(|row| client.cell(row, "id").is_some());
         there.sort();
         let viewer = client.name.starts_with(VIEWER);
         let by = By::Sync(client.name.clone());

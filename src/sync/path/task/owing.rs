@@ -36,7 +36,7 @@ impl PathTask {
         }
     }
 
-    /// Owes the cells that connections wrote, one entry a row. Gives the rows that are to be deleted whole.
+    /// Owes the cells that connections wrote, one entry a row. Gives the rows that lost a required cell.
     fn owe(&mut self, changed: &[CellChange], batch: &mut Batch) -> Vec<(Arc<Resource>, RowId)> {
         let mut rows: Vec<(Arc<Resource>, RowId, Vec<&CellChange>)> = Vec::new();
         for change in changed {
@@ -53,7 +53,7 @@ impl PathTask {
         }
         let mut incomplete = Vec::new();
         for (resource, row, changes) in rows {
-            if self.is_incomplete(&resource, &row) || self.is_partly_deleted(&resource, &changes) {
+            if self.is_incomplete(&resource, &row) {
                 incomplete.push((resource.clone(), row.clone()));
             }
             self.owe_row(&resource, &row, &changes, batch);
@@ -121,15 +121,6 @@ impl PathTask {
                 let stamp = store.stamp(table, row.as_str(), &*spec.id);
                 stamp.is_some_and(|(thing, _)| thing.is_none())
             })
-    }
-
-    /// Whether a client deleted a row of which it knew a part only: a client that was cut off while it loaded deletes the
-    /// cells that it has. Among them is one that no client may write, so they were not cleared one by one.
-    fn is_partly_deleted(&self, resource: &Resource, changes: &[&CellChange]) -> bool {
-        let cleared = changes.iter().filter(|change| change.new.is_none());
-        let mut specs = cleared.filter_map(|one| resource.schema.cell(one.cell.as_str()?));
-        specs.any(|spec| spec.read_only)
-            && changes.first().is_some_and(|one| self.star.store().has_row(&one.table, &one.row))
     }
 
     /// Delete wins: what is left of a row without its required cells becomes tombstones.

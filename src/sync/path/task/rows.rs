@@ -249,9 +249,8 @@ impl PathTask {
                 let stamp = tx.store().stamp(table, row, cell);
                 stamp.is_some_and(|(thing, hlc)| thing.is_none() && owed.owes(&key, cell, hlc))
             };
-            // No client clears these one by one.
-            let mut kept = resource.schema.cells().iter().filter(|s| s.required || s.read_only);
-            let is_deleted = kept.any(|spec| deleted(&spec.id));
+            let mut required = resource.schema.cells().iter().filter(|spec| spec.required);
+            let is_deleted = required.any(|spec| deleted(&spec.id));
             let back = now.filter(|_| !is_deleted).into_iter().flat_map(RowCells::iter);
             for (cell, value) in back {
                 let stamp = tx.store().stamp(table, row, &**cell);
