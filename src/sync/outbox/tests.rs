@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clock::{Clock as _, SystemClock, SystemEntropy};
+use crate::clock::{SystemClock, SystemEntropy};
 use crate::legacy::LegacySettings;
 use crate::storage::{MemoryStorage, OutboxSummary, Seq, Storage as _};
 use crate::sync::path::tests::world::{World, now, random, read, user};
