@@ -136,8 +136,6 @@ fn view(parts: &Parts) -> StagesView {
     parts.interlocks.refresh();
     let resources = parts.config.resources.iter().map(|resource| {
         let stage = parts.stages.decide(&resource.name);
-        // Before whoever reads this sends anything: its comparison would count for the stage before.
-        parts.tallies.begin(&resource.name, stage.effective, parts.clock.now_ms());
         StageView {
             resource: resource.name.clone(),
             caught_up: parts.backfill.caught_up.is(&resource.name),

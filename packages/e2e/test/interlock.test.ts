@@ -45,6 +45,8 @@ async function heldAtDualwrite(world: World): Promise<void> {
 async function heldAtShadow(world: World): Promise<void> {
   await world.crossfade.run("reconcile");
   await world.crossfade.untilIn("shadow");
+  // A comparison that is made before counts for the stage before.
+  await waitFor("the gate to count for this stage", async () => (await users(world)).gate.tally.since_ms > 0);
   const rest = world.restClient(ADA);
   assert.equal((await rest.get("u1")).origin, "legacy");
   await waitFor("the read to be compared", async () => (await users(world)).gate.tally.compared === 1);

@@ -23,7 +23,7 @@ export interface ResourceStage {
   /** What the comparisons made in this stage say. */
   readonly gate: {
     readonly verdict: "pass" | "fail" | "insufficient";
-    readonly tally: { readonly compared: number; readonly disagreed: number };
+    readonly tally: { readonly since_ms: number; readonly compared: number; readonly disagreed: number };
     readonly needed: number | null;
   };
 }
