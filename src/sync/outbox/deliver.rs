@@ -22,8 +22,10 @@ const REST_WAIT: Duration = Duration::from_secs(1);
 const REST_LOOK_MS: u64 = 100;
 const REST_LIMIT_MS: u64 = 60_000;
 
-/// How long a row of which the store has a part only is waited for, in milliseconds; and between two looks.
-const INCOMPLETE_LIMIT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// How long a row is waited for that has not all of its required cells yet, in milliseconds; and one without its id, where
+/// that is the client's; and how long between two looks.
+const INCOMPLETE_LIMIT_MS: u64 = 10_000;
+const NAMELESS_LIMIT_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 const FIRST_LOOK_MS: u64 = 50;
 const LAST_LOOK_MS: u64 = 30_000;
 
@@ -72,9 +74,10 @@ pub(super) async fn deliver(
             drop(permit);
             return delivery.look_after(sent_ms).await;
         }
-        Prepared::Incomplete => {
+        // Not sent while the rest of the row may still come.
+        Prepared::Create(body) if let Some(limit_ms) = delivery.waits_for_the_rest(&body) => {
             drop(permit);
-            return Ok(delivery.wait_for_the_rest().await);
+            return Ok(delivery.wait_for_the_rest(limit_ms).await);
         }
         Prepared::Create(body) => (Asked::Create, routes.create.as_ref(), Some(body)),
         Prepared::Update(body) => (Asked::Update, routes.update.as_ref(), Some(body)),
@@ -157,18 +160,37 @@ impl Delivery<'_> {
         }
     }
 
-    /// The row is not whole yet. What its client has comes with it, whenever that is; in the end people look at it.
-    async fn wait_for_the_rest(&self) -> Delivered {
+    /// For how long after its edit a row is waited for, in milliseconds, of which the store has a part only: the rest is still
+    /// with the client that made it, which was cut off, or has just come back and sent an edit before all that it had.
+    fn waits_for_the_rest(&self, body: &Value) -> Option<u64> {
+        let lacks = |cell: &str| body.get(cell).is_none();
+        let specs = self.resource.schema.cells().iter();
+        let mut required = specs.filter(|spec| spec.required && !spec.read_only);
+        let limit_ms = if self.resource.create == CreateMode::ClientId && lacks(&self.resource.id) {
+            NAMELESS_LIMIT_MS
+        } else if required.any(|spec| lacks(&spec.id)) {
+            // Legacy may know a default for it.
+            INCOMPLETE_LIMIT_MS
+        } else {
+            return None;
+        };
+        let now_ms = self.context.clock.now_ms();
+        let waited_ms = now_ms.saturating_sub(self.entry.entry.accepted_ms);
+        (waited_ms < limit_ms || limit_ms == NAMELESS_LIMIT_MS).then_some(limit_ms)
+    }
+
+    /// What its client has comes with it, whenever that is; in the end people look at it.
+    async fn wait_for_the_rest(&self, limit_ms: u64) -> Delivered {
         metrics::counter!("crossfade_outbox_incomplete_total").increment(1);
         let now_ms = self.context.clock.now_ms();
         let waited_ms = now_ms.saturating_sub(self.entry.entry.accepted_ms);
-        if waited_ms > INCOMPLETE_LIMIT_MS {
-            let error = "the row never got all of its required cells".to_owned();
-            return bury(self.context, self.entry, error).await;
+        if waited_ms >= limit_ms {
+            let error = "the row never got its id, without which legacy cannot be asked to make it";
+            return bury(self.context, self.entry, error.to_owned()).await;
         }
         // The longer it has waited, the less it is looked for.
         let due_ms = now_ms + (waited_ms / 4).clamp(FIRST_LOOK_MS, LAST_LOOK_MS);
-        let reason = "the row has not got all of its required cells yet";
+        let reason = "the row has not come whole yet";
         not_before(self.context, self.entry, due_ms, reason).await
     }
 

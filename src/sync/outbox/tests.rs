@@ -270,6 +270,66 @@ async fn a_dead_letter_that_is_discarded_returns_to_what_legacy_has() {
     assert!(matches!(discard(&context, dead[1]).await, Err(DeadLetterError::Unknown(_))));
 }
 
+/// Waits until the entry of a row waits for the rest of it.
+async fn until_it_waits(storage: &MemoryStorage, row: &str) {
+    let guard = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            let owed = storage.outbox_summary(100).await.unwrap().entries;
+            let of_row = owed.iter().find(|one| one.entry.row.as_str() == row);
+            if of_row.is_some_and(|one| {
+                one.last_error.as_deref() == Some("the row has not come whole yet")
+            }) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    guard.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_has_come_in_part_is_not_made_in_legacy_before_the_rest_is_there() {
+    let (worker, legacy, storage) = owing(0).await;
+    legacy.gate.send_replace(true);
+    let context = (*worker.context).clone();
+    let world = World::on(storage.clone());
+    let context = OutboxContext { registry: world.registry.clone(), ..context };
+    let mut client = world.client("a").await;
+    client.set("name", "Ada").await;
+    client.path.settled().await.unwrap();
+    let (shutdown, told) = watch::channel(false);
+    let running = tokio::spawn(run(context.clone(), told));
+    until_it_waits(&storage, "u1").await;
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), 0);
+    client.make("Ada").await;
+    let guard = tokio::time::timeout(Duration::from_secs(20), async {
+        while !storage.outbox_summary(1).await.unwrap().entries.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    guard.await.unwrap();
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), 1, "made once, and whole");
+    shutdown.send_replace(true);
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_legacy_may_know_a_default_for_is_not_waited_for_long() {
+    let (worker, legacy, storage) = owing(0).await;
+    legacy.gate.send_replace(true);
+    let world = World::on(storage);
+    let mut client = world.client("a").await;
+    client.set("id", "u1").await;
+    client.path.settled().await.unwrap();
+    let context = OutboxContext {
+        registry: world.registry.clone(),
+        clock: Arc::new(Later),
+        ..(*worker.context).clone()
+    };
+    delivered(&context, |owed| owed.pending == 0).await;
+    assert_eq!(legacy.asked.load(Ordering::SeqCst), 1);
+}
+
 /// Over a minute after the edits were made.
 #[derive(Debug)]
 struct Later;

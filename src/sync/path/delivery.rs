@@ -22,9 +22,6 @@ pub enum Prepared {
         /// When legacy may last have been asked, in epoch milliseconds.
         sent_ms: u64,
     },
-    /// Legacy lacks the row, and so far the store has a part of it only: the rest is still with the client that made it, which was
-    /// cut off, or has just come back and sent an edit before all that it had.
-    Incomplete,
     /// Legacy lacks the row.
     Create(Value),
     /// Legacy has other values in these cells.
@@ -84,20 +81,12 @@ pub(super) fn prepare(
         // Only who deleted the row may ask for it: another one's older edit does not carry their right along.
         (Some(_), false) if current_cells(resource, row, entry, store).is_empty() => nothing_left,
         (Some(_), false) => Prepared::Delete,
-        (None, true) if !is_whole(resource, row, store) => Prepared::Incomplete,
         (None, true) => Prepared::Create(resource.create_body(&row_cells(resource, row, store))),
         (Some(base), true) => {
             let changes = owed_changes(resource, row, entry, base, store);
             resource.update_body(&changes).map_or(nothing_left, Prepared::Update)
         }
     }
-}
-
-/// Whether all required cells of a row have been written that a client can write, whatever became of them since.
-fn is_whole(resource: &Resource, row: &RowId, store: &MergeableStore) -> bool {
-    let specs = resource.schema.cells().iter();
-    let mut required = specs.filter(|spec| spec.required && !spec.read_only);
-    required.all(|spec| store.stamp(resource.table.as_str(), row.as_str(), &*spec.id).is_some())
 }
 
 /// A row's mapped cells, as the store has them.

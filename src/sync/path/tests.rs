@@ -237,20 +237,6 @@ async fn what_only_legacy_writes_stays_when_a_client_replaces_the_row_and_goes_w
 }
 
 #[tokio::test]
-async fn a_row_that_has_come_in_part_is_not_made_in_legacy_before_the_rest_is_there() {
-    let world = World::new();
-    let mut a = world.client("a").await;
-    a.set("name", "Ada").await;
-    a.path.settled().await.unwrap();
-    let seq = world.pending().await[0];
-    assert_eq!(world.prepare(seq).await, Prepared::Incomplete);
-    a.make("Ada").await;
-    a.path.settled().await.unwrap();
-    let Prepared::Create(body) = world.prepare(seq).await else { panic!("it is whole now") };
-    assert_eq!((&body["id"], &body["name"]), (&"u1".into(), &"Ada".into()));
-}
-
-#[tokio::test]
 async fn what_the_schema_forbids_goes_back_by_itself() {
     let world = World::new();
     world.apply(Some(user("Ada", 1.0)), read()).await;

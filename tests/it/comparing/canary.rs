@@ -211,12 +211,14 @@ async fn sync_all(world: &World) {
     limited(client.wait_acknowledged()).await;
     client
         .edit(|tx| {
-            tx.set_cell(
-                "users",
-                secret("row").as_str(),
-                "name",
-                Cell::from(secret("cell").as_str()),
-            )
+            let row = secret("row");
+            // Whole, or it would not be sent.
+            for (cell, value) in [("id", row.as_str()), ("orgId", "o"), ("role", "member")] {
+                tx.set_cell("users", &row, cell, value)?;
+            }
+            tx.set_cell("users", &row, "email", secret("email").as_str())?;
+            tx.set_cell("users", &row, "active", true)?;
+            tx.set_cell("users", &row, "name", secret("cell").as_str())
         })
         .unwrap();
     limited(client.wait_acknowledged()).await;

@@ -137,8 +137,7 @@ impl PathTask {
         let key: RowKey = (resource.name.clone(), row.clone());
         let Some(entry) = self.owed.get(&key, seq) else { return Ok(Prepared::Superseded) };
         let prepared = delivery::prepare(resource, row, entry, bases.get(row), self.star.store());
-        let asks = matches!(prepared, Prepared::Create(_) | Prepared::Update(_) | Prepared::Delete);
-        if asks {
+        if !matches!(prepared, Prepared::Superseded | Prepared::Reread { .. }) {
             self.owed.sending(&key, seq, self.context.clock.now_ms());
         }
         Ok(prepared)
