@@ -23,16 +23,15 @@ impl PathTask {
         }
     }
 
-    /// Says whose edits were refused and why: a line for each reason, however many cells there are.
+    /// Says why edits were refused: a line for each reason, however many cells there are. Not whose: a log is no place for
+    /// that; what a user was refused shows in the client.
     fn tell_refused(&self, refused: &[Refusal]) {
-        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for refusal in refused {
-            let writer = self.clients.get(&refusal.writer).map(|client| &client.writer.actor);
-            let user = writer.map_or("", |actor| actor.user.as_str());
-            *counts.entry((user, &refusal.reason)).or_default() += 1;
+            *counts.entry(&refusal.reason).or_default() += 1;
         }
-        for ((user, reason), cells) in counts {
-            tracing::info!(path = %self.path, user, reason, cells, "edit refused");
+        for (reason, cells) in counts {
+            tracing::info!(path = %self.path, reason, cells, "edit refused");
         }
     }
 
