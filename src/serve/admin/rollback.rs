@@ -81,6 +81,13 @@ async fn keep_soon(storage: &dyn Storage, stages: &StageDecider) -> Result<(), S
     tokio::time::timeout(KEPT_WITHIN, switch::keep(storage, stages)).await.unwrap_or_else(late)
 }
 
+/// Takes in what another process has thrown a moment ago, or what is lifted here would not be known.
+pub(in crate::serve) async fn look(storage: &dyn Storage, stages: &StageDecider) {
+    if let Err(error) = keep_soon(storage, stages).await {
+        tracing::warn!(%error, "the switch may be tripped elsewhere");
+    }
+}
+
 /// Throws the switch: it holds from here on, in memory; the database makes it last, which may fail.
 pub(in crate::serve) async fn throw(
     storage: &dyn Storage,
@@ -122,6 +129,7 @@ pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
     if let Some(path) = rollback_file::there(&parts.config).await {
         return file_is_there(&path).into_response();
     }
+    look(&*parts.storage, &parts.stages).await;
     let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
         return not_rolled_back().into_response();
     };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Parts;
 use crate::proxy::problem::Problem;
 use crate::serve::admin::AuditOf;
-use crate::serve::admin::rollback::{order, scope, throw};
+use crate::serve::admin::rollback::{look, order, scope, throw};
 use crate::serve::{rollback_file, switch};
 
 /// Routes of the operators' listener.
@@ -90,6 +90,7 @@ async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     if let Some(path) = rollback_file::there(&parts.config).await {
         return crate::serve::admin::rollback::file_is_there(&path).into_response();
     }
+    look(&*parts.storage, &parts.stages).await;
     let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
         return crate::serve::admin::rollback::not_rolled_back().into_response();
     };
