@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use http::HeaderValue;
+use serde_json::Value;
 
 use super::CliError;
 use crate::config::{BaseUrl, Config};

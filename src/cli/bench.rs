@@ -163,17 +163,14 @@ async fn rollback(args: RollbackBenchArgs) -> Result<ExitCode, CliError> {
         progress: std::io::stderr().is_terminal(),
         clock: Arc::new(SystemClock),
     };
-    let measured = tokio::select! {
-        measured = bench::rollback::run(&options) => measured,
-        // Dropped, the run ends its servers and removes their folders.
-        stopped = stop_signal() => return stopped.map(|()| ExitCode::Interrupted),
+    let Some(document) = unless_stopped(bench::rollback::run(&options)).await? else {
+        return Ok(ExitCode::Interrupted);
     };
-    let document = measured.map_err(error)?;
-    match args.format {
-        Format::Text => print(document.to_text().trim_end()),
-        Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
-    }
-    Ok(if document.passed() { ExitCode::Done } else { ExitCode::Failed })
+    let text = match args.format {
+        Format::Text => document.to_text(),
+        Format::Json => document.to_json().map_err(CliError::dependency)?,
+    };
+    Ok(judged(&text, document.passed()))
 }
 
 /// Measures side by side, on servers of its own.
@@ -248,17 +245,29 @@ async fn beside_proxies(args: ProxyArgs) -> Result<ExitCode, CliError> {
         crossfade: args.crossfade,
         clock: Arc::new(SystemClock),
     };
-    let measured = tokio::select! {
-        measured = proxy::run(&options) => measured,
-        // Dropped, the run ends its servers and removes their folders.
-        stopped = stop_signal() => return stopped.map(|()| ExitCode::Interrupted),
+    let Some(document) = unless_stopped(proxy::run(&options)).await? else {
+        return Ok(ExitCode::Interrupted);
     };
-    let document = measured.map_err(error)?;
-    match args.format {
-        Format::Text => print(document.to_text().trim_end()),
-        Format::Json => print(&document.to_json().map_err(CliError::dependency)?),
+    let text = match args.format {
+        Format::Text => document.to_text(),
+        Format::Json => document.to_json().map_err(CliError::dependency)?,
+    };
+    Ok(judged(&text, document.passed()))
+}
+
+/// What a benchmark found; `None` if it was stopped by a signal. Dropped, the run ends its servers and removes their folders.
+async fn unless_stopped<T>(
+    run: impl Future<Output = Result<T, BenchError>>,
+) -> Result<Option<T>, CliError> {
+    tokio::select! {
+        measured = run => measured.map(Some).map_err(error),
+        stopped = stop_signal() => stopped.map(|()| None),
     }
-    Ok(if document.passed() { ExitCode::Done } else { ExitCode::Failed })
+}
+
+fn judged(text: &str, passed: bool) -> ExitCode {
+    print(text.trim_end());
+    if passed { ExitCode::Done } else { ExitCode::Failed }
 }
 
 /// Ends with the first SIGINT or SIGTERM.

@@ -115,17 +115,27 @@ impl Told {
     }
 }
 
-/// Calls every other process that the configuration names.
+/// Calls every other process that the configuration names, all at the same time.
 async fn tell_peers(config: &Config, path: &str, order: &Value) -> Result<Told, CliError> {
-    let mut told = Told::default();
+    let mut others = Vec::new();
     for peer in &config.cluster.peers {
         let client = AdminClient::at(config, peer)?.within(ANSWER);
-        if client.is_of(config) {
-            continue;
+        if !client.is_of(config) {
+            others.push((peer.as_str(), client));
         }
-        match client.post(path, Some(order)).await {
-            Ok(_) => told.done.push(peer.as_str().to_owned()),
-            Err(error) => told.failed.push(format!("{} ({})", peer.as_str(), error.text())),
+    }
+    let calls = others.iter().map(|(peer, client)| async move {
+        client
+            .post(path, Some(order))
+            .await
+            .map(|_| (*peer).to_owned())
+            .map_err(|error| format!("{peer} ({})", error.text()))
+    });
+    let mut told = Told::default();
+    for answer in futures_util::future::join_all(calls).await {
+        match answer {
+            Ok(peer) => told.done.push(peer),
+            Err(why) => told.failed.push(why),
         }
     }
     Ok(told)

@@ -9,16 +9,21 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, Method};
+use tokio_util::task::TaskTracker;
 
 use crate::clock::SharedClock;
 use crate::storage::{AuditEntry, ControlOp, SharedStorage};
 
-/// Who gives an order to the operators' listener, and why; the command line sends both.
+/// Who gives an order to the operators' listener, which the command line sends, and why, for who wants to say.
 pub(crate) const ACTOR_HEADER: HeaderName = HeaderName::from_static("crossfade-actor");
 pub(crate) const REASON_HEADER: HeaderName = HeaderName::from_static("crossfade-reason");
 
 /// Characters of a text that are kept.
 const MAX_CHARS: usize = 1_000;
+/// Entries that wait for the database at most. At the bound one is lost, and counted.
+const MAX_WAITING: usize = 256;
+/// How long a stop waits for entries.
+const STOP_WAIT: Duration = Duration::from_secs(2);
 /// How often an entry is tried, while the database cannot be written.
 const TRIES: u32 = 240;
 /// Wait after each failure.
@@ -30,11 +35,23 @@ pub(crate) struct Audit {
     storage: SharedStorage,
     clock: SharedClock,
     process: String,
+    writing: TaskTracker,
 }
 
 impl Audit {
     pub(super) fn new(storage: SharedStorage, clock: SharedClock, listen: SocketAddr) -> Self {
-        Self { storage, clock, process: listen.to_string() }
+        let writing = TaskTracker::new();
+        Self { storage, clock, process: listen.to_string(), writing }
+    }
+
+    /// Waits for what is being written, two seconds at most. More may still come.
+    pub(super) async fn idle(&self) {
+        self.writing.close();
+        if tokio::time::timeout(STOP_WAIT, self.writing.wait()).await.is_err() {
+            metrics::counter!("crossfade_audit_lost_total").increment(self.writing.len() as u64);
+            tracing::warn!(entries = self.writing.len(), "entries of the audit log are not kept");
+        }
+        self.writing.reopen();
     }
 
     /// Writes down what `actor` did to `subject`.
@@ -54,8 +71,12 @@ impl Audit {
             subject = entry.subject,
             "audit"
         );
+        if self.writing.len() >= MAX_WAITING {
+            metrics::counter!("crossfade_audit_lost_total").increment(1);
+            return;
+        }
         let storage = self.storage.clone();
-        tokio::spawn(async move {
+        self.writing.spawn(async move {
             for _ in 0..TRIES {
                 let append = ControlOp::Audit(entry.clone());
                 let Err(error) = storage.commit_control(vec![append]).await else { return };
@@ -135,6 +156,24 @@ mod tests {
         let kept = storage.audit(None, 10).await.unwrap().remove(0).entry;
         assert_eq!((kept.actor.as_str(), kept.reason.len()), ("ada", MAX_CHARS));
         assert_eq!(kept.process, "127.0.0.1:8080");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_entries_wait_for_a_database_that_fails_and_a_stop_waits_for_two_seconds() {
+        let storage = MemoryStorage::default();
+        storage.fail_commits(u32::MAX);
+        let listen = "127.0.0.1:8080".parse().unwrap();
+        let audit = Audit::new(Arc::new(storage.clone()), Arc::new(SystemClock), listen);
+        for _ in 0..MAX_WAITING + 10 {
+            audit.note("ada", "rollback", "*", "");
+        }
+        assert_eq!(audit.writing.len(), MAX_WAITING);
+        let begun = tokio::time::Instant::now();
+        audit.idle().await;
+        assert_eq!(begun.elapsed().as_secs(), 2);
+        storage.fail_commits(0);
+        audit.idle().await;
+        assert_eq!(storage.audit(None, 1_000).await.unwrap().len(), MAX_WAITING);
     }
 
     #[test]

@@ -186,6 +186,7 @@ impl Server {
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
         self.parts.mirror.close().await;
+        self.parts.audit.idle().await;
         self.parts.recorder.close().await.map_err(ServeError::Record)
     }
 }

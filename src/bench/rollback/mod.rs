@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 pub use document::{RollbackCase, RollbackDocument};
 
+use rustix::process::Signal;
+
 use super::document::Machine;
 use super::{BUILD, BenchError, spinner};
 use crate::clock::SharedClock;
@@ -130,7 +132,7 @@ async fn measure(
         }
         Trouble::Database => Some(processes.hold_database().await?),
         Trouble::Stopped => {
-            processes.signal(Place::Second, processes::Wish::Stop)?;
+            processes.signal(Place::Second, Signal::STOP)?;
             None
         }
     };
@@ -139,7 +141,7 @@ async fn measure(
     let returned = Instant::now();
     if trouble == Trouble::Stopped {
         tokio::time::sleep(STOPPED).await;
-        processes.signal(Place::Second, processes::Wish::Continue)?;
+        processes.signal(Place::Second, Signal::CONT)?;
     }
     tokio::time::sleep(after).await;
     stop.stop();

@@ -34,13 +34,6 @@ pub(super) enum Place {
     Second,
 }
 
-/// What a process is told by signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    Stop,
-    Continue,
-}
-
 struct Process {
     child: Child,
     address: SocketAddr,
@@ -170,14 +163,10 @@ impl Processes {
         Ok(connection)
     }
 
-    pub(super) fn signal(&self, place: Place, wish: Wish) -> Result<(), BenchError> {
+    pub(super) fn signal(&self, place: Place, signal: Signal) -> Result<(), BenchError> {
         let process = match place {
             Place::First => &self.first,
             Place::Second => &self.second,
-        };
-        let signal = match wish {
-            Wish::Stop => Signal::STOP,
-            Wish::Continue => Signal::CONT,
         };
         let pid = i32::try_from(process.child.pid()).ok().and_then(Pid::from_raw);
         let sent = pid.map(|pid| kill_process(pid, signal));

@@ -1,6 +1,5 @@
 //! The rollback switch: what it would do, thrown, lifted.
 
-use std::path::Path;
 use std::time::Duration;
 
 use axum::Json;
@@ -12,7 +11,7 @@ use serde_json::json;
 use super::outbox::owed;
 use super::{read_body, unavailable};
 use crate::config::Config;
-use crate::flags::{Scope, StageDecider, SwitchState, Tripped};
+use crate::flags::{Lifted, Scope, StageDecider, SwitchState, Tripped};
 use crate::migration::Stage;
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind};
@@ -40,12 +39,12 @@ fn all() -> String {
 }
 
 /// Reads an order's body: without a reason nothing is done, for it is what the next person reads first.
-pub(in crate::serve) fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
+fn order(body: &[u8]) -> Result<RollbackOrder, Problem> {
     let remedy = r#"send {"scope": "all" or a resource, "reason": "why"}"#;
     read_body(body, "rollback-order", remedy)
 }
 
-pub(in crate::serve) fn scope(config: &Config, text: &str) -> Result<Scope, Problem> {
+fn scope(config: &Config, text: &str) -> Result<Scope, Problem> {
     if matches!(text, "all" | "*") {
         return Ok(Scope::All);
     }
@@ -56,9 +55,19 @@ pub(in crate::serve) fn scope(config: &Config, text: &str) -> Result<Scope, Prob
     })
 }
 
+/// Reads an order and what it is for.
+pub(in crate::serve) fn read(
+    config: &Config,
+    body: &[u8],
+) -> Result<(RollbackOrder, Scope), Problem> {
+    let order = order(body)?;
+    let scope = scope(config, &order.scope)?;
+    Ok((order, scope))
+}
+
 pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
-        Ok((scope, order)) => (order, scope),
+    let (order, scope) = match read(&parts.config, &body) {
+        Ok(order) => order,
         Err(problem) => return problem.into_response(),
     };
     let at_ms = parts.clock.now_ms();
@@ -79,13 +88,6 @@ pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
 async fn keep_soon(storage: &dyn Storage, stages: &StageDecider) -> Result<(), StorageError> {
     let late = |_| Err(StorageError::Failed("it could not be written in time".to_owned()));
     tokio::time::timeout(KEPT_WITHIN, switch::keep(storage, stages)).await.unwrap_or_else(late)
-}
-
-/// Takes in what another process has thrown a moment ago, or what is lifted here would not be known.
-pub(in crate::serve) async fn look(storage: &dyn Storage, stages: &StageDecider) {
-    if let Err(error) = keep_soon(storage, stages).await {
-        tracing::warn!(%error, "the switch may be tripped elsewhere");
-    }
 }
 
 /// Throws the switch: it holds from here on, in memory; the database makes it last, which may fail.
@@ -109,35 +111,47 @@ pub(in crate::serve) async fn throw(
     (tripped, kept)
 }
 
-/// Why nothing is lifted while the rollback file is there.
-pub(in crate::serve) fn file_is_there(path: &Path) -> Problem {
-    Problem::new(StatusCode::CONFLICT, "rollback-file", "The rollback file is there")
-        .detail(format!("{} would roll back again at once", path.display()))
-        .remedy("take it away, then lift")
-}
-
-/// Why nothing is lifted that is not rolled back.
-pub(in crate::serve) fn not_rolled_back() -> Problem {
-    Problem::new(StatusCode::CONFLICT, "not-rolled-back", "This scope is not rolled back")
+/// Ends a rollback; gives what was lifted, and whether that is in the database.
+///
+/// # Errors
+/// [`Problem`] while the rollback file is there, or if the scope is not rolled back.
+pub(in crate::serve) async fn end(
+    config: &Config,
+    storage: &dyn Storage,
+    stages: &StageDecider,
+    (order, scope): (&RollbackOrder, &Scope),
+) -> Result<(Lifted, bool), Problem> {
+    if let Some(path) = rollback_file::there(config).await {
+        let title = "The rollback file is there";
+        return Err(Problem::new(StatusCode::CONFLICT, "rollback-file", title)
+            .detail(format!("{} would roll back again at once", path.display()))
+            .remedy("take it away, then lift"));
+    }
+    // Another process may have thrown it a moment ago.
+    if let Err(error) = keep_soon(storage, stages).await {
+        tracing::warn!(%error, "the switch may be tripped elsewhere");
+    }
+    let lifted = stages.rollback().lift(scope, &order.actor, &order.reason).ok_or_else(|| {
+        let title = "This scope is not rolled back";
+        Problem::new(StatusCode::CONFLICT, "not-rolled-back", title)
+    })?;
+    Ok((lifted, keep_soon(storage, stages).await.is_ok()))
 }
 
 pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
-        Ok((scope, order)) => (order, scope),
+    let (order, scope) = match read(&parts.config, &body) {
+        Ok(order) => order,
         Err(problem) => return problem.into_response(),
     };
-    if let Some(path) = rollback_file::there(&parts.config).await {
-        return file_is_there(&path).into_response();
-    }
-    look(&*parts.storage, &parts.stages).await;
-    let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
-        return not_rolled_back().into_response();
-    };
+    let (lifted, replicated) =
+        match end(&parts.config, &*parts.storage, &parts.stages, (&order, &scope)).await {
+            Ok(ended) => ended,
+            Err(problem) => return problem.into_response(),
+        };
     let at_ms = parts.clock.now_ms();
     parts.audit.note(&order.actor, "lift", &scope.to_string(), &order.reason);
     let text = format!("rollback lifted ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
-    let replicated = switch::keep(&*parts.storage, &parts.stages).await.is_ok();
     Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
 }
 

@@ -12,14 +12,13 @@ use serde_json::{Value, json};
 use super::Parts;
 use crate::proxy::problem::Problem;
 use crate::serve::admin::AuditOf;
-use crate::serve::admin::rollback::{look, order, scope, throw};
-use crate::serve::{rollback_file, switch};
+use crate::serve::admin::rollback::{end, read, throw};
 
 /// Routes of the operators' listener.
 pub(super) fn router(parts: &Parts) -> Router {
     let guarded = Router::new()
         .route("/stages", get(stages))
-        .route("/rollback", post(trip))
+        .route("/rollback", get(elsewhere).post(trip))
         .route("/rollback/lift", post(lift))
         .route("/audit", get(audit))
         .route("/metrics", get(metrics))
@@ -72,8 +71,8 @@ async fn stages(State(parts): State<Parts>) -> Json<Value> {
 }
 
 async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
-        Ok((scope, order)) => (order, scope),
+    let (order, scope) = match read(&parts.config, &body) {
+        Ok(order) => order,
         Err(problem) => return problem.into_response(),
     };
     let at_ms = parts.clock.now_ms();
@@ -83,20 +82,17 @@ async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
 }
 
 async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
-    let (order, scope) = match order(&body).and_then(|o| Ok((scope(&parts.config, &o.scope)?, o))) {
-        Ok((scope, order)) => (order, scope),
+    let (order, scope) = match read(&parts.config, &body) {
+        Ok(order) => order,
         Err(problem) => return problem.into_response(),
     };
-    if let Some(path) = rollback_file::there(&parts.config).await {
-        return crate::serve::admin::rollback::file_is_there(&path).into_response();
-    }
-    look(&*parts.storage, &parts.stages).await;
-    let Some(lifted) = parts.stages.rollback().lift(&scope, &order.actor, &order.reason) else {
-        return crate::serve::admin::rollback::not_rolled_back().into_response();
-    };
+    let (lifted, replicated) =
+        match end(&parts.config, &*parts.storage, &parts.stages, (&order, &scope)).await {
+            Ok(ended) => ended,
+            Err(problem) => return problem.into_response(),
+        };
     parts.audit.note(&order.actor, "lift", &scope.to_string(), &order.reason);
-    let kept = switch::keep(&*parts.storage, &parts.stages).await;
-    Json(json!({ "lifted": lifted, "replicated": kept.is_ok() })).into_response()
+    Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
 }
 
 async fn audit(State(parts): State<Parts>, Query(of): Query<AuditOf>) -> Response {

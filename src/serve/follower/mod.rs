@@ -111,6 +111,7 @@ impl Follower {
         }
         while self.tasks.join_next().await.is_some() {}
         self.parts.passed.idle().await;
+        self.parts.audit.idle().await;
     }
 }
 
