@@ -25,7 +25,7 @@ use crate::migration::{
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
-use crate::sync::{CaughtUp, Intents, OpenIntent};
+use crate::sync::{CaughtUp, Intents, OpenIntent, PassingBy};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -268,10 +268,11 @@ impl Edge {
         let mirrored = plan != WritePlan::Legacy;
         let open = if mirrored {
             let (headers, query) = (request.headers(), request.uri().query());
-            Ok(self.open_intent(headers, query, &mapped, &write).await)
+            Noted::Mirrored(self.open_intent(headers, query, &mapped, &write).await)
         } else {
             // The store will not have this write: until a backfill has run, it answers nothing.
-            Err(self.0.caught_up.pass_by(&mapped.resource.name, self.0.clock.now_ms()))
+            let now_ms = self.0.clock.now_ms();
+            Noted::PassesBy(self.0.caught_up.pass_by(&mapped.resource.name, now_ms))
         };
         let limit = if mirrored { self.0.max_body_bytes } else { 0 };
         let sent_ms = self.0.clock.now_ms();
@@ -280,11 +281,11 @@ impl Edge {
             let status = tapped.head.as_ref().map(|head| head.status);
             edge.record(&mapped, Origin::Legacy, status.unwrap_or(StatusCode::BAD_GATEWAY), None);
             match open {
-                Ok(open) => {
+                Noted::Mirrored(open) => {
                     let resource = mapped.resource.clone();
                     edge.0.mirror.take(MirrorJob { resource, write, sent_ms, tapped, open });
                 }
-                Err(passing) => edge.0.mirror.passed_by(passing, sent_ms, &tapped),
+                Noted::PassesBy(passing) => edge.0.mirror.passed_by(passing, sent_ms, &tapped),
             }
         };
         let tap = Tap { request_limit: limit, response_limit: limit, sink: Box::new(sink) };
@@ -415,6 +416,14 @@ impl ShadowRequest {
 }
 
 /// Marks what legacy answered; crossfade's own refusals come from nobody.
+/// What is noted of a write while legacy is asked for it.
+enum Noted {
+    /// The store will get it.
+    Mirrored(OpenIntent),
+    /// It passes the store by.
+    PassesBy(PassingBy),
+}
+
 /// Says that legacy answered.
 pub(crate) fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
     if response.headers().contains_key(ERROR_HEADER) {

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mergeable_store::{EditError, Hlc, MergeableStore, Transaction};
+use mergeable_store::{Cell, EditError, Hlc, MergeableStore, Transaction};
 
 use super::delivery::row_cells;
 use super::gone::Gone;
@@ -139,7 +139,11 @@ impl Application<'_> {
         let Source::Compare { missed_ms, .. } = self.source else { return 0 };
         let key = self.key();
         let yields = |(cell, hlc): &(&str, Hlc)| {
-            self.owed.owes(&key, cell, *hlc)
+            let there = store.get_cell(self.table(), self.row.row.as_str(), *cell);
+            let differs =
+                self.row.now.as_ref().is_some_and(|now| now.get(cell).map(Cell::view) != there);
+            differs
+                && self.owed.owes(&key, cell, *hlc)
                 && hlc.time_ms() < *missed_ms
                 && self.wrote(cell)
                 && self.may_write(store, &key, cell)
