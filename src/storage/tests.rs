@@ -259,7 +259,7 @@ async fn the_audit_log_gives_the_newest_first_and_nothing_takes_an_entry_back() 
 
 #[tokio::test]
 async fn processes_that_start_together_make_the_control_file_once() {
-    for _ in 0..8 {
+    for _ in 0..40 {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("control.db");
         let beside = || LibsqlStorage::open_beside(&file);

@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libsql::{Builder, Connection, OpenFlags, TransactionBehavior};
 
@@ -26,6 +26,8 @@ const CONTROL_PRAGMAS: &str = "PRAGMA journal_mode = TRUNCATE; PRAGMA synchronou
 
 /// How long a file that another connection has is waited for.
 const BUSY: Duration = Duration::from_secs(5);
+/// Between two tries at a file that is locked.
+const LOCKED_WAIT: Duration = Duration::from_millis(5);
 
 /// The newest version in which control values were in the store file.
 const LAST_WITH_CONTROL: i64 = 2;
@@ -97,11 +99,8 @@ impl Opening {
 
     async fn file(&self, path: &Path) -> Result<Databases, StorageError> {
         self.may_open(self.version_without_a_trace(path).await)?;
-        let mut store = self.connect(path, OpenFlags::default()).await?;
-        let found = self.version(store.conn()).await?;
+        let (mut store, found) = self.unlocked(async || store(path).await).await?;
         self.may_open(found)?;
-        self.prepare(store.conn(), STORE_PRAGMAS).await?;
-        self.upgrade(store.conn(), found, &schema::STEPS).await?;
         let mut control = self.control(path).await?;
         move_control(&mut store, &mut control).await?;
         Ok(Databases::Apart { store, control })
@@ -110,7 +109,10 @@ impl Opening {
     /// The control file, and the store to be looked at. Before the process that has an older database has moved its
     /// control values, they are where that process looks for them.
     async fn beside(&self, path: &Path) -> Result<Databases, StorageError> {
-        let store = if path.exists() { Some(self.beside_store(path).await?) } else { None };
+        let store = match path.exists() {
+            true => Some(self.unlocked(async || beside_store(path).await).await?),
+            false => None,
+        };
         let store = match store {
             Some((older, 1..=LAST_WITH_CONTROL)) => {
                 self.prepare(older.conn(), CONTROL_PRAGMAS).await?;
@@ -123,26 +125,6 @@ impl Opening {
             }
         };
         Ok(Databases::Beside { store, control: self.control(path).await? })
-    }
-
-    /// The store file with its version: to be read only, unless it is an older one, in which control values are.
-    async fn beside_store(&self, path: &Path) -> Result<(Database, i64), StorageError> {
-        let store = self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await?;
-        match stored_version(store.conn()).await {
-            Ok(found) if found > LAST_WITH_CONTROL => Ok((store, found)),
-            // Also one that a process left behind in the middle of a commit: only a writer can undo that.
-            _ => {
-                drop(store);
-                let older = self.connect(path, OpenFlags::default()).await?;
-                match self.version(older.conn()).await? {
-                    found @ 0..=LAST_WITH_CONTROL => Ok((older, found)),
-                    // The first look failed for a moment. Its process alone may have it for writing.
-                    found => {
-                        Ok((self.connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await?, found))
-                    }
-                }
-            }
-        }
     }
 
     /// The version as somebody sees it who only reads: whoever might write would bring the end of the log into the file
@@ -174,21 +156,31 @@ impl Opening {
         Ok(Databases::One(Database::new(database, conn, false)))
     }
 
+    /// Tries again while another connection has a file: other processes may be making it at the same time, and not all of that
+    /// heeds the time for which SQLite waits for a lock.
+    async fn unlocked<T>(
+        &self,
+        attempt: impl AsyncFn() -> libsql::Result<T>,
+    ) -> Result<T, StorageError> {
+        let begun = Instant::now();
+        loop {
+            match attempt().await {
+                // This thread is the database's own.
+                Err(error) if is_locked(&error) && begun.elapsed() < BUSY => {
+                    std::thread::sleep(LOCKED_WAIT);
+                }
+                opened => return opened.map_err(|e| self.failed(e)),
+            }
+        }
+    }
+
     async fn control(&self, path: &Path) -> Result<Database, StorageError> {
         let file = companion(path, ".control");
-        let control = self.connect(&file, OpenFlags::default()).await?;
-        let found = self.version(control.conn()).await?;
-        self.prepare(control.conn(), CONTROL_PRAGMAS).await?;
-        self.upgrade(control.conn(), found, &schema::CONTROL_STEPS).await?;
-        Ok(control)
+        self.unlocked(async || control(&file).await).await
     }
 
     async fn connect(&self, path: &Path, flags: OpenFlags) -> Result<Database, StorageError> {
-        let database = Builder::new_local(path).flags(flags).build().await;
-        let database = database.map_err(|e| self.failed(e))?;
-        let conn = database.connect().map_err(|e| self.failed(e))?;
-        conn.busy_timeout(BUSY).map_err(|e| self.failed(e))?;
-        Ok(Database::new(database, conn, true))
+        connect(path, flags).await.map_err(|e| self.failed(e))
     }
 
     async fn prepare(&self, conn: &Connection, pragmas: &str) -> Result<(), StorageError> {
@@ -217,6 +209,55 @@ impl Opening {
     }
 }
 
+/// The store file, brought up to date, with the version that it had. One that is too new is left as it is.
+async fn store(path: &Path) -> libsql::Result<(Database, i64)> {
+    let store = connect(path, OpenFlags::default()).await?;
+    let found = stored_version(store.conn()).await?;
+    if found <= schema::VERSION {
+        store.conn().execute_batch(STORE_PRAGMAS).await?;
+        upgrade(store.conn(), found, &schema::STEPS).await?;
+    }
+    Ok((store, found))
+}
+
+/// The store file with its version: to be read only, unless it is an older one, in which control values are.
+async fn beside_store(path: &Path) -> libsql::Result<(Database, i64)> {
+    let store = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await?;
+    match stored_version(store.conn()).await {
+        Ok(found) if found > LAST_WITH_CONTROL => Ok((store, found)),
+        // Also one that a process left behind in the middle of a commit: only a writer can undo that.
+        _ => {
+            drop(store);
+            let older = connect(path, OpenFlags::default()).await?;
+            match stored_version(older.conn()).await? {
+                found @ 0..=LAST_WITH_CONTROL => Ok((older, found)),
+                // The first look failed for a moment. Its process alone may have it for writing.
+                found => Ok((connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).await?, found)),
+            }
+        }
+    }
+}
+
+async fn control(file: &Path) -> libsql::Result<Database> {
+    let control = connect(file, OpenFlags::default()).await?;
+    let found = stored_version(control.conn()).await?;
+    control.conn().execute_batch(CONTROL_PRAGMAS).await?;
+    upgrade(control.conn(), found, &schema::CONTROL_STEPS).await?;
+    Ok(control)
+}
+
+async fn connect(path: &Path, flags: OpenFlags) -> libsql::Result<Database> {
+    let database = Builder::new_local(path).flags(flags).build().await?;
+    let conn = database.connect()?;
+    conn.busy_timeout(BUSY)?;
+    Ok(Database::new(database, conn, true))
+}
+
+/// Whether another connection has the file for now (`SQLITE_BUSY`, with or without an extended code).
+const fn is_locked(error: &libsql::Error) -> bool {
+    matches!(error, libsql::Error::SqliteFailure(code, _) if *code & 0xff == 5)
+}
+
 /// The version of the schema; 0 for an empty database. Reads only.
 async fn stored_version(conn: &Connection) -> libsql::Result<i64> {
     let sql = "SELECT count(*) FROM sqlite_master WHERE name = 'crossfade_control'";
@@ -231,24 +272,25 @@ async fn stored_version(conn: &Connection) -> libsql::Result<i64> {
     Ok(row.get::<String>(0)?.parse().unwrap_or(i64::MAX))
 }
 
+/// All steps at once: who looks meanwhile must not take a database that is being made for one of an older version.
 async fn upgrade(conn: &Connection, found: i64, steps: &[&'static str]) -> libsql::Result<()> {
-    for (step, script) in (0_i64..).zip(steps).skip_while(|(step, _)| *step < found) {
-        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).await?;
-        // Another process may have done it in between.
-        if stored_version(&tx).await? > step {
-            tx.rollback().await?;
-            continue;
-        }
-        tx.execute_batch(script).await?;
-        tx.execute(
-            "INSERT INTO crossfade_control (key, value) VALUES ('schema_version', ?1)
-             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            [(step + 1).to_string()],
-        )
-        .await?;
-        tx.commit().await?;
+    let newest = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    if found >= newest {
+        return Ok(());
     }
-    Ok(())
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).await?;
+    // Another process may have done some of it in between.
+    let found = stored_version(&tx).await?;
+    for (_, script) in (0_i64..).zip(steps).skip_while(|(step, _)| *step < found) {
+        tx.execute_batch(script).await?;
+    }
+    tx.execute(
+        "INSERT INTO crossfade_control (key, value) VALUES ('schema_version', ?1)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [found.max(newest).to_string()],
+    )
+    .await?;
+    tx.commit().await
 }
 
 /// Brings control values from where an older version kept them, unless they are known already: they are there before
