@@ -21,8 +21,11 @@ type Groups = HashMap<Arc<str>, Arc<Group>>;
 
 /// The relayed paths of a process.
 #[derive(Debug, Clone)]
-pub(super) struct PeerPaths {
-    groups: Arc<Mutex<Groups>>,
+pub(super) struct PeerPaths(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    groups: Mutex<Groups>,
     clock: SharedClock,
     entropy: SharedEntropy,
     pace: Arc<Pace>,
@@ -60,7 +63,7 @@ struct State {
 
 impl PeerPaths {
     pub(super) fn new(clock: SharedClock, entropy: SharedEntropy, pace: Arc<Pace>) -> Self {
-        Self { groups: Arc::default(), clock, entropy, pace }
+        Self(Arc::new(Shared { groups: Mutex::default(), clock, entropy, pace }))
     }
 
     /// The path of this name, which begins to live with its first client.
@@ -80,7 +83,7 @@ impl PeerPaths {
     }
 
     fn lock(&self) -> MutexGuard<'_, Groups> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The group of a path, which is made if there is none.
@@ -90,13 +93,13 @@ impl PeerPaths {
                 state: tokio::sync::Mutex::new(State {
                     relay: Relay::new(&Limits::default()),
                     sinks: HashMap::new(),
-                    broadcasts: Broadcasts::new(self.pace.clone()),
+                    broadcasts: Broadcasts::new(self.0.pace.clone()),
                     next_look: None,
                     ended: false,
                 }),
                 earlier: Notify::new(),
-                clock: self.clock.clone(),
-                entropy: self.entropy.clone(),
+                clock: self.0.clock.clone(),
+                entropy: self.0.entropy.clone(),
             });
             tokio::spawn(group.clone().watch());
             group

@@ -46,7 +46,7 @@ use crate::proxy::problem::Problem;
 const MAX_FRAME_BYTES: usize = 16 * 1024 * 1024 + 64 * 1024;
 /// Read at once from a socket, and kept for it: small, since one process has thousands of idle ones. Longer frames get
 /// the room they need.
-const READ_BUFFER_BYTES: usize = 256;
+const READ_BUFFER_BYTES: usize = 192;
 /// Frames that wait are put together up to this, in bytes, before they are written.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes that a connection may have given to its path and not know to be worked on, beside the frame under way. At the bound
@@ -75,7 +75,7 @@ pub struct SyncServerSettings {
 pub struct SyncServer {
     paths: Paths,
     clock: SharedClock,
-    limits: SocketLimits,
+    limits: Arc<SocketLimits>,
     places: Arc<Semaphore>,
 }
 
@@ -93,7 +93,7 @@ impl SyncServer {
         Self {
             paths: Paths { registry, peers, admission },
             clock,
-            limits,
+            limits: Arc::new(limits),
             places: Arc::new(Semaphore::new(places)),
         }
     }
@@ -167,7 +167,7 @@ impl SyncServer {
             Ok(session) => (session.writer.clone(), self.expires_in(&session)),
             Err(_) => (Arc::new(Writer::nobody()), None),
         };
-        let (limits, admission) = (self.limits, self.paths.admission.clone());
+        let (limits, admission) = (self.limits.clone(), self.paths.admission.clone());
         upgrade.on_upgrade(move |ws| {
             let socket = Socket::new(ws, limits, expires_in);
             let who = (writer, admission);
@@ -202,7 +202,7 @@ impl SyncServer {
             }
         }
         let expires_in = session.as_ref().ok().and_then(|session| self.expires_in(session));
-        let (paths, clock, limits) = (self.paths.clone(), self.clock.clone(), self.limits);
+        let (paths, clock, limits) = (self.paths.clone(), self.clock.clone(), self.limits.clone());
         let server = Box::new(Multiplexed::new(paths, clock, client, base, session));
         upgrade.on_upgrade(move |ws: WebSocket| async move {
             Box::pin(server.run(Socket::new(ws, limits, expires_in))).await;

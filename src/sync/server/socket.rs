@@ -1,6 +1,7 @@
 //! A socket with its bounds: how long it may be silent, how long a send may take, how long its token holds.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
@@ -55,7 +56,7 @@ pub(super) struct SendFailed;
 /// A socket.
 pub(super) struct Socket {
     ws: WebSocket,
-    limits: SocketLimits,
+    limits: Arc<SocketLimits>,
     /// When anything came last.
     heard: Instant,
     /// When the token runs out.
@@ -65,7 +66,11 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(ws: WebSocket, limits: SocketLimits, expires_in: Option<Duration>) -> Self {
+    pub(super) fn new(
+        ws: WebSocket,
+        limits: Arc<SocketLimits>,
+        expires_in: Option<Duration>,
+    ) -> Self {
         let heard = Instant::now();
         let expires = expires_in.and_then(|wait| heard.checked_add(wait));
         let timer = Box::pin(tokio::time::sleep(Duration::ZERO));

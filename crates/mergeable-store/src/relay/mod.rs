@@ -25,10 +25,9 @@ const SERVER: &str = "S";
 pub struct Relay {
     server: Option<Box<Synchronizer>>,
     fragment_timeout_ms: Millis,
-    /// By client: its unfinished messages.
-    peers: BTreeMap<ConnectionId, Reassembly>,
-    /// Clients with unfinished messages, so that an idle thousand costs nothing.
-    unfinished: BTreeSet<ConnectionId>,
+    peers: BTreeSet<ConnectionId>,
+    /// Unfinished messages, of the clients that have some: an idle thousand costs nothing.
+    unfinished: BTreeMap<ConnectionId, Reassembly>,
 }
 
 /// A frame to pass on: what stands behind the client id, in as many pieces as it came.
@@ -44,8 +43,8 @@ impl Relay {
         Self {
             server: None,
             fragment_timeout_ms: limits.fragment_timeout_ms,
-            peers: BTreeMap::new(),
-            unfinished: BTreeSet::new(),
+            peers: BTreeSet::new(),
+            unfinished: BTreeMap::new(),
         }
     }
 
@@ -68,15 +67,15 @@ impl Relay {
 
     /// The connections, in the order of their ids.
     pub fn connections(&self) -> impl ExactSizeIterator<Item = &ConnectionId> {
-        self.peers.keys()
+        self.peers.iter()
     }
 
     /// A client has connected. The first one is asked for its hashes, if the server has a store; later ones ask. An
     /// earlier connection of the same id is forgotten.
     pub fn connect(&mut self, now: Millis, id: ConnectionId, rng: &mut dyn Random) -> Effects {
         let first = self.peers.is_empty();
-        self.peers.insert(id.clone(), Reassembly::default());
         self.unfinished.remove(&id);
+        self.peers.insert(id);
         let mut effects = Effects::default();
         if first && let Some(server) = &mut self.server {
             let frames = server.connected(now, rng);
@@ -112,13 +111,9 @@ impl Relay {
 
     /// Time has passed: unfinished messages are dropped, the server's own requests given up.
     pub fn tick(&mut self, now: Millis, rng: &mut dyn Random) -> Effects {
-        let peers = &mut self.peers;
-        self.unfinished.retain(|id| {
-            let peer = peers.get_mut(id);
-            peer.is_some_and(|peer| {
-                peer.expire(now);
-                peer.next_deadline().is_some()
-            })
+        self.unfinished.retain(|_, messages| {
+            messages.expire(now);
+            messages.next_deadline().is_some()
         });
         let mut effects = Effects::default();
         if let Some(server) = &mut self.server {
@@ -131,9 +126,9 @@ impl Relay {
     /// When [`Relay::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        let unfinished = self.unfinished.iter().filter_map(|id| self.peers.get(id));
+        let unfinished = self.unfinished.values().filter_map(Reassembly::next_deadline);
         let server = self.server.as_ref().and_then(|server| server.next_deadline());
-        unfinished.filter_map(Reassembly::next_deadline).chain(server).min()
+        unfinished.chain(server).min()
     }
 
     /// The server itself writes to its store, and tells all clients; `None` without a store.
@@ -163,9 +158,9 @@ impl Relay {
         rng: &mut dyn Random,
     ) -> Result<Effects, Close> {
         let mut effects = Effects::default();
-        let Some(peer) = self.peers.get_mut(from) else {
+        if !self.peers.contains(from) {
             return Ok(effects);
-        };
+        }
         let frame = Frame::parse(frame)?;
         match &frame.payload {
             Payload::Message(message) => {
@@ -173,10 +168,9 @@ impl Relay {
                 self.pass(&mut effects, now, from, &passed, message, rng);
             }
             Payload::Fragment(fragment) => {
-                let whole = peer.take(now, self.fragment_timeout_ms, frame.client, fragment)?;
-                if peer.next_deadline().is_some() {
-                    self.unfinished.insert(from.clone());
-                } else {
+                let messages = self.unfinished.entry(from.clone()).or_default();
+                let whole = messages.take(now, self.fragment_timeout_ms, frame.client, fragment)?;
+                if messages.next_deadline().is_none() {
                     self.unfinished.remove(from);
                 }
                 if let Some(whole) = whole {
@@ -248,12 +242,12 @@ impl Relay {
     /// Who gets what is addressed like this; `None` for nobody.
     fn recipients(&self, to: &str, from: Option<&ConnectionId>) -> Option<Recipients> {
         if to.is_empty() {
-            let mut others = self.peers.keys().filter(|id| Some(*id) != from);
+            let mut others = self.peers.iter().filter(|id| Some(*id) != from);
             let all = Recipients::All { except: from.cloned() };
             return others.next().map(|_| all);
         }
         let to = ConnectionId::from(to);
-        self.peers.contains_key(&to).then_some(Recipients::One(to))
+        self.peers.contains(&to).then_some(Recipients::One(to))
     }
 
     /// A frame that has become too large by the id in front of it closes those who would get it.
@@ -262,7 +256,7 @@ impl Relay {
             effects.send.push(Outgoing { to, frame: frame.into() });
             return;
         }
-        let to: Vec<_> = self.peers.keys().filter(|id| to.contains(id)).cloned().collect();
+        let to: Vec<_> = self.peers.iter().filter(|id| to.contains(id)).cloned().collect();
         for id in to {
             self.disconnect(&id);
             effects.close.push((id, Close::TOO_LARGE));
