@@ -1,7 +1,7 @@
 import { z } from "@hono/zod-openapi";
 
 export const ROLES = ["admin", "member", "viewer"] as const;
-export const SORT_KEYS = ["name", "email", "age", "role", "createdAt"] as const;
+export const SORT_KEYS = ["name", "email", "age", "role", "createdAt", "updatedAt"] as const;
 export const DEFAULT_LIMIT = 20;
 export const MAX_LIMIT = 100;
 const MAX_SORT_TERMS = SORT_KEYS.length;

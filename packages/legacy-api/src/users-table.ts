@@ -9,6 +9,7 @@ const COLUMN = {
   age: "age",
   active: "active",
   createdAt: "created_at",
+  updatedAt: "updated_at",
 } as const satisfies Record<SortKey | keyof UserChange, string>;
 
 /** Which rows a caller may see: one organisation's, or all. */

@@ -16,15 +16,17 @@ pub(super) enum SortKey {
     Age,
     Role,
     CreatedAt,
+    UpdatedAt,
 }
 
 impl SortKey {
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("name", Self::Name),
         ("email", Self::Email),
         ("age", Self::Age),
         ("role", Self::Role),
         ("createdAt", Self::CreatedAt),
+        ("updatedAt", Self::UpdatedAt),
     ];
 
     /// The column.
@@ -35,6 +37,7 @@ impl SortKey {
             Self::Age => "age",
             Self::Role => "role",
             Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
         }
     }
 }
@@ -133,7 +136,7 @@ fn sort(text: &str) -> Result<Vec<SortTerm>, String> {
         .map(term)
         .collect::<Option<Vec<_>>>()
         .filter(|terms| terms.len() <= SortKey::ALL.len())
-        .ok_or_else(|| "sort by up to 5 of name, email, age, role, createdAt".to_owned())
+        .ok_or_else(|| "sort by up to 6 of name, email, age, role, createdAt, updatedAt".to_owned())
 }
 
 #[cfg(test)]
@@ -188,7 +191,7 @@ mod tests {
             ("sort", ""),
             ("sort", "id"),
             ("sort", "--age"),
-            ("sort", "age,age,age,age,age,age"),
+            ("sort", "age,age,age,age,age,age,age"),
             ("limit", "0"),
             ("limit", "101"),
             ("limit", "1e1"),

@@ -83,7 +83,7 @@ filters = [
 ]
 [resource.query.sort]
 param = "sort"
-keys = ["name", "email", "age", "role", "createdAt"]
+keys = ["name", "email", "age", "role", "createdAt", "updatedAt"]
 default = "id"
 tie_breaker = "id"
 collation = "binary"
