@@ -9,6 +9,10 @@ use crate::config::{Config, FlagSource};
 use crate::legacy::{Credentials, LegacyClient, LegacyRequest, LegacySettings, Purpose};
 use crate::migration::ResourceName;
 use crate::record::{RecordError, Recording};
+use crate::resource::{FollowSpec, Resource, RowCells};
+
+/// Rows that are looked at for whether the newest come first.
+const NEWEST: usize = 20;
 
 /// One thing that was looked at.
 struct Finding {
@@ -43,6 +47,11 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
     for resource in &config.resources {
         let what = format!("legacy list of `{}`", resource.name);
         findings.push(Finding::new(what, ExitCode::Dependency, list(&config, resource).await));
+        if let Some(follow) = resource.tail.as_ref().and_then(|spec| spec.follow.as_ref()) {
+            let what = format!("newest rows of `{}`", resource.name);
+            let outcome = newest(&config, resource, follow).await;
+            findings.push(Finding::new(what, ExitCode::Dependency, outcome));
+        }
     }
     tell(&findings, args.format);
     let failed = |code: &ExitCode| {
@@ -125,7 +134,30 @@ fn secrets(config: &Config) -> Result<String, String> {
 }
 
 /// Asks legacy for one page, and reads its rows as a backfill would.
-async fn list(config: &Config, resource: &crate::resource::Resource) -> Result<String, String> {
+async fn list(config: &Config, resource: &Resource) -> Result<String, String> {
+    let rows = page(config, resource, resource.page_url(0)).await?;
+    Ok(format!("{} rows on the first page fit [resource.cells]", rows.len()))
+}
+
+/// Asks legacy for what has changed last, as a tail would.
+async fn newest(
+    config: &Config,
+    resource: &Resource,
+    follow: &FollowSpec,
+) -> Result<String, String> {
+    let rows = page(config, resource, resource.changes_url(follow, None, 0, NEWEST)).await?;
+    let versions: Vec<_> = rows.iter().filter_map(|row| follow.version(row)).collect();
+    if follow.sorted && !follow.is_newest_first(&versions, rows.len()) {
+        return Err(format!(
+            "they do not come sorted by `{}`, the newest first, or have no time or number in it: correct query.sort, or take `by` out of [resource.tail]",
+            follow.by
+        ));
+    }
+    Ok(format!("{} rows have `{}`", versions.len(), follow.by))
+}
+
+/// The rows of a page of legacy's.
+async fn page(config: &Config, resource: &Resource, url: String) -> Result<Vec<RowCells>, String> {
     let client = LegacyClient::new(LegacySettings {
         base_url: config.legacy.url.as_str().trim_end_matches('/').to_owned(),
         connect_timeout: config.legacy.connect_timeout,
@@ -137,7 +169,7 @@ async fn list(config: &Config, resource: &crate::resource::Resource) -> Result<S
     .map_err(|e| e.to_string())?;
     let request = LegacyRequest {
         method: http::Method::GET,
-        path_and_query: resource.page_url(0),
+        path_and_query: url,
         body: None,
         purpose: Purpose::Reread,
         credentials: Credentials::Service,
@@ -155,8 +187,6 @@ async fn list(config: &Config, resource: &crate::resource::Resource) -> Result<S
         .envelope
         .rows(&body)
         .ok_or("the answer has not the shape of [resource.envelope]")?;
-    for row in rows {
-        resource.schema.row_from_json(row).map_err(|e| e.to_string())?;
-    }
-    Ok(format!("{} rows on the first page fit [resource.cells]", rows.len()))
+    let cells = |row| resource.schema.row_from_json(row).map(|read| read.cells);
+    rows.iter().map(cells).collect::<Result<_, _>>().map_err(|e| e.to_string())
 }

@@ -37,7 +37,8 @@ pub(super) async fn watch<P: DeserializeOwned>(
     }
 }
 
-async fn states<P: DeserializeOwned>(
+/// How far they are now.
+pub(super) async fn states<P: DeserializeOwned>(
     admin: &AdminClient,
     address: &str,
     only: Option<&str>,

@@ -17,6 +17,7 @@ mod rollback;
 mod scenario;
 mod serve;
 mod stage;
+mod tail;
 
 use std::path::PathBuf;
 
@@ -44,6 +45,8 @@ enum Command {
     Backfill(backfill::BackfillArgs),
     /// Compares both sides in full, lists what differs, and repairs it if told to.
     Reconcile(reconcile::ReconcileArgs),
+    /// Shows how writes that never pass crossfade are followed; has the legacy list looked through, or goes on telling.
+    Tail(tail::TailArgs),
     /// Shows each resource's stage, and why it holds.
     Stage(ConfigArgs),
     /// Shows what is owed to legacy, and deals with dead letters.
@@ -101,6 +104,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Check(args) => check::run(&args).await,
             Command::Backfill(args) => backfill::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
+            Command::Tail(args) => tail::run(args).await,
             Command::Stage(args) => stage::run(&args).await,
             Command::Outbox(args) => outbox::run(args).await,
             Command::Path(args) => path::run(args).await,

@@ -35,6 +35,7 @@ raw! {
         sync: Sync,
         compare: Compare,
         outbox: Outbox,
+        backfill: Backfill,
         cluster: Cluster,
         resource: Vec<Resource>,
     }
@@ -113,6 +114,9 @@ raw! {
         initial_backoff_ms: u64,
         max_backoff_ms: u64,
     }
+    Backfill {
+        requests_per_s: u64,
+    }
     Cluster {
         advertise: String,
         peers: Vec<String>,
@@ -133,6 +137,7 @@ raw! {
         query: Query,
         compare: CompareRules,
         write: Write,
+        tail: Tail,
     }
     Routes {
         list: String,
@@ -141,6 +146,7 @@ raw! {
         update: String,
         delete: String,
         exclude: Vec<String>,
+        harmless: Vec<String>,
     }
     Envelope {
         list: String,
@@ -169,6 +175,14 @@ raw! {
         create: bool,
         delete: bool,
         own_rows: bool,
+    }
+    /// `[resource.tail]`.
+    Tail {
+        by: String,
+        poll_ms: u64,
+        overlap: u64,
+        sweep_s: u64,
+        max_gone: f64,
     }
     Query {
         filters: Vec<Filter>,

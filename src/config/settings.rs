@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Config {
     pub compare: Compare,
     /// How owed writes are delivered.
     pub outbox: Outbox,
+    /// How fast legacy is read in bulk.
+    pub backfill: Backfill,
     /// Other processes on the same database.
     pub cluster: Cluster,
     /// The migrated entities; their names, tables and routes are distinct.
@@ -249,6 +252,13 @@ pub struct Compare {
     pub timeout: Duration,
     /// The share of compared reads that legacy is asked again, to measure its noise, 0 to 1. Default 0.01.
     pub noise_sample: f64,
+}
+
+/// `[backfill]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backfill {
+    /// Requests a second that backfills, reconciles and tails may make together. Default 100.
+    pub requests_per_s: NonZeroU32,
 }
 
 /// `[outbox]`

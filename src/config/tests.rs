@@ -154,9 +154,10 @@ fn defaults_are_as_documented() {
             continue;
         };
         let key = format!("{section}.{name}");
-        // The alternative to the flag file cannot be set beside it, nor permissions without roles: they have
-        // tests of their own.
-        let apart = ["flags.unleash", "resource.write"].contains(&section.as_str());
+        // The alternative to the flag file cannot be set beside it, nor permissions without roles, and a tail is not
+        // the same as none: they have tests of their own.
+        let apart =
+            ["flags.unleash", "resource.write", "resource.tail"].contains(&section.as_str());
         let Some(default) = documented_default(&key).filter(|_| !apart) else { continue };
         if default != value {
             continue;

@@ -29,6 +29,8 @@ pub enum Purpose {
     Reread,
     /// A page or a row that is compared with the store's.
     Reconcile,
+    /// A page that is looked through for writes that never passed crossfade.
+    Tail,
 }
 
 impl Purpose {
@@ -42,6 +44,16 @@ impl Purpose {
             Self::Backfill => "backfill",
             Self::Reread => "reread",
             Self::Reconcile => "reconcile",
+            Self::Tail => "tail",
+        }
+    }
+
+    /// Whether it is one of many that nobody waits for: these go at the pace that the configuration allows.
+    #[must_use]
+    pub const fn is_bulk(self) -> bool {
+        match self {
+            Self::Backfill | Self::Reconcile | Self::Tail => true,
+            Self::Compare | Self::Noise | Self::Deliver | Self::Reread => false,
         }
     }
 }
@@ -237,9 +249,11 @@ impl HttpTransport {
         }
         let timeout = match request.purpose {
             Purpose::Compare | Purpose::Noise => self.compare_timeout,
-            Purpose::Deliver | Purpose::Backfill | Purpose::Reread | Purpose::Reconcile => {
-                self.timeout
-            }
+            Purpose::Deliver
+            | Purpose::Backfill
+            | Purpose::Reread
+            | Purpose::Reconcile
+            | Purpose::Tail => self.timeout,
         };
         let mut builder = self.http.request(request.method, url).headers(headers).timeout(timeout);
         if let Some(body) = request.body {

@@ -19,12 +19,13 @@ use crate::clock::SharedClock;
 use crate::flags::StageDecider;
 use crate::legacy::CallerHeaders;
 use crate::migration::{
-    Body, Observation, Operation, OperationKind, Origin, Plan, ReadPlan, ResourceName, Stage,
-    WriteKind, WritePlan,
+    Body, Observation, Operation, OperationKind, Origin, PathId, Plan, ReadPlan, ResourceName,
+    Stage, WriteKind, WritePlan,
 };
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
+use crate::sync::tail::Tail;
 use crate::sync::{CaughtUp, Intents, OpenIntent, PassingBy};
 
 /// Says who answered a mapped route.
@@ -51,6 +52,8 @@ pub struct EdgeParts {
     pub caught_up: CaughtUp,
     /// Writes that legacy is asked to do.
     pub intents: Intents,
+    /// Writes of which no route tells what they do.
+    pub tail: Tail,
     /// What happened, kept.
     pub recorder: Recorder,
     /// Wall time.
@@ -78,6 +81,10 @@ impl Edge {
         Self(Arc::new(parts))
     }
 
+    pub(super) fn parts(&self) -> &EdgeParts {
+        &self.0
+    }
+
     /// Answers one request that came from `peer`.
     pub async fn handle(&self, request: Request<HttpBody>, peer: SocketAddr) -> Response<HttpBody> {
         let started = Instant::now();
@@ -92,32 +99,8 @@ impl Edge {
                     _ => self.read(request, peer, mapped).await,
                 }
             }
-            Routed::UnmappedWriteUnder { resource, row: Some(row) } => {
-                let stage = self.0.stages.decide(&resource.name).effective;
-                count_unmapped("unmapped-write");
-                if !stage.writes_both() {
-                    let tap = self.passed_by(&resource.name);
-                    return self.0.forwarder.forward(request, peer, Some(tap)).await;
-                }
-                let intent = self.0.intents.open(&resource.name, Some(row.clone()), None).await;
-                let mirror = self.0.mirror.clone();
-                let tap = Tap {
-                    request_limit: 0,
-                    response_limit: 0,
-                    sink: Box::new(move |tapped| {
-                        // What legacy refused has changed nothing.
-                        let refused = tapped.head.is_some_and(|head| head.status.is_client_error());
-                        if refused {
-                            intent.done();
-                        } else {
-                            mirror.reread(resource, row, intent);
-                        }
-                    }),
-                };
-                self.0.forwarder.forward(request, peer, Some(tap)).await
-            }
-            Routed::UnmappedWriteUnder { row: None, .. } => {
-                self.pass(request, peer, "unmapped-write").await
+            Routed::UnmappedWriteUnder { resource, row } => {
+                self.unmapped_write(request, peer, resource, row).await
             }
             Routed::Head { .. } => self.pass(request, peer, "head").await,
             Routed::MethodUnmapped { .. } => self.pass(request, peer, "method").await,
@@ -293,7 +276,7 @@ impl Edge {
     }
 
     /// The same for one of which nothing but its end is known.
-    fn passed_by(&self, resource: &ResourceName) -> Tap {
+    pub(super) fn passed_by(&self, resource: &ResourceName) -> Tap {
         let (mirror, sent_ms) = (self.0.mirror.clone(), self.0.clock.now_ms());
         let passing = self.0.caught_up.pass_by(resource, sent_ms);
         let sink = move |tapped: Tapped| mirror.passed_by(passing, sent_ms, &tapped);
@@ -301,8 +284,7 @@ impl Edge {
     }
 
     /// Has it kept that the write is under way, and holds the store's answers back until the write is in it, so that its
-    /// writer reads it: from legacy first, then from the store. Where no store answers, nobody needs to know which path
-    /// it is.
+    /// writer reads it: from legacy first, then from the store.
     async fn open_intent(
         &self,
         headers: &http::HeaderMap,
@@ -310,19 +292,27 @@ impl Edge {
         mapped: &Mapped,
         write: &WriteKind,
     ) -> OpenIntent {
-        let path = if mapped.stage >= Stage::Live {
-            let identity = self.0.authenticator.identify(headers, query).await;
-            identity.and_then(|who| {
-                mapped.resource.path.from_claims(|claim| claim_of(&who, claim)).ok()
-            })
-        } else {
-            None
-        };
+        let path = self.writer_path(headers, query, &mapped.resource, mapped.stage).await;
         let row = match write {
             WriteKind::Create => None,
             WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
         };
         self.0.intents.open(&mapped.resource.name, row, path).await
+    }
+
+    /// The path that the writer reads, where a store answers and if it is known who writes.
+    pub(super) async fn writer_path(
+        &self,
+        headers: &http::HeaderMap,
+        query: Option<&str>,
+        resource: &Resource,
+        stage: Stage,
+    ) -> Option<PathId> {
+        if stage < Stage::Live {
+            return None;
+        }
+        let who = self.0.authenticator.identify(headers, query).await?;
+        resource.path.from_claims(|claim| claim_of(&who, claim)).ok()
     }
 
     fn shadow(
@@ -433,7 +423,7 @@ pub(crate) fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
     response
 }
 
-fn count_unmapped(why: &'static str) {
+pub(super) fn count_unmapped(why: &'static str) {
     metrics::counter!("crossfade_unmapped_total", "reason" => why).increment(1);
 }
 

@@ -7,6 +7,7 @@ pub mod problem;
 pub mod server;
 mod shadow;
 mod store_read;
+mod unmapped;
 
 pub use caller::Authenticator;
 pub(crate) use exchange::marked;

@@ -16,6 +16,7 @@ mod schema;
 mod store;
 mod surface;
 mod table;
+mod tail;
 mod version;
 
 use serde_json::{Map, Value};
@@ -39,6 +40,7 @@ pub use surface::{
     FilterSpec, Op, PageSpec, QuerySurface, SortKey, SortSpec, is_sortable, parse_sort,
 };
 pub use table::{RouteClash, RouteTable, Routed};
+pub use tail::{FollowSpec, TailSpec};
 pub use version::Version;
 
 /// A migrated entity.
@@ -68,6 +70,8 @@ pub struct Resource {
     pub compare: RuleSettings,
     /// Who may write what through sync; `None`: whoever may open the path, whatever the schema allows.
     pub write: Option<WritePermissions>,
+    /// How writes that never pass crossfade are found; `None`: nobody looks for them.
+    pub tail: Option<TailSpec>,
 }
 
 /// How a create is told from its own repetition.

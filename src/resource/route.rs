@@ -40,6 +40,8 @@ pub struct Routes {
     pub delete: Option<Route>,
     /// Paths that look like a row's and are none (`/users/me`): never matched.
     pub exclude: Vec<PathPattern>,
+    /// Requests that look like writes and change no row (`POST /users/search`).
+    pub harmless: Vec<Route>,
 }
 
 /// Why a route's text is no route.
@@ -105,6 +107,16 @@ impl PathPattern {
     #[must_use]
     pub fn prefix(&self) -> &str {
         self.text.split_once("/{id}").map_or(self.text.as_str(), |(prefix, _)| prefix)
+    }
+
+    /// Whether a request's path is one of these.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let fits = |(pattern, segment): (&str, &str)| {
+            pattern == segment || (pattern == "{id}" && !segment.is_empty())
+        };
+        self.text.split('/').count() == path.split('/').count()
+            && self.text.split('/').zip(path.split('/')).all(fits)
     }
 
     /// The path of one row: `id` percent-encoded as one segment.
@@ -187,6 +199,20 @@ mod tests {
         {
             let problem = refused(&format!("GET {path}"), true);
             assert_eq!(problem, RouteProblem::Placeholder(segment.into()));
+        }
+    }
+
+    #[test]
+    fn a_path_matches_segment_by_segment() {
+        let path = PathPattern::parse("/users/{id}/check").unwrap();
+        for (text, matches) in [
+            ("/users/1/check", true),
+            ("/users//check", false),
+            ("/users/1", false),
+            ("/users/1/check/", false),
+            ("/users/1/checks", false),
+        ] {
+            assert_eq!(path.matches(text), matches, "{text}");
         }
     }
 

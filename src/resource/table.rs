@@ -60,6 +60,8 @@ pub struct RouteTable {
     router: matchit::Router<Vec<Entry>>,
     /// Paths whose writes belong to a resource; the longest first.
     prefixes: Vec<(String, Arc<Resource>)>,
+    /// Requests that look like writes and change no row.
+    harmless: Vec<super::Route>,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +99,7 @@ impl RouteTable {
                 let entry = Entry { target: None, resource: resource.clone() };
                 clashes.extend(table.insert(path.as_str(), entry).err());
             }
+            table.harmless.extend(resource.routes.harmless.iter().cloned());
         }
         table.prefixes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
         if clashes.is_empty() { Ok(table) } else { Err(clashes) }
@@ -167,7 +170,8 @@ impl RouteTable {
     }
 
     fn unmapped(&self, method: &Method, path: &str) -> Routed {
-        if is_read(method) {
+        let harmless = |route: &super::Route| route.method == *method && route.path.matches(path);
+        if is_read(method) || self.harmless.iter().any(harmless) {
             return Routed::Unmapped;
         }
         // A server may decode before it routes: `/%75sers/1` then is a write to a user as well.

@@ -9,6 +9,7 @@ mod outbox;
 mod reconcile;
 pub(super) mod rollback;
 mod sync;
+mod tail;
 
 use std::collections::BTreeMap;
 
@@ -80,6 +81,7 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/rollback/lift", post(rollback::lift))
         .route("/backfill", get(backfill::state).post(backfill::start))
         .route("/reconcile", get(reconcile::state).post(reconcile::start))
+        .route("/tail", get(tail::state).post(tail::start))
         .route("/audit", get(audit))
         .route("/metrics", get(metrics))
         .route("/flush", post(flush))
@@ -267,6 +269,7 @@ pub(super) async fn audit_log(storage: &dyn Storage, of: &AuditOf) -> Response {
 
 async fn metrics(State(parts): State<Parts>) -> String {
     outbox::measure(&parts).await;
+    parts.tail.measure();
     metrics::gauge!("crossfade_recorder_dropped").set(parts.recorder.dropped() as f64);
     let over_bound = parts.shadow.noise(NoiseFloor::over_bound);
     metrics::gauge!("crossfade_noise_fields_over_bound").set(over_bound as f64);

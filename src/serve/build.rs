@@ -11,6 +11,7 @@ use super::audit::Audit;
 use super::flags::toggles;
 use super::interlock::Interlocks;
 use super::jobs::Jobs;
+use super::stages_mirrored::StagesMirrored;
 use super::{ServeError, Surroundings, rollback_file};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::compare::Rules;
@@ -34,9 +35,10 @@ use crate::sync::mirror::{Mirror, MirrorParts};
 use crate::sync::outbox::{OutboxContext, OutboxSettings};
 use crate::sync::reconcile::{Reconcile, Reconciliation};
 use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
+use crate::sync::tail::{Tail, TailParts};
 use crate::sync::{
-    CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PathRegistry,
-    RegistrySettings, RowTraffic,
+    CaughtUp, IntentParts, Intents, LegacyPace, LegacyRows, MappedTables, OwedMirrors,
+    PathRegistry, RegistrySettings, RowTraffic,
 };
 
 /// A store read over this goes to legacy.
@@ -87,6 +89,7 @@ pub(crate) struct AllParts {
     pub(crate) sync: SyncServer,
     pub(crate) shadow: Shadow,
     pub(crate) mirror: Mirror,
+    pub(crate) tail: Tail,
     pub(crate) backfill: Backfill,
     pub(crate) backfills: Jobs<BackfillProgress>,
     pub(crate) reconcile: Reconcile,
@@ -148,6 +151,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         storage: storage.clone(),
         legacy: legacy.clone(),
         traffic: traffic.clone(),
+        pace: LegacyPace::new(config.backfill.requests_per_s),
     };
     let reader = StoreReader::new(registry.clone(), caught_up.clone(), STORE_READ_DEADLINE);
     let shadow = Shadow::new(ShadowParts {
@@ -182,6 +186,14 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         owed: owed.clone(),
         clock: clock.clone(),
     });
+    let tail = Tail::new(TailParts {
+        resources: config.resources.clone(),
+        rows: rows.clone(),
+        caught_up: caught_up.clone(),
+        mirror: mirror.clone(),
+        mirrored: Arc::new(StagesMirrored(stages.clone())),
+        clock: clock.clone(),
+    });
     let edge = Edge::new(EdgeParts {
         routes: RouteTable::new(&config.resources).map_err(ServeError::Routes)?,
         stages: stages.clone(),
@@ -192,6 +204,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         mirror: mirror.clone(),
         caught_up: caught_up.clone(),
         intents: intents.clone(),
+        tail: tail.clone(),
         recorder: recorder.clone(),
         clock: clock.clone(),
         max_body_bytes: config.compare.max_body_bytes,
@@ -256,6 +269,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         sync,
         shadow,
         mirror,
+        tail,
         backfill,
         backfills: Jobs::default(),
         reconcile,

@@ -16,6 +16,7 @@ mod mender;
 mod own;
 mod passed;
 mod rollback_file;
+mod stages_mirrored;
 pub(crate) mod switch;
 
 pub use admin::{StageView, StagesView};
@@ -122,6 +123,7 @@ impl Server {
             tasks.spawn(rollback_file::run(parts.rollback_file(path), stopping.clone()));
         }
         tasks.spawn(mender::run(parts.clone(), stopping.clone()));
+        tasks.spawn(crate::sync::tail::run(parts.tail.clone(), stopping.clone()));
         tasks.spawn(crate::sync::outbox::run(parts.outbox.clone(), stopping));
         Ok(Self { listen, admin, parts, shutdown, tasks })
     }
@@ -185,6 +187,7 @@ impl Server {
         self.parts.sync.close_all(CloseReason::going_away()).await;
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
+        self.parts.tail.close().await;
         self.parts.mirror.close().await;
         self.parts.audit.idle().await;
         self.parts.recorder.close().await.map_err(ServeError::Record)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::caught_up::CaughtUp;
 use super::legacy_list::{ListPass, MAX_PASSES, PassEnd, Step};
-use super::legacy_rows::{LegacyRowError, LegacyRows, Reread};
+use super::legacy_rows::{FoundRow, LegacyRowError, LegacyRows, Reread};
 use super::path::Source;
 use crate::clock::SharedClock;
 use crate::legacy::Purpose;
@@ -85,13 +85,13 @@ impl Backfill {
                 Some(now) if *now == path => continue,
                 // It moved to another path while nobody was looking.
                 Some(_) => {
-                    let source = Source::Read { asked_ms: self.clock.now_ms() };
-                    self.rows.remove_from(resource, &path, row, &source).await?;
+                    self.rows.remove_if_moved(resource, &path, row, self.clock.now_ms()).await?;
                     gone += 1;
                     continue;
                 }
                 None => {}
             }
+            self.rows.pace.turn().await;
             let there = self.rows.reread(resource, row, self.clock.now_ms()).await?;
             gone += u64::from(there == Reread::Gone);
         }
@@ -109,14 +109,7 @@ impl Backfill {
         let mut pass = ListPass::default();
         loop {
             let asked_ms = self.clock.now_ms();
-            let source = if self.caught_up.is(&resource.name) {
-                Source::Read { asked_ms }
-            } else {
-                Source::Compare {
-                    asked_ms,
-                    missed_ms: self.caught_up.missed(&resource.name).done_ms,
-                }
-            };
+            let source = page_source(&self.caught_up, resource, asked_ms);
             let page = match pass.next(&self.rows, resource, Purpose::Backfill).await? {
                 Step::Page(page) => page,
                 Step::End(end) => return Ok(end),
@@ -126,12 +119,32 @@ impl Backfill {
                 let new = seen.insert(found.row.clone(), found.path.clone()).is_none();
                 done.read += u64::from(new);
             }
-            // What a mirror is under way for, that mirror knows better: whose write it was, and when.
-            let compares = matches!(source, Source::Compare { .. });
-            let open = |row: &RowId| compares && self.caught_up.is_row_open(&resource.name, row);
-            let rows = page.rows.into_iter().filter(|found| !open(&found.row)).collect();
+            let rows = without_open(&self.caught_up, resource, page.rows, &source);
             done.stale += self.rows.apply(resource, rows, &source).await?.1;
             progress(*done);
         }
     }
+}
+
+/// How the rows of a page came about that was asked for at this time, in epoch milliseconds.
+pub(super) fn page_source(caught_up: &CaughtUp, resource: &Resource, asked_ms: u64) -> Source {
+    if caught_up.is(&resource.name) {
+        return Source::Read { asked_ms };
+    }
+    Source::Compare { asked_ms, missed_ms: caught_up.missed(&resource.name).done_ms }
+}
+
+/// The rows of a page that the store is to take. What a mirror is under way for, that mirror knows better where the store is
+/// not caught up: whose write it was, and when.
+pub(super) fn without_open(
+    caught_up: &CaughtUp,
+    resource: &Resource,
+    rows: Vec<FoundRow>,
+    source: &Source,
+) -> Vec<FoundRow> {
+    if !matches!(source, Source::Compare { .. }) {
+        return rows;
+    }
+    let open = |found: &FoundRow| caught_up.is_row_open(&resource.name, &found.row);
+    rows.into_iter().filter(|found| !open(found)).collect()
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use super::legacy_rows::{FoundRow, LegacyRowError, LegacyRows, json_of, read_row};
 use crate::legacy::Purpose;
 use crate::migration::RowId;
-use crate::resource::Resource;
+use crate::resource::{FollowSpec, Resource, Version};
 
 /// Passes over the list at most. Pages by offset can skip a row when others before it are deleted
 /// meanwhile; a pass that may have is followed by another.
 pub(super) const MAX_PASSES: u32 = 10;
 /// Rows by which a page overlaps the one before: as many may be deleted meanwhile without a gap.
 const OVERLAP: usize = 8;
+/// Rows of the first page of what has changed: most looks find little.
+const FIRST_CHANGES: usize = 20;
 
 /// How a pass ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,10 +40,34 @@ pub(super) enum Step {
     End(PassEnd),
 }
 
+/// Which rows are read, in which order.
+#[derive(Debug, Clone, Default)]
+pub(super) enum ListOrder {
+    /// All, by what never changes.
+    #[default]
+    Stable,
+    /// Those that have changed since, the newest first where the list can be sorted so.
+    Changes(FollowSpec, Option<Version>),
+}
+
+impl ListOrder {
+    fn url(&self, resource: &Resource, offset: usize) -> String {
+        match self {
+            Self::Stable => resource.page_url(offset),
+            Self::Changes(follow, since) => {
+                let few = follow.sorted && follow.since.is_none() && offset == 0;
+                let limit = if few { FIRST_CHANGES } else { usize::MAX };
+                resource.changes_url(follow, *since, offset, limit)
+            }
+        }
+    }
+}
+
 /// One pass over the list. Each page begins with some rows of the one before: if none of them is
 /// there any more, rows may have moved past the page's edge unseen.
 #[derive(Debug, Default)]
 pub(super) struct ListPass {
+    order: ListOrder,
     /// The last rows of the page before, with which the next one begins.
     tail: Vec<RowId>,
     offset: usize,
@@ -49,6 +75,11 @@ pub(super) struct ListPass {
 }
 
 impl ListPass {
+    /// A pass in this order.
+    pub(super) fn of(order: ListOrder) -> Self {
+        Self { order, ..Self::default() }
+    }
+
     /// Asks for the next page.
     pub(super) async fn next(
         &mut self,
@@ -59,7 +90,8 @@ impl ListPass {
         if self.through {
             return Ok(Step::End(PassEnd::Whole));
         }
-        let page = read_page(rows, resource, self.offset, purpose).await?;
+        let page =
+            read_page(rows, resource, self.order.url(resource, self.offset), purpose).await?;
         if !self.joins(&page.rows) {
             return Ok(Step::End(PassEnd::Skipped));
         }
@@ -86,10 +118,10 @@ impl ListPass {
 async fn read_page(
     rows: &LegacyRows,
     resource: &Arc<Resource>,
-    offset: usize,
+    url: String,
     purpose: Purpose,
 ) -> Result<Page, LegacyRowError> {
-    let answer = rows.ask(resource.page_url(offset), purpose).await?;
+    let answer = rows.ask(url, purpose).await?;
     if !answer.status.is_success() {
         let status = answer.status.as_u16();
         return Err(LegacyRowError::NoAnswer(format!("answered the list with {status}")));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::Value;
 
+use super::legacy_pace::LegacyPace;
 use super::path::{Applied, LegacyRow, PathError, Source, Wrote};
 use super::registry::PathRegistry;
 use super::row_traffic::{DeletedMeanwhile, RowTraffic};
@@ -45,6 +46,21 @@ pub enum LegacyRowError {
         "the list would not hold still: rows were deleted faster than pages were read, or writes were not mirrored. Run it again in a quieter hour, in dualwrite or later"
     )]
     Restless,
+    /// The list is not in the order that it was asked for.
+    #[error(
+        "the list is not sorted by `{0}`, the newest first, or no row has a time or a number in it: take `by` out of [resource.tail], or have the API sort by it"
+    )]
+    Unsorted(String),
+    /// So many rows are gone that it may be a fault of the list's.
+    #[error(
+        "{gone} of the store's {rows} rows are missing in the list, more than [resource.tail] max_gone allows: none was taken out. If that is right, run `crossfade backfill`"
+    )]
+    TooManyGone {
+        /// Rows that the store has and the list has not.
+        gone: usize,
+        /// Rows that the store has.
+        rows: usize,
+    },
     /// It could not be kept.
     #[error(transparent)]
     NotKept(#[from] PathError),
@@ -57,6 +73,11 @@ impl LegacyRowError {
     /// Whether it may work later: a path that was just dropped, a legacy API that is away.
     pub(crate) const fn may_pass(&self) -> bool {
         matches!(self, Self::NoAnswer(_) | Self::NotKept(_) | Self::Storage(_))
+    }
+
+    /// Whether legacy has a row that the store cannot take.
+    pub(super) const fn is_of_a_row(&self) -> bool {
+        matches!(self, Self::Row(_) | Self::NoId | Self::Path(_))
     }
 }
 
@@ -125,6 +146,8 @@ pub struct LegacyRows {
     pub legacy: LegacyClient,
     /// What is happening to rows.
     pub traffic: RowTraffic,
+    /// How fast legacy is read where nobody waits for it.
+    pub pace: LegacyPace,
 }
 
 /// Times that a row is read again because it was deleted while it was being read.
@@ -232,6 +255,20 @@ impl LegacyRows {
         Ok(())
     }
 
+    /// Takes a row out of a path where the list has it in another one, unless it has come back since that was read.
+    pub(super) async fn remove_if_moved(
+        &self,
+        resource: &Arc<Resource>,
+        path: &PathId,
+        row: RowId,
+        asked_ms: u64,
+    ) -> Result<(), LegacyRowError> {
+        if self.look(resource, path, &row).await?.is_some() {
+            return Ok(());
+        }
+        self.remove_from(resource, path, row, &Source::Read { asked_ms }).await
+    }
+
     /// Asks legacy for a row, and brings what it says into the store.
     pub(crate) async fn reread(
         &self,
@@ -335,6 +372,9 @@ impl LegacyRows {
         path_and_query: String,
         purpose: Purpose,
     ) -> Result<Answer, LegacyRowError> {
+        if purpose.is_bulk() {
+            self.pace.turn().await;
+        }
         let request = LegacyRequest {
             method: Method::GET,
             path_and_query,

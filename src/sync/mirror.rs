@@ -78,7 +78,7 @@ enum Told {
 
 /// Whether a request may still change legacy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
+pub(super) enum Request {
     /// It was answered.
     Over,
     /// Nobody knows.
@@ -117,9 +117,18 @@ impl Mirror {
         drop(passing);
     }
 
-    /// Reads a row again, because a request that went with this intent may have changed it; returns at once.
-    pub fn reread(&self, resource: Arc<Resource>, row: RowId, intent: OpenIntent) {
-        let (due_ms, once_more_ms) = (self.now_ms(), None);
+    /// Reads a row again, because a request of `sent_ms` (epoch milliseconds) that went with this intent may have changed it;
+    /// and once more if crossfade lost sight of it. Returns at once.
+    pub(super) fn reread(
+        &self,
+        resource: Arc<Resource>,
+        row: RowId,
+        intent: OpenIntent,
+        (sent_ms, request): (u64, Request),
+    ) {
+        let due_ms = self.now_ms();
+        let settled_ms = self.parts.intents.settled_ms(sent_ms);
+        let once_more_ms = (request == Request::OutOfSight).then_some(settled_ms);
         let requested = None;
         self.parts.owed.owe(OwedMirror { resource, row, intent, due_ms, once_more_ms, requested });
     }
@@ -308,7 +317,7 @@ fn told(job: &MirrorJob) -> Told {
     }
 }
 
-fn request_of(tapped: &Tapped) -> Request {
+pub(super) fn request_of(tapped: &Tapped) -> Request {
     match (&tapped.head, &tapped.end) {
         // A gateway's answers: what stands behind it may do it yet.
         (Some(head), _) if matches!(head.status.as_u16(), 502 | 504) => Request::OutOfSight,

@@ -14,6 +14,7 @@ pub mod client;
 mod intents;
 mod late;
 mod legacy_list;
+mod legacy_pace;
 mod legacy_rows;
 mod mapped;
 pub mod mirror;
@@ -33,6 +34,7 @@ mod row_traffic;
 pub mod server;
 #[cfg(test)]
 mod simulation;
+pub mod tail;
 #[cfg(test)]
 mod test_legacy;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub mod vectors;
 
 pub use caught_up::{CaughtUp, Missed, OpenMirror, PassingBy, Reconciled, Standing};
 pub use intents::{IntentParts, Intents, OpenIntent};
+pub use legacy_pace::LegacyPace;
 pub use legacy_rows::{LegacyRowError, LegacyRows};
 pub use mapped::MappedTables;
 pub use name::PathName;

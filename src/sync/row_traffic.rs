@@ -33,6 +33,8 @@ struct State {
     made: Noted,
     /// Answers on their way into the store.
     arriving: HashMap<Key, u32>,
+    /// When a write was answered that any row may have been changed or deleted by, in epoch milliseconds.
+    any_row: HashMap<ResourceName, u64>,
 }
 
 /// Rows with a time, as many as are remembered.
@@ -98,6 +100,23 @@ impl RowTraffic {
         self.lock().deletions.note((resource.clone(), row.clone()), now_ms);
     }
 
+    /// Notes that legacy answered a write at `now_ms` that may have changed or deleted any row.
+    pub(crate) fn any_row(&self, resource: &ResourceName, now_ms: u64) {
+        let mut state = self.lock();
+        let at = state.any_row.entry(resource.clone()).or_default();
+        *at = now_ms.max(*at);
+    }
+
+    /// When the last such write was answered, in epoch milliseconds.
+    pub(crate) fn last_any_row(&self, resource: &ResourceName) -> Option<u64> {
+        self.lock().any_row.get(resource).copied()
+    }
+
+    /// Whether the row was deleted at this time or later, as far as legacy said so.
+    pub(crate) fn deleted_since(&self, resource: &ResourceName, row: &RowId, sent_ms: u64) -> bool {
+        self.lock().deletions.since(&(resource.clone(), row.clone()), sent_ms)
+    }
+
     /// Notes that legacy answered at `now_ms` that it made the row.
     pub(crate) fn made(&self, resource: &ResourceName, row: &RowId, now_ms: u64) {
         self.lock().made.note((resource.clone(), row.clone()), now_ms);
@@ -108,7 +127,8 @@ impl RowTraffic {
         self.lock().made.since(&(resource.clone(), row.clone()), asked_ms)
     }
 
-    /// Lets an answer in that has the row, if its request was sent after the row's last deletion.
+    /// Lets an answer in that has the row, if its request was sent after the row's last deletion, and after whatever may have
+    /// deleted it.
     pub(crate) fn arrive(
         &self,
         resource: &ResourceName,
@@ -117,7 +137,8 @@ impl RowTraffic {
     ) -> Result<Arriving, DeletedMeanwhile> {
         let key = (resource.clone(), row.clone());
         let mut state = self.lock();
-        if state.deletions.since(&key, sent_ms) {
+        let any_row_ms = state.any_row.get(resource);
+        if state.deletions.since(&key, sent_ms) || any_row_ms.is_some_and(|at| *at >= sent_ms) {
             metrics::counter!("crossfade_overtaken_answers_total").increment(1);
             return Err(DeletedMeanwhile);
         }
@@ -157,6 +178,17 @@ mod tests {
         assert!(traffic.arrive(&users, &one, 20).is_err(), "within the same millisecond, too");
         assert!(traffic.arrive(&users, &one, 21).is_ok());
         assert!(traffic.arrive(&users, &row(2).1, 10).is_ok());
+    }
+
+    #[test]
+    fn nor_is_one_sent_before_a_write_that_may_have_deleted_any_row() {
+        let (traffic, (users, one)) = (RowTraffic::default(), row(1));
+        traffic.any_row(&users, 20);
+        traffic.any_row(&users, 10);
+        assert!(traffic.arrive(&users, &one, 20).is_err());
+        assert!(traffic.arrive(&users, &one, 21).is_ok());
+        assert!(traffic.arrive(&ResourceName::new("notes"), &one, 20).is_ok());
+        assert!(!traffic.deleted_since(&users, &one, 10), "nobody said that this one is gone");
     }
 
     #[tokio::test]

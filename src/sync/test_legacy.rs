@@ -1,12 +1,13 @@
 //! A process of this crate's sync half, on a database and a legacy API that outlive it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, RawQuery, State};
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -15,14 +16,15 @@ use super::caught_up::{CaughtUp, Standing};
 use super::intents::{IntentParts, Intents, OpenIntent};
 use super::mirror::{Mirror, MirrorParts};
 use super::reconcile::Reconcile;
+use super::tail::{Mirrored, Tail, TailParts};
 use super::{
-    LegacyRows, MappedTables, OwedMirrors, PaceSettings, PathRegistry, RegistrySettings,
-    RowTraffic, run_owed_mirrors,
+    LegacyPace, LegacyRows, MappedTables, OwedMirrors, PaceSettings, PathRegistry,
+    RegistrySettings, RowTraffic, run_owed_mirrors,
 };
 use crate::clock::{Clock as _, SharedClock, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::legacy::{LegacyClient, LegacySettings};
-use crate::migration::{PathId, RowId};
+use crate::migration::{PathId, ResourceName, RowId};
 use crate::resource::Resource;
 use crate::storage::{MemoryStorage, SharedStorage};
 
@@ -32,6 +34,10 @@ pub(super) struct Legacy {
     pub(super) rows: Arc<Mutex<BTreeMap<String, Value>>>,
     pub(super) away: Arc<Mutex<bool>>,
     pub(super) reads: Arc<AtomicUsize>,
+    /// Targets of requests for the list, without the path.
+    pub(super) lists: Arc<Mutex<Vec<String>>>,
+    /// Whether it sorts its list by what it is asked for.
+    pub(super) sorts: Arc<AtomicBool>,
 }
 
 async fn get(State(legacy): State<Legacy>, Path(id): Path<String>) -> (StatusCode, String) {
@@ -47,22 +53,47 @@ async fn get(State(legacy): State<Legacy>, Path(id): Path<String>) -> (StatusCod
 
 async fn list(
     State(legacy): State<Legacy>,
-    Query(query): Query<BTreeMap<String, usize>>,
+    RawQuery(raw): RawQuery,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> (StatusCode, String) {
+    legacy.lists.lock().unwrap().push(raw.unwrap_or_default());
     let rows = legacy.rows.lock().unwrap();
-    let (limit, offset) = (query["limit"], query.get("offset").copied().unwrap_or(0));
-    let data: Vec<_> = rows.values().skip(offset).take(limit).collect();
-    let page = json!({ "data": data, "total": rows.len(), "limit": limit, "offset": offset });
+    let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
+    let (limit, offset) = (number("limit").unwrap(), number("offset").unwrap_or(0));
+    let since = query.get("since").map_or("", String::as_str);
+    let changed = |row: &&Value| row["updatedAt"].as_str().unwrap() >= since;
+    let mut all: Vec<_> = rows.values().filter(changed).collect();
+    if query.get("sort").is_some_and(|sort| sort == "-updatedAt")
+        && legacy.sorts.load(Ordering::SeqCst)
+    {
+        all.sort_by_key(|row| std::cmp::Reverse(row["updatedAt"].as_str().unwrap().to_owned()));
+    }
+    let data: Vec<_> = all.iter().skip(offset).take(limit).collect();
+    let page = json!({ "data": data, "total": all.len(), "limit": limit, "offset": offset });
     (StatusCode::OK, page.to_string())
 }
 
 impl Legacy {
     pub(super) fn put(&self, id: &str, name: &str, version: u64) {
+        self.put_at(id, name, version, "2026-01-01T00:00:00Z");
+    }
+
+    /// A row that was changed at this time.
+    pub(super) fn put_at(&self, id: &str, name: &str, version: u64, at: &str) {
+        self.put_in("o_1", (id, name, version), at);
+    }
+
+    /// The same of any organisation's.
+    pub(super) fn put_in(&self, org: &str, (id, name, version): (&str, &str, u64), at: &str) {
         let row = json!({
-            "id": id, "orgId": "o_1", "name": name, "email": "n@example.test", "role": "member",
-            "active": true, "version": version, "updatedAt": "2026-01-01T00:00:00Z",
+            "id": id, "orgId": org, "name": name, "email": "n@example.test", "role": "member",
+            "active": true, "version": version, "updatedAt": at,
         });
         self.rows.lock().unwrap().insert(id.to_owned(), row);
+    }
+
+    pub(super) fn delete(&self, id: &str) {
+        self.rows.lock().unwrap().remove(id);
     }
 
     pub(super) fn away(&self, away: bool) {
@@ -84,6 +115,16 @@ pub(super) async fn until(met: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("in time");
 }
 
+/// Writes go to both sides.
+#[derive(Debug)]
+struct Always;
+
+impl Mirrored for Always {
+    fn is_mirrored(&self, _: &ResourceName) -> bool {
+        true
+    }
+}
+
 /// A process, on a database and a legacy API that outlive it.
 pub(super) struct Process {
     pub(super) mirror: Mirror,
@@ -91,6 +132,7 @@ pub(super) struct Process {
     pub(super) intents: Intents,
     pub(super) registry: PathRegistry,
     pub(super) reconcile: Reconcile,
+    pub(super) tail: Tail,
     pub(super) users: Arc<Resource>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) running: tokio::task::JoinHandle<()>,
@@ -106,6 +148,7 @@ pub(super) struct World {
 impl World {
     pub(super) async fn new(settle: Duration) -> Self {
         let legacy = Legacy::default();
+        legacy.sorts.store(true, Ordering::SeqCst);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new()
@@ -117,8 +160,12 @@ impl World {
     }
 
     pub(super) async fn process(&self) -> Process {
-        let example = include_str!("../../docs/crossfade.example.toml");
-        let config = Config::parse(example, std::path::Path::new("."), "example").unwrap();
+        self.process_of(include_str!("../../docs/crossfade.example.toml")).await
+    }
+
+    /// One with this configuration.
+    pub(super) async fn process_of(&self, config: &str) -> Process {
+        let config = Config::parse(config, std::path::Path::new("."), "example").unwrap();
         let users = config.resources[0].clone();
         let tables = Arc::new(MappedTables::new(&config.resources));
         let clock: SharedClock = Arc::new(SystemClock);
@@ -166,6 +213,7 @@ impl World {
             storage: self.storage.clone(),
             legacy,
             traffic: RowTraffic::default(),
+            pace: LegacyPace::new(NonZeroU32::MAX),
         };
         let mirror = Mirror::new(MirrorParts {
             rows: rows.clone(),
@@ -175,10 +223,18 @@ impl World {
             clock: clock.clone(),
         });
         let settle = vec![Duration::from_millis(50), Duration::from_millis(200)];
+        let tail = Tail::new(TailParts {
+            resources: config.resources.clone(),
+            rows: rows.clone(),
+            caught_up: caught_up.clone(),
+            mirror: mirror.clone(),
+            mirrored: Arc::new(Always),
+            clock: clock.clone(),
+        });
         let reconcile = Reconcile { rows, caught_up: caught_up.clone(), clock, settle };
         let (stop, stopping) = watch::channel(false);
         let running = tokio::spawn(run_owed_mirrors(mirror.clone(), stopping));
-        Process { mirror, caught_up, intents, registry, reconcile, users, stop, running }
+        Process { mirror, caught_up, intents, registry, reconcile, tail, users, stop, running }
     }
 }
 
@@ -193,7 +249,13 @@ impl Process {
 
     /// The name that the store has of a row.
     pub(super) async fn name(&self, row: &str) -> Option<String> {
-        let handle = self.registry.get(&PathId::new("org/o_1").unwrap()).await.unwrap();
+        self.name_in("o_1", row).await
+    }
+
+    /// The same of any organisation's.
+    pub(super) async fn name_in(&self, org: &str, row: &str) -> Option<String> {
+        let path = PathId::new(&format!("org/{org}")).unwrap();
+        let handle = self.registry.get(&path).await.unwrap();
         let row = row.to_owned();
         let name = handle.view(move |path| {
             let row = crate::resource::StoreRow::of(path.store, "users", row.as_str())?;
@@ -206,6 +268,7 @@ impl Process {
     pub(super) async fn stop(self) {
         self.stop.send(true).unwrap();
         self.running.await.unwrap();
+        self.tail.close().await;
         self.mirror.close().await;
     }
 }

@@ -49,6 +49,7 @@ fn users() -> Resource {
             update: None,
             delete: None,
             exclude: Vec::new(),
+            harmless: Vec::new(),
         },
         envelope: Envelope::default(),
         schema: Schema::new([
@@ -70,6 +71,7 @@ fn users() -> Resource {
         },
         compare: crate::compare::RuleSettings::default(),
         write: None,
+        tail: None,
     }
 }
 

@@ -14,3 +14,4 @@ mod identity;
 mod identity_jwks;
 mod identity_tokens;
 mod proxy;
+mod unmapped;

@@ -7,6 +7,7 @@ mod resources;
 mod rows;
 mod rules;
 mod sections;
+mod tail;
 
 use std::fmt::Display;
 use std::path::Path;

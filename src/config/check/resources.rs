@@ -65,6 +65,7 @@ impl Checker<'_> {
             self.envelope(&key.field("envelope"), raw.envelope.unwrap_or_default(), paged);
         let write = self.write(&key.field("write"), raw.write, &cells);
         let compare = self.rules(&key.field("compare"), raw.compare.unwrap_or_default());
+        let tail = self.tail(&key.field("tail"), raw.tail, query.as_ref(), &cells);
         let create_key = key.field("create");
         let create = self.require(
             &create_key,
@@ -83,6 +84,7 @@ impl Checker<'_> {
             query: query?,
             compare,
             write: write?,
+            tail: tail?,
             schema,
         };
         self.create_mode(&create_key, &resource);
@@ -208,6 +210,10 @@ impl Checker<'_> {
         for (place, text) in raw.exclude.unwrap_or_default().iter().enumerate() {
             exclude.push(self.exclusion(&key.field("exclude").index(place), text, taken));
         }
+        let mut harmless = Vec::new();
+        for (place, text) in raw.harmless.unwrap_or_default().iter().enumerate() {
+            harmless.push(self.harmless(&key.field("harmless").index(place), text, taken));
+        }
         Some(Routes {
             list: list??,
             get: get??,
@@ -216,7 +222,20 @@ impl Checker<'_> {
             update: update.map_or(Some(None), |route| route.map(Some))?,
             delete: delete.map_or(Some(None), |route| route.map(Some))?,
             exclude: exclude.into_iter().collect::<Option<_>>()?,
+            harmless: harmless.into_iter().collect::<Option<_>>()?,
         })
+    }
+
+    /// A request that looks like a write and changes no row.
+    fn harmless(&mut self, key: &Key, text: &str, taken: &mut Taken) -> Option<Route> {
+        let route = self.accept(key, Route::parse(text, text.contains("{id}")))?;
+        if matches!(route.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE" | "CONNECT") {
+            self.report(key, "must be POST, PUT, PATCH or DELETE: reads change nothing anyhow");
+            return None;
+        }
+        // A route that is mapped is never harmless.
+        self.unique(key, route.template.as_str(), &mut taken.routes)?;
+        Some(route)
     }
 
     fn route(

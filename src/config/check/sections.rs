@@ -35,6 +35,7 @@ impl Checker<'_> {
         let sync = self.sync(raw.sync.unwrap_or_default(), identity.as_ref());
         let compare = self.compare(raw.compare.unwrap_or_default());
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
+        let backfill = self.backfill(raw.backfill.unwrap_or_default());
         let cluster = self.cluster(raw.cluster.unwrap_or_default(), storage.as_ref());
         let resources = self.resources(raw.resource.unwrap_or_default(), server.as_ref());
         self.durability(&sync, resources.as_deref().unwrap_or_default());
@@ -49,6 +50,7 @@ impl Checker<'_> {
             sync,
             compare,
             outbox,
+            backfill,
             cluster: cluster?,
             resources: resources?,
         })

@@ -7,7 +7,13 @@ use crate::migration::{OperationKind, RowId, WriteKind};
 use crate::resource::{RouteTable, Routed};
 
 fn table() -> RouteTable {
-    let users = resource(&[("#exclude = [\"/users/me\"]", "exclude = [\"/users/me\"]")]);
+    let users = resource(&[
+        ("#exclude = [\"/users/me\"]", "exclude = [\"/users/me\"]"),
+        (
+            "#harmless = [\"POST /users/search\"]",
+            "harmless = [\"POST /users/search\", \"PUT /users/{id}/seen\"]",
+        ),
+    ]);
     let edits = [("\"users\"", "\"notes\""), (" /users", " /users/archive/notes")];
     RouteTable::new(&[users, resource(&edits)]).unwrap()
 }
@@ -98,6 +104,10 @@ fn unmapped_writes_under_a_resource_are_told_with_their_row() {
         (Method::PATCH, "/%75sers/u_1", "users write ?"),
         (Method::from_bytes(b"MERGE").unwrap(), "/users/u_1", "users write u_1"),
         (Method::PUT, "/users/archive/notes/7", "notes write 7"),
+        (Method::POST, "/users/search", "unmapped"),
+        (Method::PUT, "/users/u_1/seen", "unmapped"),
+        (Method::POST, "/users/u_1/seen", "users write u_1"),
+        (Method::PATCH, "/users/search", "users update search"),
     ];
     for (method, path, expected) in cases {
         assert_eq!(routed(&method, path), expected, "{method} {path}");

@@ -36,7 +36,7 @@ const fn post(
     Operation { method: "post", path, summary, query, body, success: (status, JSON) }
 }
 
-const OPERATIONS: [Operation; 21] = [
+const OPERATIONS: [Operation; 23] = [
     Operation { success: (200, "text/plain"), ..get("/healthz", "It runs. Needs no token.", &[]) },
     get(
         "/readyz",
@@ -102,6 +102,18 @@ const OPERATIONS: [Operation; 21] = [
         "/reconcile",
         "Begins to compare both sides in full, and repairs if told to.",
         &["resource", "repair"],
+        NO_BODY,
+        202,
+    ),
+    get(
+        "/tail",
+        "How writes past crossfade are followed, and what was found since the start.",
+        &[],
+    ),
+    post(
+        "/tail",
+        "Has the list of one resource, or of all, looked through now.",
+        &["resource"],
         NO_BODY,
         202,
     ),

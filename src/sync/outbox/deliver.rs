@@ -276,7 +276,7 @@ impl Delivery<'_> {
     /// Whether legacy said that it deleted the row after this was sent.
     fn was_deleted_since(&self, sent_ms: u64) -> bool {
         let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
-        self.context.traffic.arrive(resource, row, sent_ms).is_err()
+        self.context.traffic.deleted_since(resource, row, sent_ms)
     }
 
     /// Legacy deleted the row, which an earlier try had made, and then this try made it anew: it is taken out again. If that
@@ -374,8 +374,12 @@ impl Delivery<'_> {
     ) -> Result<Delivered, DeliveryError> {
         let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
         let arriving = self.context.traffic.arrive(resource, row, asked_ms);
+        let is_deleted = self.context.traffic.deleted_since(resource, row, asked_ms);
+        if arriving.is_err() && !is_deleted {
+            return Ok(self.later("legacy's rows may have changed meanwhile").await);
+        }
         // Deleted since it was asked for.
-        let now = now.filter(|_| arriving.is_ok());
+        let now = now.filter(|_| !is_deleted);
         // A create that meets its own row: an earlier try got through and its answer was lost.
         // Or somebody else made it: either way the entry goes on as a change of the row that is there.
         if asked == Asked::Create

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::{Clock as _, SystemClock};
 use crate::storage::{IntentId, Op};
 use crate::sync::caught_up::Standing;
+use crate::sync::mirror::Request;
 use crate::sync::test_legacy::{World, until};
 
 #[tokio::test]
@@ -12,7 +13,8 @@ async fn an_outage_of_legacy_loses_nothing_and_holds_the_answers_back() {
     let process = world.process().await;
     world.legacy.put("u1", "Ada", 1);
     world.legacy.away(true);
-    process.mirror.reread(process.users.clone(), RowId::new("u1"), process.open("u1").await);
+    let intent = process.open("u1").await;
+    process.mirror.reread(process.users.clone(), RowId::new("u1"), intent, (0, Request::Over));
     world.legacy.read(2).await;
     assert!(!process.may_answer());
     assert_eq!(world.storage.open_intents(9).await.unwrap().len(), 1);
@@ -41,7 +43,8 @@ async fn what_was_under_way_at_a_kill_is_read_by_the_next_process() {
     // A stop in the middle leaves it to the process after that.
     world.legacy.away(true);
     world.legacy.put("u1", "Ada B.", 2);
-    next.mirror.reread(next.users.clone(), RowId::new("u1"), next.open("u1").await);
+    let intent = next.open("u1").await;
+    next.mirror.reread(next.users.clone(), RowId::new("u1"), intent, (0, Request::Over));
     next.stop().await;
     assert_eq!(world.storage.open_intents(9).await.unwrap().len(), 1);
     world.legacy.away(false);

@@ -88,7 +88,14 @@ impl SimLegacy {
     /// A row that was there before crossfade came.
     pub(super) fn seed(&self, row: Map<String, Value>) {
         let id = row["id"].as_str().unwrap().to_owned();
-        self.state.lock().unwrap().rows.insert(id, made(row));
+        self.state.lock().unwrap().rows.insert(id, made(row, &self.time()));
+    }
+
+    /// What it writes as the time of a change.
+    fn time(&self) -> String {
+        let ms = i64::try_from(self.clock.now_ms()).unwrap();
+        let time = chrono::DateTime::from_timestamp_millis(ms).unwrap();
+        time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
     }
 
     /// A request on its way there and back. What is on its way goes on when who asked is no more.
@@ -169,10 +176,19 @@ impl SimLegacy {
         if name.is_some_and(|name| name.starts_with(BAD)) {
             return answer(422, &Value::Null);
         }
-        if path == "/users" {
-            return create_once(state, body.unwrap(), key);
+        let time = self.time();
+        match path {
+            "/users" => create_once(state, body.unwrap(), key, &time),
+            // Routes that crossfade is not told of.
+            "/users/import" if *method == Method::POST => {
+                create(&mut state.rows, body.unwrap(), &time)
+            }
+            "/users/purge" if *method == Method::POST => {
+                let body = body.unwrap();
+                one(&mut state.rows, &Method::DELETE, body["id"].as_str().unwrap(), None, &time)
+            }
+            _ => one(&mut state.rows, method, path.strip_prefix("/users/").unwrap(), body, &time),
         }
-        one(&mut state.rows, method, path.strip_prefix("/users/").unwrap(), body)
     }
 }
 
@@ -181,10 +197,10 @@ fn answer(status: u16, body: &Value) -> Answer {
     Answer { status, headers: HeaderMap::new(), body: Body::Whole(Bytes::from(body.to_string())) }
 }
 
-fn made(mut row: Map<String, Value>) -> Map<String, Value> {
+fn made(mut row: Map<String, Value>, time: &str) -> Map<String, Value> {
     row.insert("version".to_owned(), json!(1));
     for cell in ["createdAt", "updatedAt"] {
-        row.insert(cell.to_owned(), json!("2027-01-01T00:00:00.000Z"));
+        row.insert(cell.to_owned(), json!(time));
     }
     row.entry("age").or_insert(Value::Null);
     row
@@ -196,19 +212,23 @@ fn list(rows: &BTreeMap<String, Map<String, Value>>, query: &str) -> Answer {
         pair.and_then(|number| number.parse().ok())
     };
     let (limit, offset) = (number("limit").unwrap_or(20), number("offset").unwrap_or(0));
-    let page: Vec<_> = rows.values().skip(offset).take(limit).collect();
+    let mut rows: Vec<_> = rows.values().collect();
+    if query.contains("sort=-updatedAt") {
+        rows.sort_by_key(|row| std::cmp::Reverse(row["updatedAt"].as_str().unwrap().to_owned()));
+    }
+    let page: Vec<_> = rows.iter().skip(offset).take(limit).collect();
     let total = rows.len();
     answer(200, &json!({ "data": page, "total": total, "limit": limit, "offset": offset }))
 }
 
 /// The same request again is answered as before; another one with its key is a mistake of its sender.
-fn create_once(state: &mut State, body: Value, key: Option<String>) -> Answer {
-    let Some(key) = key else { return create(&mut state.rows, body) };
+fn create_once(state: &mut State, body: Value, key: Option<String>, time: &str) -> Answer {
+    let Some(key) = key else { return create(&mut state.rows, body, time) };
     match state.keys.get(&key) {
         Some((before, answered)) if *before == body => answer(201, answered),
         Some(_) => answer(422, &Value::Null),
         None => {
-            let made = create(&mut state.rows, body.clone());
+            let made = create(&mut state.rows, body.clone(), time);
             if let (201, Body::Whole(bytes)) = (made.status.as_u16(), &made.body) {
                 state.keys.insert(key, (body, serde_json::from_slice(bytes).unwrap()));
             }
@@ -217,13 +237,13 @@ fn create_once(state: &mut State, body: Value, key: Option<String>) -> Answer {
     }
 }
 
-fn create(rows: &mut BTreeMap<String, Map<String, Value>>, body: Value) -> Answer {
+fn create(rows: &mut BTreeMap<String, Map<String, Value>>, body: Value, time: &str) -> Answer {
     let Value::Object(row) = body else { return answer(400, &Value::Null) };
     let id = row["id"].as_str().unwrap().to_owned();
     if rows.contains_key(&id) {
         return answer(409, &Value::Null);
     }
-    let row = made(row);
+    let row = made(row, time);
     rows.insert(id, row.clone());
     answer(201, &Value::Object(row))
 }
@@ -233,6 +253,7 @@ fn one(
     method: &Method,
     id: &str,
     body: Option<Value>,
+    time: &str,
 ) -> Answer {
     let Some(row) = rows.get_mut(id) else { return answer(404, &Value::Null) };
     if method == Method::DELETE {
@@ -243,6 +264,7 @@ fn one(
         row.extend(changes);
         let version = row["version"].as_u64().unwrap() + 1;
         row.insert("version".to_owned(), json!(version));
+        row.insert("updatedAt".to_owned(), json!(time));
     }
     answer(200, &Value::Object(row.clone()))
 }

@@ -1,5 +1,6 @@
 //! A process of crossfade: all of its sync half, and the loops that serve runs.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,15 +14,17 @@ use super::{Seeded, SimClock};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::Durability;
 use crate::legacy::LegacyClient;
+use crate::migration::ResourceName;
 use crate::resource::Resource;
 use crate::storage::{Actor, MemoryStorage, SharedStorage};
 use crate::sync::backfill::Backfill;
 use crate::sync::mirror::{Mirror, MirrorParts};
 use crate::sync::outbox::{self, OnBehalfOf, OutboxContext, OutboxSettings};
 use crate::sync::reconcile::Reconcile;
+use crate::sync::tail::{Mirrored, Tail, TailParts};
 use crate::sync::{
-    CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PaceSettings,
-    PathRegistry, RegistrySettings, RowTraffic, Standing, run_owed_mirrors,
+    CaughtUp, IntentParts, Intents, LegacyPace, LegacyRows, MappedTables, OwedMirrors,
+    PaceSettings, PathRegistry, RegistrySettings, RowTraffic, Standing, run_owed_mirrors,
 };
 
 /// How often a dead letter is tried before it is one.
@@ -32,6 +35,7 @@ pub(super) struct Process {
     pub(super) caught_up: CaughtUp,
     pub(super) intents: Intents,
     pub(super) mirror: Mirror,
+    pub(super) tail: Tail,
     pub(super) owed: OwedMirrors,
     pub(super) backfill: Backfill,
     pub(super) reconcile: Reconcile,
@@ -53,15 +57,25 @@ impl OnBehalfOf for Plain {
     }
 }
 
+/// Whether REST writes are mirrored: not in a rollback.
+#[derive(Debug)]
+struct Stage(Arc<AtomicBool>);
+
+impl Mirrored for Stage {
+    fn is_mirrored(&self, _: &ResourceName) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
 impl Process {
     pub(super) async fn start(
         disk: &MemoryStorage,
         legacy: &SimLegacy,
         clock: SimClock,
         random: &Seeded,
-        tally: &Tally,
+        (users, rolled_back, tally): (&Arc<Resource>, &Arc<AtomicBool>, &Tally),
     ) -> Self {
-        let users = crate::sync::path::tests::world::resource();
+        let users = users.clone();
         let tables = Arc::new(MappedTables::new(std::slice::from_ref(&users)));
         let (disk, killed) = (disk.for_process(), Arc::new(AtomicBool::new(false)));
         let storage: SharedStorage = Arc::new(disk.clone());
@@ -97,6 +111,7 @@ impl Process {
             storage: storage.clone(),
             legacy: client.clone(),
             traffic: traffic.clone(),
+            pace: LegacyPace::new(NonZeroU32::new(100).unwrap()),
         };
         let mirror = Mirror::new(MirrorParts {
             rows: rows.clone(),
@@ -124,6 +139,14 @@ impl Process {
         };
         let backfill =
             Backfill { rows: rows.clone(), caught_up: caught_up.clone(), clock: clock.clone() };
+        let tail = Tail::new(TailParts {
+            resources: vec![users.clone()],
+            rows: rows.clone(),
+            caught_up: caught_up.clone(),
+            mirror: mirror.clone(),
+            mirrored: Arc::new(Stage(rolled_back.clone())),
+            clock: clock.clone(),
+        });
         let settle = [1, 3, 10].map(Duration::from_secs).to_vec();
         let reconcile =
             Reconcile { rows, caught_up: caught_up.clone(), clock: clock.clone(), settle };
@@ -131,12 +154,14 @@ impl Process {
         let mut tasks = JoinSet::new();
         tasks.spawn(outbox::run(outbox.clone(), stopping.clone()));
         tasks.spawn(run_owed_mirrors(mirror.clone(), stopping.clone()));
+        tasks.spawn(crate::sync::tail::run(tail.clone(), stopping.clone()));
         tasks.spawn(mend(backfill.clone(), users.clone(), clock, stopping, tally.clone()));
         Self {
             registry,
             caught_up,
             intents,
             mirror,
+            tail,
             owed,
             backfill,
             reconcile,
@@ -161,6 +186,7 @@ impl Process {
         self.registry.close_all(crate::sync::CloseReason::going_away()).await;
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
+        self.tail.close().await;
         self.mirror.close().await;
         self.kill();
     }

@@ -11,6 +11,7 @@ use super::legacy::Mode;
 use super::tally::{Seen, Tally};
 use super::trace;
 use super::world::World;
+use crate::clock::Clock as _;
 use crate::storage::Storage as _;
 use crate::sync::Standing;
 use crate::sync::outbox::retry;
@@ -32,7 +33,8 @@ async fn act(world: &mut World) {
     match chance {
         0..=27 => world.rest(),
         28..=64 => world.edit(),
-        65..=68 => world.past(),
+        65..=67 => world.past(),
+        68 => world.unmapped(),
         69..=74 => random.pick(&world.clients).disconnect(),
         75..=80 => {
             let (client, drain) = (random.pick(&world.clients).clone(), world.rolled_back);
@@ -99,8 +101,18 @@ async fn mend(world: &mut World) -> Result<(), String> {
     if world.rolled_back {
         world.lift().await;
     }
+    come_to_rest(world, None).await?;
+    if world.has_tail() {
+        // Nothing is written any more: what was written past crossfade the tail finds, and nobody else.
+        let now_ms = world.clock.now_ms();
+        come_to_rest(world, Some(now_ms)).await?;
+    }
+    Ok(())
+}
+
+async fn come_to_rest(world: &World, after_ms: Option<u64>) -> Result<(), String> {
     let started = tokio::time::Instant::now();
-    while let Some(open) = still_open(world).await {
+    while let Some(open) = still_open(world, after_ms).await {
         if started.elapsed() > MEND_LIMIT {
             return Err(format!("it does not come to rest: {open}"));
         }
@@ -110,8 +122,8 @@ async fn mend(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-/// What is still on its way.
-async fn still_open(world: &World) -> Option<String> {
+/// What is still on its way; and whether the tail, from `after_ms` on (epoch milliseconds), has read all that legacy has.
+async fn still_open(world: &World, after_ms: Option<u64>) -> Option<String> {
     let process = world.process.as_ref()?;
     for dead in world.disk.dead_letters(100).await.unwrap() {
         // Its answer is seen in the next round.
@@ -127,16 +139,19 @@ async fn still_open(world: &World) -> Option<String> {
     let (owed, offline) =
         (process.owed.len(), world.clients.iter().filter(|c| !c.is_connected()).count());
     let differ = differing_clients(world).await;
+    let swept_ms = process.tail.states()[users].progress.swept_ms;
+    let followed = after_ms.is_none_or(|after_ms| swept_ms.is_some_and(|at| at > after_ms));
     let rest = outbox.pending == 0
         && outbox.dead == 0
         && intents == 0
         && owed == 0
         && offline == 0
         && differ.is_empty()
+        && followed
         && standing == Standing::Finished;
     (!rest).then(|| {
         format!(
-            "outbox {outbox:?}, {intents} intents, {owed} owed mirrors, {offline} offline, {standing:?}, {differ:?} differ"
+            "outbox {outbox:?}, {intents} intents, {owed} owed mirrors, {offline} offline, {standing:?}, {differ:?} differ, last swept at {swept_ms:?}"
         )
     })
 }
@@ -157,7 +172,10 @@ async fn differing_clients(world: &World) -> Vec<String> {
 }
 
 async fn check(world: &mut World) -> Result<(), String> {
-    let past = world.history().past().iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
+    let past = match world.has_tail() {
+        true => Vec::new(),
+        false => world.history().past().iter().map(|row| (*row).to_owned()).collect::<Vec<_>>(),
+    };
     let process = world.process.as_ref().unwrap();
     let found = process.reconcile.run(&process.users, None, |_| {}).await.unwrap();
     world.tally.saw(Seen::Reconciled);
@@ -169,8 +187,10 @@ async fn check(world: &mut World) -> Result<(), String> {
     if !unexpected.is_empty() {
         return Err(format!("the sides have diverged: {unexpected:?}"));
     }
-    let authority = Some(crate::sync::reconcile::Authority::Legacy);
-    process.reconcile.run(&process.users, authority, |_| {}).await.unwrap();
+    if !world.has_tail() {
+        let authority = Some(crate::sync::reconcile::Authority::Legacy);
+        process.reconcile.run(&process.users, authority, |_| {}).await.unwrap();
+    }
     while !differing_clients(world).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -34,11 +34,19 @@ pub(super) enum Seen {
     Conflict,
     Repaired,
     Reconciled,
+    DeletedPast,
+    MadePast,
+    Unmapped,
+    TailMade,
+    TailChanged,
+    TailGone,
+    TailLeft,
+    TailAsked,
 }
 
 impl Seen {
     /// All of them.
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 36] = [
         Self::Outage,
         Self::SlowAnswer,
         Self::LostAnswer,
@@ -67,6 +75,14 @@ impl Seen {
         Self::Conflict,
         Self::Repaired,
         Self::Reconciled,
+        Self::DeletedPast,
+        Self::MadePast,
+        Self::Unmapped,
+        Self::TailMade,
+        Self::TailChanged,
+        Self::TailGone,
+        Self::TailLeft,
+        Self::TailAsked,
     ];
 
     /// The counter of the program that tells it, where one does.
@@ -86,6 +102,11 @@ impl Seen {
             Self::Overtaken => "crossfade_overtaken_answers_total",
             Self::Conflict => "crossfade_sync_conflicts_total",
             Self::Repaired => "crossfade_rows_repaired_total",
+            Self::TailMade => "crossfade_tail_rows_total{resource=\"users\",what=\"made\"}",
+            Self::TailChanged => "crossfade_tail_rows_total{resource=\"users\",what=\"changed\"}",
+            Self::TailGone => "crossfade_tail_rows_total{resource=\"users\",what=\"gone\"}",
+            Self::TailLeft => "crossfade_tail_rows_total{resource=\"users\",what=\"left\"}",
+            Self::TailAsked => "crossfade_tail_asked_total",
             _ => return None,
         })
     }

@@ -1,6 +1,6 @@
 //! Everything of one schedule: legacy, the disk, at most one process, clients, writers.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,12 +19,16 @@ use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
 use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
 use crate::proxy::forward::Tapped;
+use crate::resource::Resource;
 use crate::storage::{MemoryStorage, Storage as _};
 use crate::sync::Missed;
 use crate::sync::mirror::MirrorJob;
 use crate::sync::path::row_cells;
+use crate::sync::path::tests::world::{resource, resource_with};
+use crate::sync::tail::UnmappedWrite;
 
 const ORGS: [&str; 2] = ["o_1", "o_2"];
+const TAIL: &str = "\n[resource.tail]\nby = \"updatedAt\"\npoll_ms = 300\nsweep_s = 4\n";
 
 pub(super) struct World {
     pub(super) random: Seeded,
@@ -34,6 +38,10 @@ pub(super) struct World {
     pub(super) process: Option<Process>,
     pub(super) clients: Vec<SimClient>,
     pub(super) rolled_back: bool,
+    /// The same, for the process.
+    stage: Arc<AtomicBool>,
+    /// The resource, with a tail in most schedules.
+    pub(super) users: Arc<Resource>,
     pub(super) tally: Tally,
     history: Arc<Mutex<History>>,
     /// Rows that were ever made, with their organisation.
@@ -52,6 +60,9 @@ impl World {
             process: None,
             clients: Vec::new(),
             rolled_back: false,
+            stage: Arc::default(),
+            // Without it, what is done past crossfade is left to a reconcile.
+            users: if seed.is_multiple_of(4) { resource() } else { resource_with(TAIL) },
             tally: tally.clone(),
             history: Arc::default(),
             rows: Vec::new(),
@@ -110,8 +121,9 @@ impl World {
 
     pub(super) async fn start(&mut self) {
         if self.process.is_none() {
+            let of_world = (&self.users, &self.stage, &self.tally);
             let started =
-                Process::start(&self.disk, &self.legacy, self.clock, &self.random, &self.tally);
+                Process::start(&self.disk, &self.legacy, self.clock, &self.random, of_world);
             self.process = Some(started.await);
         }
     }
@@ -155,6 +167,7 @@ impl World {
     pub(super) async fn roll_back(&mut self) {
         let Some(process) = &self.process else { return };
         self.rolled_back = true;
+        self.stage.store(true, Ordering::Relaxed);
         self.tally.saw(Seen::Rollback);
         process.caught_up.lose(&process.users.name, Missed::default());
         process.registry.drain_all().await;
@@ -164,6 +177,7 @@ impl World {
     pub(super) async fn lift(&mut self) {
         let Some(process) = &self.process else { return };
         self.rolled_back = false;
+        self.stage.store(false, Ordering::Relaxed);
         self.tally.saw(Seen::Lift);
         // Fails while legacy is away; the end of the schedule tries again.
         let _ = process.backfill.run(&process.users, |_| {}).await;
@@ -187,13 +201,102 @@ impl World {
         self.send(method, write, true);
     }
 
-    /// The same, past crossfade, into a row that was there before.
+    /// Whether somebody follows what is done past crossfade.
+    pub(super) fn has_tail(&self) -> bool {
+        self.users.tail.is_some()
+    }
+
+    /// A row that no client has made: what deletes it past crossfade must not meet a create that is tried again.
+    fn row_of_legacy(&self) -> String {
+        let of_legacy = |(row, _): &&(String, &str)| !row.starts_with('c');
+        let rows: Vec<_> = self.rows.iter().filter(of_legacy).collect();
+        self.random.pick(&rows).0.clone()
+    }
+
+    /// A write past crossfade: into a row that was there before; and where somebody follows that, a row made or deleted.
     pub(super) fn past(&mut self) {
-        let cells = vec![("email", json!(format!("e{}", self.value())))];
-        let row = format!("s{}", self.random.below(8));
-        let write = Write { row, ..self.write(By::Past, Kind::Update, cells) };
         self.tally.saw(Seen::PastCrossfade);
-        self.send(Method::PATCH, write, false);
+        let chance = if self.has_tail() { self.random.below(4) } else { 0 };
+        match chance {
+            2 => {
+                let value = self.value();
+                let org = *self.random.pick(&ORGS);
+                let row = self.new_row(format!("p{value}"), org);
+                let write = self.write_of(By::Past, Kind::Create, &row);
+                self.tally.saw(Seen::MadePast);
+                self.send(Method::POST, write, false);
+            }
+            3 => {
+                let row = self.row_of_legacy();
+                let write = Write { row, ..self.write(By::Past, Kind::Delete, Vec::new()) };
+                self.tally.saw(Seen::DeletedPast);
+                self.send(Method::DELETE, write, false);
+            }
+            _ => {
+                let cells = vec![("email", json!(format!("e{}", self.value())))];
+                let row = format!("s{}", self.random.below(8));
+                let write = Write { row, ..self.write(By::Past, Kind::Update, cells) };
+                self.send(Method::PATCH, write, false);
+            }
+        }
+    }
+
+    /// A write through crossfade to a route that it is not told of.
+    pub(super) fn unmapped(&mut self) {
+        let (what, write) = if self.random.percent(50) {
+            let value = self.value();
+            let org = *self.random.pick(&ORGS);
+            let row = self.new_row(format!("i{value}"), org);
+            ("import", self.write_of(By::Rest, Kind::Create, &row))
+        } else {
+            let row = self.row_of_legacy();
+            ("purge", Write { row, ..self.write(By::Rest, Kind::Delete, Vec::new()) })
+        };
+        let Some(process) = &self.process else { return };
+        self.tally.saw(Seen::Unmapped);
+        let body = self.body(&write).unwrap_or_else(|| json!({ "id": write.row }));
+        trace(self.clock, || format!("{what} {} {:?}", write.row, write.cells));
+        let number = self.history.lock().unwrap().add(write);
+        let (history, legacy, clock) = (self.history.clone(), self.legacy.clone(), self.clock);
+        let (caught_up, intents) = (process.caught_up.clone(), process.intents.clone());
+        let (tail, mirror) = (process.tail.clone(), process.mirror.clone());
+        let (users, killed) = (process.users.clone(), process.killed.clone());
+        let mirrored = !self.rolled_back;
+        // As the edge does it, with and without a path that seems to name a row.
+        let row = self.random.percent(50).then(|| RowId::new(what));
+        self.callers.spawn(async move {
+            let open = if mirrored {
+                let of_row = async {
+                    match &row {
+                        Some(row) => Some(intents.open(&users.name, Some(row.clone()), None).await),
+                        None => None,
+                    }
+                };
+                Ok(tokio::join!(intents.open(&users.name, None, None), of_row))
+            } else {
+                Err(caught_up.pass_by(&users.name, clock.now_ms()))
+            };
+            if killed.load(Ordering::Relaxed) {
+                return;
+            }
+            let sent_ms = clock.now_ms();
+            let path = format!("/users/{what}");
+            let user = ("rest".to_owned(), None);
+            let outcome = legacy.exchange(Method::POST, path, Some(body), user).await;
+            if killed.load(Ordering::Relaxed) {
+                return;
+            }
+            note_answer(&history, number, &outcome, clock);
+            let tapped = Tapped::of(Bytes::new(), &outcome);
+            match open {
+                Ok((of_rows, of_row)) => {
+                    let row = row.zip(of_row);
+                    let write = UnmappedWrite { resource: users, row, of_rows, sent_ms };
+                    tail.unmapped(write, &tapped);
+                }
+                Err(passing) => mirror.passed_by(passing, sent_ms, &tapped),
+            }
+        });
     }
 
     fn write(&self, by: By, kind: Kind, cells: Vec<(&'static str, Value)>) -> Write {
@@ -243,12 +346,7 @@ impl World {
         let number = self.history.lock().unwrap().add(write);
         let (history, legacy, clock) = (self.history.clone(), self.legacy.clone(), self.clock);
         let answered = move |outcome: &Result<Answer, Failure>| {
-            let write = &mut history.lock().unwrap().writes[number];
-            if let Ok(answer) = outcome {
-                write.acknowledged = answer.status.is_success();
-                write.refused = answer.status.is_client_error();
-                write.end_ms = Some(clock.now_ms());
-            }
+            note_answer(&history, number, outcome, clock);
         };
         let Some(process) = process else {
             self.callers.spawn(async move {
@@ -506,6 +604,21 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+/// Notes what a writer was told.
+fn note_answer(
+    history: &Mutex<History>,
+    number: usize,
+    outcome: &Result<Answer, Failure>,
+    clock: SimClock,
+) {
+    let write = &mut history.lock().unwrap().writes[number];
+    if let Ok(answer) = outcome {
+        write.acknowledged = answer.status.is_success();
+        write.refused = answer.status.is_client_error();
+        write.end_ms = Some(clock.now_ms());
     }
 }
 

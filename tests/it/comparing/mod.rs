@@ -4,4 +4,4 @@
 mod canary;
 mod noise;
 mod rules;
-mod world;
+pub(crate) mod world;
