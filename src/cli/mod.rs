@@ -13,6 +13,7 @@ mod outbox;
 mod path;
 mod reconcile;
 mod report;
+mod revoke;
 mod rollback;
 mod scenario;
 mod serve;
@@ -55,6 +56,8 @@ enum Command {
     Path(path::PathArgs),
     /// Sends everybody back to legacy, or lifts that.
     Rollback(rollback::RollbackArgs),
+    /// Revokes the sync tokens of a user or of a session, lifts that, or shows what is revoked.
+    Revoke(revoke::RevokeArgs),
     /// Shows who changed what crossfade does, when and why.
     Audit(audit::AuditArgs),
     /// Makes a report of what was recorded: HTML, JSON and Markdown.
@@ -109,6 +112,7 @@ pub fn run() -> std::process::ExitCode {
             Command::Outbox(args) => outbox::run(args).await,
             Command::Path(args) => path::run(args).await,
             Command::Rollback(args) => rollback::run(args).await,
+            Command::Revoke(args) => revoke::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Report(args) => report::run(args).await,

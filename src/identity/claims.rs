@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::jwt::text_claim;
+use super::jwt::{text_claim, time_claim};
 use crate::migration::UserId;
 
 /// A signed-in user, as the verified session token says.
@@ -20,6 +20,8 @@ pub struct Identity {
     pub permissions: Vec<String>,
     /// The session (`sid`), where the token names it.
     pub session_id: Option<String>,
+    /// When the token was issued (`iat`, whole seconds), in milliseconds since the epoch, where it says so.
+    pub issued_at_ms: Option<u64>,
     /// When the token ends, in milliseconds since the epoch, without leeway.
     pub expires_at_ms: u64,
 }
@@ -30,6 +32,8 @@ impl Identity {
     pub(super) fn read(user: UserId, expires_at_ms: u64, claims: &Map<String, Value>) -> Self {
         let owned = |name: &str| text_claim(claims, name).map(str::to_owned);
         let session_id = owned("sid");
+        let issued_at_ms = time_claim(claims, "iat").ok().flatten();
+        let issued_at_ms = issued_at_ms.map(|at| u64::try_from(at).unwrap_or(0));
         if claims.get("v").and_then(Value::as_f64) != Some(2.0) {
             return Self {
                 user,
@@ -38,6 +42,7 @@ impl Identity {
                 org_role: owned("org_role"),
                 permissions: texts(claims.get("org_permissions")),
                 session_id,
+                issued_at_ms,
                 expires_at_ms,
             };
         }
@@ -54,6 +59,7 @@ impl Identity {
                 text_claim(org, "fpm").unwrap_or_default(),
             ),
             session_id,
+            issued_at_ms,
             expires_at_ms,
         }
     }
@@ -98,7 +104,7 @@ mod tests {
     #[test]
     fn version_1_is_read_as_it_stands() {
         let identity = read(&json!({
-            "sid": "s", "org_id": "org_1", "org_slug": "acme", "org_role": "org:admin",
+            "sid": "s", "iat": 7, "org_id": "org_1", "org_slug": "acme", "org_role": "org:admin",
             "org_permissions": ["org:sys_memberships:read"],
         }));
         assert_eq!(identity.org_id.as_deref(), Some("org_1"));
@@ -106,6 +112,7 @@ mod tests {
         assert_eq!(identity.org_role.as_deref(), Some("org:admin"));
         assert_eq!(identity.permissions, ["org:sys_memberships:read"]);
         assert_eq!(identity.session_id.as_deref(), Some("s"));
+        assert_eq!(identity.issued_at_ms, Some(7_000));
     }
 
     #[test]
@@ -134,6 +141,7 @@ mod tests {
     fn a_user_without_organisation_has_no_permission() {
         let identity = read(&json!({ "v": 2, "fea": "o:a,u:b" }));
         assert_eq!((identity.org_id, identity.org_role), (None, None));
+        assert_eq!((identity.session_id, identity.issued_at_ms), (None, None));
         assert!(identity.permissions.is_empty());
     }
 

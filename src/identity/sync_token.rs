@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::jwt::{KeyError, Unverified, Verified, new_p256, public_jwk};
-use super::{Identity, Secret};
+use super::{Grant, GrantedIn, Identity, Secret};
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::migration::{PathId, UserId};
+use crate::migration::{PathId, SessionId, UserId};
 
 const ISSUER: &str = "crossfade";
 const AUDIENCE: &str = "crossfade-sync";
@@ -30,10 +30,26 @@ pub struct SyncClaims {
     pub permissions: Vec<String>,
     /// The paths that may be opened.
     pub paths: Vec<PathId>,
+    /// The session that it was minted for.
+    pub session: GrantedIn,
+    /// When it was minted, in milliseconds since the epoch.
+    pub issued_at_ms: u64,
     /// When it ends, in milliseconds since the epoch.
     pub expires_at_ms: u64,
-    /// Its own id (`jti`), for revocation and logs.
+    /// Its own id (`jti`), for logs.
     pub token_id: String,
+}
+
+impl SyncClaims {
+    /// What of it a revocation is about.
+    #[must_use]
+    pub fn grant(&self) -> Grant {
+        Grant {
+            user: self.user.clone(),
+            session: self.session.clone(),
+            issued_at_ms: self.issued_at_ms,
+        }
+    }
 }
 
 /// A minted token. The text does not show itself.
@@ -96,7 +112,14 @@ struct Wire {
     org_id: Option<String>,
     #[serde(default)]
     permissions: Vec<String>,
+    /// The session, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
     iat: u64,
+    /// `iat` in milliseconds: a token of the same second as a revocation is told apart by it. Tokens of versions that did
+    /// not write the session down have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat_ms: Option<u64>,
     exp: u64,
     jti: String,
 }
@@ -145,7 +168,8 @@ impl SyncTokens {
     /// # Errors
     /// [`SyncTokenError::Unsigned`] if the cryptographic library fails.
     pub fn mint(&self, who: &Identity, paths: &[PathId]) -> Result<SyncToken, SyncTokenError> {
-        let now = self.clock.now_ms() / 1000;
+        let now_ms = self.clock.now_ms();
+        let now = now_ms / 1000;
         let mut id = [0_u8; 16];
         self.entropy.fill(&mut id);
         let claims = Wire {
@@ -156,7 +180,9 @@ impl SyncTokens {
             role: who.org_role.clone(),
             org_id: who.org_id.clone(),
             permissions: who.permissions.clone(),
+            sid: who.session_id.clone(),
             iat: now,
+            iat_ms: Some(now_ms),
             exp: now.saturating_add(self.ttl.as_secs().max(1)),
             jti: URL_SAFE_NO_PAD.encode(id),
         };
@@ -204,6 +230,11 @@ fn judge(claims: Map<String, Value>, now_ms: u64) -> Result<SyncClaims, SyncToke
     if now_ms >= expires_at_ms {
         return Err(SyncTokenError::Expired);
     }
+    let session = match (wire.sid, wire.iat_ms) {
+        (Some(session), _) => GrantedIn::Session(SessionId::new(session)),
+        (None, Some(_)) => GrantedIn::NoSession,
+        (None, None) => GrantedIn::Unknown,
+    };
     let paths: Result<_, _> = wire.paths.iter().map(|path| PathId::new(path)).collect();
     Ok(SyncClaims {
         user: UserId::new(wire.sub),
@@ -211,6 +242,9 @@ fn judge(claims: Map<String, Value>, now_ms: u64) -> Result<SyncClaims, SyncToke
         role: wire.role,
         permissions: wire.permissions,
         paths: paths.map_err(|_| SyncTokenError::Claims)?,
+        session,
+        // Whole seconds are rounded down: the token is taken for older than it is, never for younger.
+        issued_at_ms: wire.iat_ms.unwrap_or_else(|| wire.iat.saturating_mul(1000)),
         expires_at_ms,
         token_id: wire.jti,
     })

@@ -64,6 +64,11 @@ name_type!(
 );
 free_name!(UserId);
 name_type!(
+    /// A session at the identity provider (`sid` of its tokens).
+    SessionId
+);
+free_name!(SessionId);
+name_type!(
     /// One synchronized store: TinyBase's path, a Durable Object's name (`org/o_42`).
     ///
     /// Slash-separated segments of `[A-Za-z0-9._~-]`, none of them `.` or `..`, at most 1,024 bytes:

@@ -10,7 +10,7 @@ mod plan;
 mod stage;
 
 pub use condition::Condition;
-pub use id::{InvalidPath, PathId, ResourceName, RowId, UserId};
+pub use id::{InvalidPath, PathId, ResourceName, RowId, SessionId, UserId};
 pub use observation::{Answer, Body, Failure, Observation};
 pub use operation::{Operation, OperationKind, RouteTemplate, WriteKind};
 pub use plan::{Plan, ReadPlan, WritePlan};

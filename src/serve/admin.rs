@@ -7,6 +7,7 @@ mod cohort;
 mod openapi;
 mod outbox;
 mod reconcile;
+pub(crate) mod revocations;
 pub(super) mod rollback;
 mod sync;
 mod tail;
@@ -79,6 +80,8 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/comparisons", get(comparisons))
         .route("/rollback", get(rollback::preview).post(rollback::trip))
         .route("/rollback/lift", post(rollback::lift))
+        .route("/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/revocations/lift", post(revocations::lift))
         .route("/backfill", get(backfill::state).post(backfill::start))
         .route("/reconcile", get(reconcile::state).post(reconcile::start))
         .route("/tail", get(tail::state).post(tail::start))

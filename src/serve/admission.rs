@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::clock::SharedClock;
 use crate::flags::StageDecider;
 use crate::identity::{
-    Identity, OnBehalfOf, SyncTokens, insecure_dev, sync_token_from_subprotocols,
+    Grant, GrantedIn, Identity, OnBehalfOf, Revocations, SyncTokens, insecure_dev,
+    sync_token_from_subprotocols,
 };
 use crate::migration::{PathId, Stage};
 use crate::proxy::claim_of;
@@ -21,6 +22,7 @@ use crate::sync::server::{Admission, NotAdmitted, Session};
 #[derive(Debug)]
 pub(super) struct TokenAdmission {
     pub(super) tokens: Arc<SyncTokens>,
+    pub(super) revocations: Revocations,
     pub(super) insecure_dev: bool,
     pub(super) stages: Arc<StageDecider>,
     pub(super) resources: Vec<Arc<Resource>>,
@@ -44,6 +46,10 @@ impl TokenAdmission {
             .tokens
             .verify(token, self.clock.now_ms())
             .map_err(|e| NotAdmitted::Unauthenticated(e.to_string()))?;
+        let token = self.revocations.follow(claims.grant());
+        if token.is_revoked() {
+            return Err(NotAdmitted::Revoked);
+        }
         let actor = Actor {
             user: claims.user.as_str().to_owned(),
             org_id: claims.org_id,
@@ -53,6 +59,7 @@ impl TokenAdmission {
             writer: writer(actor, claims.permissions),
             expires_ms: Some(claims.expires_at_ms),
             paths: claims.paths,
+            token: Some(token),
         })
     }
 
@@ -66,7 +73,15 @@ impl TokenAdmission {
             org_id: identity.org_id,
             org_role: identity.org_role,
         };
-        Ok(Session { writer: writer(actor, identity.permissions), expires_ms: None, paths })
+        // As good as a token that is minted now: who asserts it again is let in again.
+        let issued_at_ms = self.clock.now_ms();
+        let grant = Grant { user: identity.user, session: GrantedIn::NoSession, issued_at_ms };
+        Ok(Session {
+            writer: writer(actor, identity.permissions),
+            expires_ms: None,
+            paths,
+            token: Some(self.revocations.follow(grant)),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, Method};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::SharedClock;
+use crate::identity::Subject;
 use crate::storage::{AuditEntry, ControlOp, SharedStorage};
 
 /// Who gives an order to the operators' listener, which the command line sends, and why, for who wants to say.
@@ -56,6 +57,22 @@ impl Audit {
 
     /// Writes down what `actor` did to `subject`.
     pub(super) fn note(&self, actor: &str, action: &str, subject: &str, reason: &str) {
+        self.write(actor, action, (subject, subject), reason);
+    }
+
+    /// The same about a person: the entry says who it is, the process's own log does not.
+    pub(super) fn note_of_person(
+        &self,
+        actor: &str,
+        action: &str,
+        subject: &Subject,
+        reason: &str,
+    ) {
+        let in_full = format!("{} {}", subject.kind(), subject.id());
+        self.write(actor, action, (subject.kind(), &in_full), reason);
+    }
+
+    fn write(&self, actor: &str, action: &str, (logged, subject): (&str, &str), reason: &str) {
         let short = |text: &str| text.chars().take(MAX_CHARS).collect::<String>();
         let entry = AuditEntry {
             at_ms: self.clock.now_ms(),
@@ -68,7 +85,7 @@ impl Audit {
         tracing::info!(
             actor = entry.actor,
             action = entry.action,
-            subject = entry.subject,
+            subject = short(logged),
             "audit"
         );
         if self.writing.len() >= MAX_WAITING {
@@ -106,7 +123,9 @@ impl Order {
         let path = request.uri().path();
         let changes = *request.method() == Method::POST;
         // Their bodies say who and why.
-        let sees_to_it = ["/rollback", "/outbox", "/sync"].iter().any(|one| path.starts_with(one));
+        let sees_to_it = ["/rollback", "/outbox", "/sync", "/revocations"]
+            .iter()
+            .any(|one| path.starts_with(one));
         let asks_only = matches!(path, "/cohort" | "/flush");
         if !changes || sees_to_it || asks_only {
             return None;
@@ -197,6 +216,8 @@ mod tests {
             (Method::GET, "/outbox"),
             (Method::POST, "/rollback"),
             (Method::POST, "/outbox/retry"),
+            (Method::POST, "/revocations"),
+            (Method::POST, "/revocations/lift"),
             (Method::POST, "/cohort"),
         ] {
             assert_eq!(order(method, uri), None, "{uri}");

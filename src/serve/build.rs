@@ -19,7 +19,7 @@ use crate::config::{Config, Database, IdentityMode, KeySource as ConfiguredKeys,
 use crate::flags::{Evaluation, Interlock, RollbackSwitch, StageDecider};
 use crate::gate::Tallies;
 use crate::identity::{
-    KeySource, OnBehalfOf, Secret, SessionSettings, SessionVerifier, SyncTokens,
+    KeySource, OnBehalfOf, Revocations, Secret, SessionSettings, SessionVerifier, SyncTokens,
 };
 use crate::legacy::{LegacyClient, LegacySettings};
 use crate::migration::ResourceName;
@@ -84,6 +84,7 @@ pub(crate) struct AllParts {
     pub(crate) tallies: Tallies,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) tokens: Arc<SyncTokens>,
+    pub(crate) revocations: Revocations,
     pub(crate) forwarder: Forwarder,
     pub(crate) edge: Edge,
     pub(crate) sync: SyncServer,
@@ -113,6 +114,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
     let legacy = legacy_client(&config, &service_token)?;
     let forwarder = forwarder(&config, &entropy)?;
     let tokens = Arc::new(sync_tokens(&config, &storage, &clock, &entropy).await?);
+    let revocations = revocations(&config, &storage, &clock).await?;
     let authenticator = Arc::new(authenticator(&config, &clock)?);
     let toggles = match given {
         Some(toggles) => toggles,
@@ -211,6 +213,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
     });
     let admission = TokenAdmission {
         tokens: tokens.clone(),
+        revocations: revocations.clone(),
         insecure_dev: matches!(config.identity.mode, IdentityMode::InsecureDev),
         stages: stages.clone(),
         resources: config.resources.clone(),
@@ -264,6 +267,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         tallies,
         authenticator,
         tokens,
+        revocations,
         forwarder,
         edge,
         sync,
@@ -362,6 +366,16 @@ async fn sync_tokens(
         },
     };
     Ok(SyncTokens::new(&pem, settings.ttl, clock.clone(), entropy.clone())?)
+}
+
+/// What was revoked.
+pub(super) async fn revocations(
+    config: &Config,
+    storage: &SharedStorage,
+    clock: &SharedClock,
+) -> Result<Revocations, ServeError> {
+    let kept = super::revoked::read(&**storage).await?;
+    Ok(Revocations::new(kept, config.identity.sync_token.ttl, clock.clone()))
 }
 
 pub(super) async fn stage_decider(

@@ -1,4 +1,4 @@
-//! Keeps stages and the rollback switch in step with the database and the flags, and drains sockets when
+//! Keeps stages, the rollback switch and revocations in step with the database and the flags, and drains sockets when
 //! sync is switched off.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::build::Parts;
-use super::{passed, switch};
+use super::{passed, revoked, switch};
 use crate::migration::{ResourceName, Stage};
 use crate::record::{Event, Note, NoteKind};
 use crate::storage::{ControlOp, Storage, StorageError};
@@ -46,6 +46,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             () = &mut stop => return kept.keep_now(&parts).await,
         }
         keep_rollback(&parts).await;
+        revoked::look(&*parts.storage, &parts.revocations).await;
         take_in_passed(&parts).await;
         parts.interlocks.refresh();
         keep_stages(&parts).await;

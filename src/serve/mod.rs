@@ -15,6 +15,7 @@ mod lease;
 mod mender;
 mod own;
 mod passed;
+pub(crate) mod revoked;
 mod rollback_file;
 mod stages_mirrored;
 pub(crate) mod switch;
@@ -38,6 +39,7 @@ use crate::config::Config;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::sync::CloseReason;
 
+pub(crate) use admin::revocations;
 pub(crate) use audit::ACTOR_HEADER;
 pub(crate) use build::{Parts, compile_rules, open_storage};
 

@@ -13,6 +13,7 @@ use http::StatusCode;
 
 use super::admission::{paths_of, writable};
 use super::build::Parts;
+use crate::identity::NotMinted;
 use crate::proxy::problem::Problem;
 
 /// Routes of the users' listener. `/sync` and `/_crossfade` can be moved by the configuration.
@@ -81,7 +82,12 @@ async fn sync_token(State(parts): State<Parts>, request: Request<Body>) -> Respo
             .detail("its claims fill no resource's path template")
             .into_response();
     }
-    match parts.tokens.mint(&identity, &paths) {
+    let minted = parts.tokens.mint(&identity, &paths);
+    // Once it is minted: whatever is revoked from here on is about this token, too.
+    if let Err(error) = parts.revocations.may_mint(&identity) {
+        return not_minted(&error).into_response();
+    }
+    match minted {
         Ok(minted) => {
             let name = |path| parts.registry.name_of(path).to_string();
             let names: Vec<_> = paths.iter().map(name).collect();
@@ -102,6 +108,24 @@ async fn sync_token(State(parts): State<Parts>, request: Request<Body>) -> Respo
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "sync-token", title).into_response()
         }
     }
+}
+
+/// Why a session that is valid gets no sync token.
+fn not_minted(error: &NotMinted) -> Problem {
+    let (status, kind, remedy) = match error {
+        NotMinted::Session => {
+            (StatusCode::FORBIDDEN, "session-revoked", "sign out, and sign in again")
+        }
+        NotMinted::Before => (
+            StatusCode::UNAUTHORIZED,
+            "session-token-too-old",
+            "get a new session token from the identity provider (getToken({ skipCache: true })), and ask again",
+        ),
+    };
+    metrics::counter!("crossfade_sync_tokens_refused_total", "reason" => kind).increment(1);
+    Problem::new(status, kind, "The session gets no sync token")
+        .detail(error.to_string())
+        .remedy(remedy)
 }
 
 async fn jwks(State(parts): State<Parts>) -> Response {

@@ -15,6 +15,7 @@ use super::server::{
 };
 use super::{MappedTables, PaceSettings, PathRegistry, RegistrySettings, Writer};
 use crate::clock::{SharedClock, SystemClock, SystemEntropy};
+use crate::identity::FollowedToken;
 use crate::migration::{PathId, ResourceName};
 use crate::resource::{
     CellSpec, CellType, Collation, CreateMode, Envelope, Nulls, PathTemplate, QuerySurface,
@@ -81,6 +82,8 @@ pub(super) struct Door {
     pub(super) refuse: AtomicUsize,
     pub(super) off: AtomicBool,
     pub(super) offered: Mutex<Vec<Option<String>>>,
+    /// The token of whoever comes, where it may be revoked.
+    pub(super) token: Mutex<Option<FollowedToken>>,
 }
 
 impl Admission for Door {
@@ -94,7 +97,8 @@ impl Admission for Door {
         let actor = Actor { user: "u".to_owned(), org_id: None, org_role: None };
         let writer = Arc::new(Writer::new(actor));
         let paths = ["team", "other"].map(|path| PathId::new(path).unwrap());
-        Ok(Session { writer, expires_ms: None, paths: paths.to_vec() })
+        let token = self.token.lock().unwrap().clone();
+        Ok(Session { writer, expires_ms: None, paths: paths.to_vec(), token })
     }
 
     fn is_mapped(&self, path: &PathId) -> bool {

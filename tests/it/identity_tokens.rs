@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crossfade::clock::{SystemClock, SystemEntropy};
 use crossfade::identity::{
-    Identity, KeyError, OnBehalfOf, OnBehalfOfError, Secret, SyncTokenError, SyncTokens, TestIssuer,
+    Grant, GrantedIn, Identity, KeyError, OnBehalfOf, OnBehalfOfError, Secret, SyncTokenError,
+    SyncTokens, TestIssuer,
 };
-use crossfade::migration::{PathId, UserId};
+use crossfade::migration::{PathId, SessionId, UserId};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 
@@ -20,7 +21,8 @@ fn ann() -> Identity {
         org_slug: None,
         org_role: Some("org:admin".to_owned()),
         permissions: vec!["org:users:write".to_owned()],
-        session_id: None,
+        session_id: Some("sess_1".to_owned()),
+        issued_at_ms: None,
         expires_at_ms: 0,
     }
 }
@@ -154,4 +156,31 @@ fn a_delivery_speaks_for_its_user_for_five_minutes() {
     assert_eq!(other.verify(&value), Err(OnBehalfOfError::Signature));
     clock.set(NOW_MS + 300_000);
     assert_eq!(signer.verify(&value), Err(OnBehalfOfError::Expired));
+}
+
+#[test]
+fn a_sync_token_says_its_session_and_when_it_was_minted_and_one_from_before_the_upgrade_holds() {
+    let pem = SyncTokens::generate_pem().unwrap();
+    let clock = HandClock::new();
+    let ttl = Duration::from_secs(900);
+    let tokens = SyncTokens::new(&pem, ttl, clock.clone(), Arc::new(SystemEntropy)).unwrap();
+    clock.set(NOW_MS + 7);
+    let claims = |who: &Identity| {
+        let minted = tokens.mint(who, &[]).unwrap();
+        tokens.verify(minted.token.expose(), NOW_MS).unwrap()
+    };
+    let ours = claims(&ann());
+    assert_eq!(ours.session, GrantedIn::Session(SessionId::new("sess_1")));
+    assert_eq!(ours.issued_at_ms, NOW_MS + 7, "to the millisecond");
+    assert_eq!(claims(&Identity { session_id: None, ..ann() }).session, GrantedIn::NoSession);
+
+    let key = EncodingKey::from_ec_pem(pem.expose().as_bytes()).unwrap();
+    let before = json!({
+        "iss": "crossfade", "aud": "crossfade-sync", "sub": "u", "paths": ["a/b"],
+        "iat": NOW_MS / 1000, "exp": NOW_MS / 1000 + 60, "jti": "1",
+    });
+    let before = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &before, &key).unwrap();
+    let grant = tokens.verify(&before, NOW_MS).unwrap().grant();
+    let (session, issued_at_ms) = (GrantedIn::Unknown, NOW_MS);
+    assert_eq!(grant, Grant { user: UserId::new("u"), session, issued_at_ms });
 }

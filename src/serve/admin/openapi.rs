@@ -36,7 +36,7 @@ const fn post(
     Operation { method: "post", path, summary, query, body, success: (status, JSON) }
 }
 
-const OPERATIONS: [Operation; 23] = [
+const OPERATIONS: [Operation; 26] = [
     Operation { success: (200, "text/plain"), ..get("/healthz", "It runs. Needs no token.", &[]) },
     get(
         "/readyz",
@@ -95,6 +95,21 @@ const OPERATIONS: [Operation; 23] = [
         200,
     ),
     post("/rollback/lift", "Ends a rollback.", &[], (&["reason", "scope", "actor"], 1), 200),
+    get("/revocations", "Whose sync tokens are revoked.", &[]),
+    post(
+        "/revocations",
+        "Revokes the sync tokens of a user, or of a session of the identity provider: one of the two.",
+        &[],
+        (&["user", "session", "reason", "actor"], 0),
+        200,
+    ),
+    post(
+        "/revocations/lift",
+        "Ends a revocation.",
+        &[],
+        (&["user", "session", "reason", "actor"], 0),
+        200,
+    ),
     get("/backfill", "How far each backfill is.", &[]),
     post("/backfill", "Begins a backfill of one resource, or of all.", &["resource"], NO_BODY, 202),
     get("/reconcile", "How far each reconcile is, and what it has found.", &[]),

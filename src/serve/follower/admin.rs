@@ -10,8 +10,10 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::Parts;
+use crate::identity::RevocationStanding;
 use crate::proxy::problem::Problem;
 use crate::serve::admin::AuditOf;
+use crate::serve::admin::revocations::{Desk, UNDER_WAY_MS, listed};
 use crate::serve::admin::rollback::{end, read, throw};
 
 /// Routes of the operators' listener.
@@ -20,6 +22,8 @@ pub(super) fn router(parts: &Parts) -> Router {
         .route("/stages", get(stages))
         .route("/rollback", get(elsewhere).post(trip))
         .route("/rollback/lift", post(lift))
+        .route("/revocations", get(revoked).post(revoke))
+        .route("/revocations/lift", post(lift_revocation))
         .route("/audit", get(audit))
         .route("/metrics", get(metrics))
         .fallback(elsewhere)
@@ -93,6 +97,32 @@ async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
         };
     parts.audit.note(&order.actor, "lift", &scope.to_string(), &order.reason);
     Json(json!({ "lifted": lifted, "replicated": replicated })).into_response()
+}
+
+async fn revoked(State(parts): State<Parts>) -> Response {
+    listed(&parts.revocations)
+}
+
+async fn revoke(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    take_revocation(&parts, &body, RevocationStanding::Revoked).await
+}
+
+async fn lift_revocation(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
+    take_revocation(&parts, &body, RevocationStanding::Lifted).await
+}
+
+/// The holder finds it in the database.
+async fn take_revocation(parts: &Parts, body: &[u8], standing: RevocationStanding) -> Response {
+    let desk = Desk {
+        storage: &*parts.storage,
+        revocations: &parts.revocations,
+        audit: &parts.audit,
+        ahead_ms: UNDER_WAY_MS,
+    };
+    match desk.take(body, standing).await {
+        Ok(taken) => taken.into_response(),
+        Err(problem) => problem.into_response(),
+    }
 }
 
 async fn audit(State(parts): State<Parts>, Query(of): Query<AuditOf>) -> Response {

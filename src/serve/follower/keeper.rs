@@ -1,4 +1,4 @@
-//! Keeps a follower's stages and rollback switch in step with the database and the flags.
+//! Keeps a follower's stages, rollback switch and revocations in step with the database and the flags.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::Parts;
 use crate::serve::keeper::{ROLLBACK_POLL, kept_stages};
-use crate::serve::switch;
+use crate::serve::{revoked, switch};
 
 /// How often metrics are kept from growing.
 const UPKEEP: Duration = Duration::from_secs(2);
@@ -35,6 +35,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
             tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
         }
+        revoked::look(&*parts.storage, &parts.revocations).await;
         // The holder keeps what holds; without flags it is what holds here, too.
         match kept_stages(&*parts.storage).await {
             Ok(stages) => parts.stages.learn(stages),

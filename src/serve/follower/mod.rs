@@ -20,7 +20,7 @@ use super::{Listeners, ServeError, Surroundings, build, flags, rollback_file, to
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::{Config, Database};
 use crate::flags::{NoInterlock, StageDecider};
-use crate::identity::Secret;
+use crate::identity::{Revocations, Secret};
 use crate::proxy::forward::Forwarder;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::resource::RouteTable;
@@ -51,6 +51,7 @@ struct AllParts {
     legacy: Forwarder,
     holder: HolderLink,
     passed: PassedBy,
+    revocations: Revocations,
     audit: Audit,
     metrics: PrometheusHandle,
     admin_token: Secret,
@@ -135,6 +136,7 @@ async fn parts(
     let stages = build::stage_decider(&config, toggles, &storage, Arc::new(NoInterlock)).await?;
     let settle = config.legacy.response_timeout;
     let passed = PassedBy::new(storage.clone(), clock.clone(), settle, entropy.next_u64());
+    let revocations = build::revocations(&config, &storage, &clock).await?;
     let routes = RouteTable::new(&config.resources).map_err(ServeError::Routes)?;
     let stages = Arc::new(stages);
     let audit = Audit::new(storage.clone(), clock.clone(), config.server.listen);
@@ -148,6 +150,7 @@ async fn parts(
         legacy,
         holder,
         passed,
+        revocations,
         audit,
         metrics,
         admin_token,

@@ -93,6 +93,13 @@ impl CloseReason {
         Self::new(4007, "crossfade:id-too-long")
     }
 
+    /// The sync token was revoked. What the client has stays with it: get a new session token, with that a new sync
+    /// token, and come back; if neither is to be had, the user has to sign in again.
+    #[must_use]
+    pub fn revoked() -> Self {
+        Self::new(4008, "crossfade:revoked")
+    }
+
     /// The store could not be kept; come back, it is loaded again.
     #[must_use]
     pub fn not_kept() -> Self {

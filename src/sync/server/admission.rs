@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Uri};
 
+use crate::identity::FollowedToken;
 use crate::migration::PathId;
 use crate::sync::policy::Writer;
 
@@ -16,6 +17,8 @@ pub struct Session {
     pub expires_ms: Option<u64>,
     /// The paths that it may open, and no others.
     pub paths: Vec<PathId>,
+    /// Its token, where it may be revoked.
+    pub token: Option<FollowedToken>,
 }
 
 impl Session {
@@ -23,6 +26,11 @@ impl Session {
     #[must_use]
     pub fn may_open(&self, path: &PathId) -> bool {
         self.paths.contains(path)
+    }
+
+    /// Whether its token was revoked by now.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.token.as_ref().is_some_and(FollowedToken::is_revoked)
     }
 }
 
@@ -32,6 +40,9 @@ pub enum NotAdmitted {
     /// No token, or one that does not hold.
     #[error("a valid sync token is needed: {0}")]
     Unauthenticated(String),
+    /// The token was revoked.
+    #[error("the sync token was revoked: fetch a new one with a new session token")]
+    Revoked,
     /// The token does not name the path.
     #[error("the sync token does not name this path")]
     WrongPath,

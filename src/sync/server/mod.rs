@@ -20,7 +20,6 @@ pub use admission::{Admission, NotAdmitted, Session};
 pub use socket::SocketLimits;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
@@ -31,7 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use self::multiplexed::Multiplexed;
 use self::paths::{NotOpened, Paths};
 use self::single::Single;
-use self::socket::Socket;
+use self::socket::{Holds, Socket};
 use super::path::CloseReason;
 use super::peer::PeerPaths;
 use super::policy::Writer;
@@ -163,13 +162,13 @@ impl SyncServer {
             Ok(path) => path,
             Err(error) => return refuse_path(&error),
         };
-        let (writer, expires_in) = match session {
-            Ok(session) => (session.writer.clone(), self.expires_in(&session)),
-            Err(_) => (Arc::new(Writer::nobody()), None),
+        let (writer, holds) = match session {
+            Ok(session) => (session.writer.clone(), Holds::of(&session, self.clock.now_ms())),
+            Err(_) => (Arc::new(Writer::nobody()), Holds::default()),
         };
         let (limits, admission) = (self.limits.clone(), self.paths.admission.clone());
         upgrade.on_upgrade(move |ws| {
-            let socket = Socket::new(ws, limits, expires_in);
+            let socket = Socket::new(ws, limits, holds);
             let who = (writer, admission);
             let connecting = Box::pin(Single::connect(socket, client, path, who, place));
             async move {
@@ -201,18 +200,14 @@ impl SyncServer {
                 return refuse_path(&error.into());
             }
         }
-        let expires_in = session.as_ref().ok().and_then(|session| self.expires_in(session));
+        let now_ms = self.clock.now_ms();
+        let holds = session.as_ref().map_or_else(|_| Holds::default(), |s| Holds::of(s, now_ms));
         let (paths, clock, limits) = (self.paths.clone(), self.clock.clone(), self.limits.clone());
         let server = Box::new(Multiplexed::new(paths, clock, client, base, session));
         upgrade.on_upgrade(move |ws: WebSocket| async move {
-            Box::pin(server.run(Socket::new(ws, limits, expires_in))).await;
+            Box::pin(server.run(Socket::new(ws, limits, holds))).await;
             drop(place);
         })
-    }
-
-    fn expires_in(&self, session: &Session) -> Option<Duration> {
-        let now = self.clock.now_ms();
-        session.expires_ms.map(|at| Duration::from_millis(at.saturating_sub(now)))
     }
 }
 
@@ -224,7 +219,9 @@ fn note_refusal(error: &NotOpened) {
 fn refuse_path(error: &NotOpened) -> Response {
     let status = match error {
         NotOpened::Spelling(_) => StatusCode::BAD_REQUEST,
-        NotOpened::NotAdmitted(NotAdmitted::Unauthenticated(_)) => StatusCode::UNAUTHORIZED,
+        NotOpened::NotAdmitted(NotAdmitted::Unauthenticated(_) | NotAdmitted::Revoked) => {
+            StatusCode::UNAUTHORIZED
+        }
         NotOpened::NotAdmitted(NotAdmitted::WrongPath) => StatusCode::FORBIDDEN,
         NotOpened::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
     };

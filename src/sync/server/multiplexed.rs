@@ -103,6 +103,7 @@ impl Multiplexed {
                 incoming = socket.next() => match incoming {
                     Incoming::Frame(frame) => self.receive(socket, &frame).await,
                     Incoming::Expired => Err(Ended(Some(CloseReason::token_expired()))),
+                    Incoming::Revoked => Err(Ended(Some(CloseReason::revoked()))),
                     Incoming::Ended(reason) => Err(Ended(reason)),
                 },
                 Some((subscription, outbound)) = self.sources.next() => {

@@ -31,6 +31,7 @@ impl NotOpened {
         match self {
             Self::Spelling(_) => "sync-path",
             Self::NotAdmitted(NotAdmitted::Unauthenticated(_)) => "sync-token",
+            Self::NotAdmitted(NotAdmitted::Revoked) => "sync-token-revoked",
             Self::NotAdmitted(NotAdmitted::WrongPath) => "sync-path-forbidden",
             Self::Unavailable(_) => "sync-path-unavailable",
         }
@@ -70,6 +71,7 @@ impl Paths {
         }
         let name = name?;
         match session {
+            Ok(session) if session.is_revoked() => Err(NotAdmitted::Revoked.into()),
             Ok(session) if session.may_open(&name.path) => Ok(Allowed::Star(name)),
             Ok(_) => Err(NotAdmitted::WrongPath.into()),
             Err(error) => Err(error.clone().into()),

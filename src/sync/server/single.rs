@@ -78,6 +78,8 @@ impl Single {
                             Err(SendFailed) => None,
                         };
                     }
+                    // Nothing more is sent: it is not for the client any more.
+                    Incoming::Revoked => return Some(CloseReason::revoked()),
                     Incoming::Ended(reason) => return reason,
                 },
                 outbound = source.next() => outbound,

@@ -9,6 +9,8 @@ use futures_util::SinkExt as _;
 use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::tungstenite;
 
+use super::admission::Session;
+use crate::identity::FollowedToken;
 use crate::sync::path::CloseReason;
 
 /// How long the peer's part of a closing handshake is waited for.
@@ -39,15 +41,37 @@ impl Default for SocketLimits {
     }
 }
 
+/// For how long a socket may be used.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    /// Until its token runs out.
+    pub(super) expires_in: Option<Duration>,
+    /// And no longer than this one is not revoked.
+    pub(super) token: Option<FollowedToken>,
+}
+
+impl Holds {
+    /// As long as a session's token holds, from `now_ms` (epoch milliseconds) on.
+    pub(super) fn of(session: &Session, now_ms: u64) -> Self {
+        let left = |at: u64| Duration::from_millis(at.saturating_sub(now_ms));
+        Self { expires_in: session.expires_ms.map(left), token: session.token.clone() }
+    }
+}
+
 /// What comes from a socket.
 pub(super) enum Incoming {
     /// A frame. Binary ones are read as text, as TinyBase's own server does.
     Frame(Utf8Bytes),
     /// The token has run out.
     Expired,
+    /// The token was revoked.
+    Revoked,
     /// It has ended; close it like this if something was wrong with it.
     Ended(Option<CloseReason>),
 }
+
+/// Ends when a token is revoked.
+type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The socket does not take what is sent, or is gone.
 #[derive(Debug)]
@@ -61,20 +85,19 @@ pub(super) struct Socket {
     heard: Instant,
     /// When the token runs out.
     expires: Option<Instant>,
+    /// Ends when the token is revoked; boxed, and none where it cannot be.
+    revoked: Option<Revoked>,
     /// The next look at all of these; boxed with what else is rarely touched.
     timer: Pin<Box<Sleep>>,
 }
 
 impl Socket {
-    pub(super) fn new(
-        ws: WebSocket,
-        limits: Arc<SocketLimits>,
-        expires_in: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(ws: WebSocket, limits: Arc<SocketLimits>, holds: Holds) -> Self {
         let heard = Instant::now();
-        let expires = expires_in.and_then(|wait| heard.checked_add(wait));
+        let expires = holds.expires_in.and_then(|wait| heard.checked_add(wait));
+        let revoked = holds.token.map(|token| -> Revoked { Box::pin(token.revoked()) });
         let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
-        let mut socket = Self { ws, limits, heard, expires, timer };
+        let mut socket = Self { ws, limits, heard, expires, revoked, timer };
         socket.arm();
         socket
     }
@@ -87,6 +110,11 @@ impl Socket {
                     if let Some(over) = Box::pin(self.look()).await {
                         return over;
                     }
+                }
+                () = ended(&mut self.revoked) => {
+                    self.revoked = None;
+                    metrics::counter!("crossfade_sync_revoked_total").increment(1);
+                    return Incoming::Revoked;
                 }
                 received = self.ws.recv() => {
                     self.heard = Instant::now();
@@ -166,6 +194,14 @@ impl Socket {
         let next = (Instant::now() + self.limits.ping).min(self.heard + self.limits.silence);
         let next = self.expires.map_or(next, |at| at.min(next));
         self.timer.as_mut().reset(next);
+    }
+}
+
+/// Returns once it has ended, if it ever does.
+async fn ended(revoked: &mut Option<Revoked>) {
+    match revoked {
+        Some(revoked) => revoked.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -322,3 +322,55 @@ async fn a_frame_over_the_limit_is_closed_as_tinybase_closes_it() {
     raw.send(&fragment).await;
     assert_eq!(raw.closed().await, Some((1013, "tinybase:15:fragments".to_owned())));
 }
+
+/// Revocations, and what revokes all tokens of the one user who comes.
+fn revocable(server: &TestServer) -> impl Fn() + use<> {
+    use crate::identity::{
+        Grant, GrantedIn, RevocationOrder, RevocationStanding, Revocations, Subject,
+    };
+    let user = crate::migration::UserId::new("u");
+    let ttl = Duration::from_secs(900);
+    let clock = Arc::new(crate::clock::SystemClock);
+    let revocations = Revocations::new(Default::default(), ttl, clock);
+    let grant = Grant { user: user.clone(), session: GrantedIn::NoSession, issued_at_ms: 1 };
+    *server.door.token.lock().unwrap() = Some(revocations.follow(grant));
+    move || {
+        let order = RevocationOrder {
+            subject: Subject::User(user.clone()),
+            standing: RevocationStanding::Revoked,
+            actor: "ada".to_owned(),
+            reason: String::new(),
+        };
+        revocations.order(&order, 0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_closes_its_sockets_with_or_without_channels_and_opens_none() {
+    let server = TestServer::start().await;
+    let revoke = revocable(&server);
+    let mut single = server.open("/team", "crossfade").await.unwrap();
+    let mut without = server.multiplexed("").await;
+    let mut with = server.multiplexed("").await;
+    with.subscribe("team").await;
+    with.frame_with("team").await;
+    *server.door.token.lock().unwrap() = None;
+    let mut other = server.open("/team", "crossfade").await.unwrap();
+    let revoke_again = revocable(&server);
+    revoke();
+    for raw in [&mut single, &mut without, &mut with] {
+        assert_eq!(raw.closed().await, Some((4008, "crossfade:revoked".to_owned())));
+    }
+    // Whose token is not revoked notices nothing.
+    other.send(&edit("u1", "Ada")).await;
+    other.frame().await;
+    revoke_again();
+    for protocols in ["crossfade", "tinybase"] {
+        let refused = server.open("/team", protocols).await;
+        // A multiplexed socket is opened to whoever is known, and closed at once.
+        match refused {
+            Err(status) => assert_eq!(status, Some(StatusCode::UNAUTHORIZED)),
+            Ok(mut raw) => assert_eq!(raw.closed().await.map(|(code, _)| code), Some(4008)),
+        }
+    }
+}
