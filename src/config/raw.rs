@@ -108,6 +108,7 @@ raw! {
         settle_ms: Vec<u64>,
         timeout_ms: u64,
         noise_sample: f64,
+        parity_sample: f64,
     }
     Outbox {
         max_attempts: u64,

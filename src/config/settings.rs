@@ -252,6 +252,8 @@ pub struct Compare {
     pub timeout: Duration,
     /// The share of compared reads that legacy is asked again, to measure its noise, 0 to 1. Default 0.01.
     pub noise_sample: f64,
+    /// The share of sync tokens after which it is compared which rows both sides show their user, 0 to 1. Default 0.01.
+    pub parity_sample: f64,
 }
 
 /// `[backfill]`

@@ -374,6 +374,11 @@ fn each_mistake_has_its_message() {
             "compare.noise_sample = 1.5: must be from 0 to 1",
         ),
         ("#noise_sample = 0.01", "noise_sample = nan", "must be from 0 to 1"),
+        (
+            "#parity_sample = 0.01",
+            "parity_sample = -0.5",
+            "compare.parity_sample = -0.5: must be from 0 to 1",
+        ),
         ("#max_backoff_ms = 30000", "max_backoff_ms = 100", "less than initial_backoff_ms"),
         ("name = \"users\"", "name = \"Users\"", "must be 1 to 64 of a-z"),
         ("table = \"users\"", "table = \"a b\"", "must be 1 to 64 of A-Z"),

@@ -31,6 +31,8 @@ pub enum Purpose {
     Reconcile,
     /// A page that is looked through for writes that never passed crossfade.
     Tail,
+    /// A page or a row that is looked at with a user's rights, to compare what both sides show them.
+    Parity,
 }
 
 impl Purpose {
@@ -45,6 +47,7 @@ impl Purpose {
             Self::Reread => "reread",
             Self::Reconcile => "reconcile",
             Self::Tail => "tail",
+            Self::Parity => "parity",
         }
     }
 
@@ -53,7 +56,7 @@ impl Purpose {
     pub const fn is_bulk(self) -> bool {
         match self {
             Self::Backfill | Self::Reconcile | Self::Tail => true,
-            Self::Compare | Self::Noise | Self::Deliver | Self::Reread => false,
+            Self::Compare | Self::Noise | Self::Deliver | Self::Reread | Self::Parity => false,
         }
     }
 }
@@ -248,7 +251,7 @@ impl HttpTransport {
             headers.insert(HeaderName::from_static("idempotency-key"), key);
         }
         let timeout = match request.purpose {
-            Purpose::Compare | Purpose::Noise => self.compare_timeout,
+            Purpose::Compare | Purpose::Noise | Purpose::Parity => self.compare_timeout,
             Purpose::Deliver
             | Purpose::Backfill
             | Purpose::Reread

@@ -3,6 +3,7 @@
 mod caller;
 mod exchange;
 pub mod forward;
+mod parity;
 pub mod problem;
 pub mod server;
 mod shadow;
@@ -12,5 +13,6 @@ mod unmapped;
 pub use caller::Authenticator;
 pub(crate) use exchange::marked;
 pub use exchange::{Edge, EdgeParts, ORIGIN_HEADER};
+pub use parity::{Parity, ParityParts, ParitySettings};
 pub use shadow::{LegacyRead, Shadow, ShadowJob, ShadowParts, ShadowSettings};
 pub use store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader, claim_of};

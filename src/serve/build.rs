@@ -25,7 +25,8 @@ use crate::legacy::{LegacyClient, LegacySettings};
 use crate::migration::ResourceName;
 use crate::proxy::forward::{ForwardConfig, Forwarder, Upstream};
 use crate::proxy::{
-    Authenticator, Edge, EdgeParts, Shadow, ShadowParts, ShadowSettings, StoreReader,
+    Authenticator, Edge, EdgeParts, Parity, ParityParts, ParitySettings, Shadow, ShadowParts,
+    ShadowSettings, StoreReader,
 };
 use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
@@ -89,6 +90,7 @@ pub(crate) struct AllParts {
     pub(crate) edge: Edge,
     pub(crate) sync: SyncServer,
     pub(crate) shadow: Shadow,
+    pub(crate) parity: Parity,
     pub(crate) mirror: Mirror,
     pub(crate) tail: Tail,
     pub(crate) backfill: Backfill,
@@ -166,6 +168,23 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         reader: reader.clone(),
         legacy: legacy.clone(),
         authenticator: authenticator.clone(),
+        recorder: recorder.clone(),
+        redactor: Redactor::random(&*entropy),
+        tallies: tallies.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    });
+    let parity = Parity::new(ParityParts {
+        settings: ParitySettings {
+            sample: config.compare.parity_sample,
+            settle: config.compare.settle.clone(),
+        },
+        resources: config.resources.clone(),
+        stages: stages.clone(),
+        registry: registry.clone(),
+        caught_up: caught_up.clone(),
+        storage: storage.clone(),
+        legacy: legacy.clone(),
         recorder: recorder.clone(),
         redactor: Redactor::random(&*entropy),
         tallies: tallies.clone(),
@@ -272,6 +291,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         edge,
         sync,
         shadow,
+        parity,
         mirror,
         tail,
         backfill,

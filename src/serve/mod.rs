@@ -176,6 +176,7 @@ impl Server {
     pub async fn idle(&self) {
         self.parts.mirror.idle().await;
         self.parts.shadow.idle().await;
+        self.parts.parity.idle().await;
     }
 
     /// Stops: accepts no more, lets requests under way end, closes sockets with a code of their own,

@@ -100,6 +100,8 @@ async fn sync_token(State(parts): State<Parts>, request: Request<Body>) -> Respo
                 "permissions": identity.permissions,
                 "write": writable(&parts.config.resources, &identity),
             });
+            // Nothing waits for it.
+            parts.parity.submit(&identity, request.headers());
             ([(http::header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
         }
         Err(error) => {

@@ -258,8 +258,18 @@ impl CaughtUp {
         OpenMirror { state: self.state.clone(), closed: self.closed.clone(), key, row }
     }
 
+    /// Whether a mirror is under way of which nobody knows the row, as of one that is being made.
+    #[must_use]
+    pub fn is_unknown_row_open(&self, resource: &ResourceName) -> bool {
+        let state = lock(&self.state);
+        let all = state.open.iter().filter(|((of, _), _)| of == resource);
+        let known = state.rows.iter().filter(|((of, _), _)| of == resource);
+        all.map(|(_, count)| count).sum::<u64>() > known.map(|(_, count)| count).sum::<u64>()
+    }
+
     /// Whether a mirror of the row is under way.
-    pub(super) fn is_row_open(&self, resource: &ResourceName, row: &RowId) -> bool {
+    #[must_use]
+    pub fn is_row_open(&self, resource: &ResourceName, row: &RowId) -> bool {
         lock(&self.state).rows.contains_key(&(resource.clone(), row.clone()))
     }
 

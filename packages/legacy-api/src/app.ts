@@ -6,9 +6,9 @@ import { bodyLimit } from "hono/body-limit";
 import { getCookie } from "hono/cookie";
 import { HTTPException } from "hono/http-exception";
 import { ApiError } from "./errors.js";
-import { falsify, Faults, PurposeCounter } from "./faults.js";
+import { falsify, Faults, PurposeCounter, withoutRows } from "./faults.js";
 import { IdempotencyTable } from "./idempotency.js";
-import { Authenticator } from "./identity.js";
+import { Authenticator, type Caller } from "./identity.js";
 import type { Settings } from "./settings.js";
 import { usersRoutes, type ApiEnv } from "./users-routes.js";
 import { UsersTable } from "./users-table.js";
@@ -91,12 +91,19 @@ function misbehave(app: OpenAPIHono<ApiEnv>): void {
   app.get("/__stats", (c) => c.json({ requests: purposes.snapshot() }));
   app.use("/users/*", async (c, next) => {
     purposes.count(c.req.header("crossfade-purpose"));
-    const { delayMs, status, wrongField } = faults;
+    const { delayMs, status, wrongField, hideRows } = faults;
     if (delayMs > 0) await delay(delayMs);
     if (status !== null) throw new ApiError("fault", "switched on for a test");
     await next();
     if (wrongField !== null && c.req.method === "GET" && c.res.ok) {
       c.res = c.json(falsify(await c.res.json(), wrongField), 200);
+    }
+    // Who asks is known only behind the routes' own middleware.
+    const caller = c.get("caller") as Caller | undefined;
+    if (hideRows !== null && c.req.method === "GET" && c.res.ok && caller?.kind === "user" && caller.userId === hideRows.from) {
+      const left = withoutRows(await c.res.json(), hideRows.ids);
+      const missing = new ApiError("not_found", "no such user");
+      c.res = left === undefined ? c.json(missing.body, missing.status) : c.json(left as object, 200);
     }
   });
 }

@@ -32,6 +32,20 @@ describe("faults", () => {
     assert.equal((await api.call<User>("GET", "/users/u1")).body.name, "Ada");
   });
 
+  it("hide rows from one user, in lists and by themselves", async (t) => {
+    const api = await startApi(t, { faultsAllowed: true });
+    await api.create({ id: "u1" });
+    const shown = await api.create({ id: "u2" });
+    const hide = async (from: string) => api.call("PUT", "/__faults", { json: { hideRows: { from, ids: ["u1"] } } });
+    await hide("somebody_else");
+    assert.equal((await api.call("GET", "/users/u1")).status, 200);
+    await hide("user_ada");
+    assert.equal((await api.call("GET", "/users/u1")).status, 404);
+    const { data, total } = (await api.call<UserPage>("GET", "/users")).body;
+    assert.deepEqual([data, total], [[shown], 1]);
+    assert.equal((await api.call<User>("PATCH", "/users/u1", { json: { age: 1 } })).status, 200);
+  });
+
   it("answer 503 without doing anything, but stay healthy", async (t) => {
     const api = await startApi(t, { faultsAllowed: true });
     await api.create({ id: "u1" });

@@ -353,8 +353,14 @@ impl Checker<'_> {
             let message = "must be from 0 to 1: it is a share of the compared reads";
             self.report(&key.field("noise_sample"), message);
         }
+        let parity_sample = raw.parity_sample.unwrap_or(0.01);
+        if !(0.0..=1.0).contains(&parity_sample) {
+            let message = "must be from 0 to 1: it is a share of the sync tokens";
+            self.report(&key.field("parity_sample"), message);
+        }
         Compare {
             noise_sample,
+            parity_sample,
             max_concurrent: usize::try_from(max_concurrent).unwrap_or(usize::MAX),
             max_body_bytes: usize::try_from(max_body_bytes).unwrap_or(usize::MAX),
             settle: settle.into_iter().map(Duration::from_millis).collect(),

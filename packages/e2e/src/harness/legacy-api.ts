@@ -30,6 +30,7 @@ export interface UserPage {
 
 export interface Faults {
   readonly wrongField?: { readonly field: string; readonly value: unknown } | null;
+  readonly hideRows?: { readonly from: string; readonly ids: readonly string[] } | null;
   readonly delayMs?: number;
   readonly status?: 503 | null;
 }
