@@ -15,17 +15,18 @@ use super::forward::{Forwarder, Tap, Tapped};
 use super::problem::{ERROR_HEADER, Problem};
 use super::shadow::{LegacyRead, Shadow, ShadowJob};
 use super::store_read::{ReadFor, ReadQuestion, StoreReader, claim_of};
+use super::store_write::{self, Turn};
 use crate::clock::SharedClock;
 use crate::flags::StageDecider;
 use crate::legacy::CallerHeaders;
 use crate::migration::{
-    Body, Observation, Operation, OperationKind, Origin, Plan, ReadPlan, ResourceName, Stage,
-    WriteKind, WritePlan,
+    Body, Observation, Operation, OperationKind, Origin, Plan, ReadPlan, ResourceName, RowId,
+    Stage, WriteKind, WritePlan,
 };
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
-use crate::sync::{CaughtUp, Intents, OpenIntent, PassingBy};
+use crate::sync::{CaughtUp, Intents, OpenIntent, PassingBy, StoreWriter};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -43,6 +44,8 @@ pub struct EdgeParts {
     pub forwarder: Forwarder,
     /// The store's answers.
     pub reader: StoreReader,
+    /// REST writes that the store does first.
+    pub writer: StoreWriter,
     /// Comparisons.
     pub shadow: Shadow,
     /// REST writes into the store.
@@ -61,13 +64,13 @@ pub struct EdgeParts {
 
 /// Answers HTTP requests.
 #[derive(Debug, Clone)]
-pub struct Edge(Arc<EdgeParts>);
+pub struct Edge(pub(super) Arc<EdgeParts>);
 
 /// A request to a mapped route.
-struct Mapped {
-    resource: Arc<Resource>,
+pub(super) struct Mapped {
+    pub(super) resource: Arc<Resource>,
     operation: Operation,
-    stage: Stage,
+    pub(super) stage: Stage,
     started: Instant,
 }
 
@@ -98,6 +101,9 @@ impl Edge {
                 if !stage.writes_both() {
                     let tap = self.passed_by(&resource.name);
                     return self.0.forwarder.forward(request, peer, Some(tap)).await;
+                }
+                if !self.may_go_to_legacy(stage, &resource.name, Some(&row)).await {
+                    return store_write::owed_first();
                 }
                 let intent = self.0.intents.open(&resource.name, Some(row.clone()), None).await;
                 let mirror = self.0.mirror.clone();
@@ -265,6 +271,27 @@ impl Edge {
         let Plan::Write(plan) = Plan::write(mapped.stage) else {
             return self.0.forwarder.forward(request, peer, None).await;
         };
+        if plan != WritePlan::StoreThenLegacy {
+            return self.write_legacy(request, peer, mapped, write, plan, None).await;
+        }
+        match self.write_store(request, &mapped, &write).await {
+            Turn::Over(response) => response,
+            Turn::Legacy(request, why) => {
+                self.write_legacy(request, peer, mapped, write, plan, Some(why)).await
+            }
+        }
+    }
+
+    /// Legacy does the write; unless it goes to legacy alone, the store gets what it did.
+    async fn write_legacy(
+        &self,
+        request: Request<HttpBody>,
+        peer: SocketAddr,
+        mapped: Mapped,
+        write: WriteKind,
+        plan: WritePlan,
+        fallback: Option<&'static str>,
+    ) -> Response<HttpBody> {
         let mirrored = plan != WritePlan::Legacy;
         let open = if mirrored {
             let (headers, query) = (request.headers(), request.uri().query());
@@ -279,7 +306,8 @@ impl Edge {
         let edge = self.clone();
         let sink = move |tapped: Tapped| {
             let status = tapped.head.as_ref().map(|head| head.status);
-            edge.record(&mapped, Origin::Legacy, status.unwrap_or(StatusCode::BAD_GATEWAY), None);
+            let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
+            edge.record(&mapped, Origin::Legacy, status, fallback);
             match open {
                 Noted::Mirrored(open) => {
                     let resource = mapped.resource.clone();
@@ -318,11 +346,7 @@ impl Edge {
         } else {
             None
         };
-        let row = match write {
-            WriteKind::Create => None,
-            WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
-        };
-        self.0.intents.open(&mapped.resource.name, row, path).await
+        self.0.intents.open(&mapped.resource.name, row_of(write).cloned(), path).await
     }
 
     fn shadow(
@@ -356,7 +380,7 @@ impl Edge {
         });
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         mapped: &Mapped,
         answered_by: Origin,
@@ -415,7 +439,14 @@ impl ShadowRequest {
     }
 }
 
-/// Marks what legacy answered; crossfade's own refusals come from nobody.
+/// The row that a write names.
+pub(super) const fn row_of(write: &WriteKind) -> Option<&RowId> {
+    match write {
+        WriteKind::Create => None,
+        WriteKind::Update(row) | WriteKind::Delete(row) => Some(row),
+    }
+}
+
 /// What is noted of a write while legacy is asked for it.
 enum Noted {
     /// The store will get it.
@@ -424,7 +455,7 @@ enum Noted {
     PassesBy(PassingBy),
 }
 
-/// Says that legacy answered.
+/// Marks what legacy answered; crossfade's own refusals come from nobody.
 pub(crate) fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
     if response.headers().contains_key(ERROR_HEADER) {
         return response;
@@ -438,7 +469,7 @@ fn count_unmapped(why: &'static str) {
 }
 
 /// Conditional and range requests: only legacy knows its validators (design rule 4).
-fn is_conditional(headers: &http::HeaderMap) -> bool {
+pub(super) fn is_conditional(headers: &http::HeaderMap) -> bool {
     [
         header::RANGE,
         header::IF_MATCH,

@@ -4,9 +4,11 @@ mod caller;
 mod exchange;
 pub mod forward;
 pub mod problem;
+mod ramp;
 pub mod server;
 mod shadow;
 mod store_read;
+mod store_write;
 
 pub use caller::Authenticator;
 pub(crate) use exchange::marked;

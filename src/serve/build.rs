@@ -36,7 +36,7 @@ use crate::sync::reconcile::{Reconcile, Reconciliation};
 use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
 use crate::sync::{
     CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PathRegistry,
-    RegistrySettings, RowTraffic,
+    RegistrySettings, RowTraffic, StoreWriter,
 };
 
 /// A store read over this goes to legacy.
@@ -140,7 +140,8 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         idle_unload: config.sync.idle_unload,
         pace: config.sync.pace,
         max_cell_bytes: config.sync.max_cell_bytes,
-    });
+    })
+    .decided_by(stages.clone());
     registry.learn_generations().await?;
     let traffic = RowTraffic::default();
     let rows = LegacyRows {
@@ -148,6 +149,13 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         storage: storage.clone(),
         legacy: legacy.clone(),
         traffic: traffic.clone(),
+    };
+    let writer = StoreWriter {
+        registry: registry.clone(),
+        storage: storage.clone(),
+        caught_up: caught_up.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
     };
     let reader = StoreReader::new(registry.clone(), caught_up.clone(), STORE_READ_DEADLINE);
     let shadow = Shadow::new(ShadowParts {
@@ -188,6 +196,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         authenticator: authenticator.clone(),
         forwarder: forwarder.clone(),
         reader,
+        writer,
         shadow: shadow.clone(),
         mirror: mirror.clone(),
         caught_up: caught_up.clone(),
