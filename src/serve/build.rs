@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::admission::{Signer, TokenAdmission};
 use super::audit::Audit;
 use super::flags::toggles;
-use super::interlock::Interlocks;
+use super::interlock::{InterlockParts, Interlocks};
 use super::jobs::Jobs;
 use super::{ServeError, Surroundings, rollback_file};
 use crate::clock::{SharedClock, SharedEntropy};
@@ -119,12 +119,14 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
     let settle = config.legacy.response_timeout;
     let caught_up = CaughtUp::load(storage.clone(), now_ms, settle).await?;
     let tallies = tallies(&config, &storage).await?;
-    let interlocks = Arc::new(Interlocks::new(
-        config.resources.iter().map(|resource| resource.name.clone()).collect(),
-        caught_up.clone(),
-        tallies.clone(),
-        config.interlocks.waive.clone(),
-    ));
+    let names = config.resources.iter().map(|resource| resource.name.clone());
+    let interlocks = Arc::new(Interlocks::new(InterlockParts {
+        resources: config.resources.clone(),
+        caught_up: caught_up.clone(),
+        tallies: tallies.clone(),
+        flags: Evaluation::new(toggles.clone(), &config.flags.prefix, names),
+        waived: config.interlocks.waive.clone(),
+    }));
     let stages = Arc::new(stage_decider(&config, toggles, &storage, interlocks.clone()).await?);
     // What followers sent past the process that held the database before.
     super::passed::take_in(&*storage, &caught_up, &stages).await?;

@@ -3,6 +3,7 @@
 mod admin;
 mod admission;
 mod audit;
+mod backlog;
 mod build;
 mod clustered;
 mod error;
