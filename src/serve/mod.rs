@@ -40,6 +40,7 @@ use crate::sync::CloseReason;
 
 pub(crate) use audit::ACTOR_HEADER;
 pub(crate) use build::{Parts, compile_rules, open_storage};
+pub(crate) use keeper::kept_stages;
 
 /// What the caller supplies besides the configuration.
 #[derive(Debug, Clone)]
