@@ -13,6 +13,7 @@ use super::{Seeded, SimClock};
 use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::Durability;
 use crate::legacy::LegacyClient;
+use crate::migration::ResourceName;
 use crate::resource::Resource;
 use crate::storage::{Actor, MemoryStorage, SharedStorage};
 use crate::sync::backfill::Backfill;
@@ -20,8 +21,8 @@ use crate::sync::mirror::{Mirror, MirrorParts};
 use crate::sync::outbox::{self, OnBehalfOf, OutboxContext, OutboxSettings};
 use crate::sync::reconcile::Reconcile;
 use crate::sync::{
-    CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PaceSettings,
-    PathRegistry, RegistrySettings, RowTraffic, Standing, run_owed_mirrors,
+    Authority, CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PaceSettings,
+    PathRegistry, RegistrySettings, RowTraffic, Standing, StoreWriter, run_owed_mirrors,
 };
 
 /// How often a dead letter is tried before it is one.
@@ -36,11 +37,41 @@ pub(super) struct Process {
     pub(super) backfill: Backfill,
     pub(super) reconcile: Reconcile,
     pub(super) outbox: OutboxContext,
+    pub(super) writer: StoreWriter,
     pub(super) users: Arc<Resource>,
     pub(super) disk: MemoryStorage,
     pub(super) killed: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+}
+
+/// Whether the store decides: in stage `rampdown`, unless it is rolled back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Decides(Arc<AtomicBool>);
+
+impl Decides {
+    pub(super) fn set(&self, decides: bool) {
+        self.0.store(decides, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Authority for Decides {
+    fn store_decides(&self, _: &ResourceName) -> bool {
+        self.now()
+    }
+}
+
+/// The example's resource, with what the store has to know in stage `rampdown`. Who may write is left to legacy.
+fn resource() -> Arc<Resource> {
+    let mut users = (*crate::sync::path::tests::world::ramped()).clone();
+    if let Some(write) = &mut users.write {
+        write.roles.retain(|role, _| role == "admin");
+    }
+    Arc::new(users)
 }
 
 /// Signs with the user's name.
@@ -60,8 +91,9 @@ impl Process {
         clock: SimClock,
         random: &Seeded,
         tally: &Tally,
+        decides: &Decides,
     ) -> Self {
-        let users = crate::sync::path::tests::world::resource();
+        let users = resource();
         let tables = Arc::new(MappedTables::new(std::slice::from_ref(&users)));
         let (disk, killed) = (disk.for_process(), Arc::new(AtomicBool::new(false)));
         let storage: SharedStorage = Arc::new(disk.clone());
@@ -79,7 +111,8 @@ impl Process {
             idle_unload: Duration::from_secs(20),
             pace: PaceSettings::default(),
             max_cell_bytes: 1 << 20,
-        });
+        })
+        .decided_by(Arc::new(decides.clone()));
         let now_ms = clock.now_ms();
         let caught_up = CaughtUp::load(storage.clone(), now_ms, TIMEOUT).await.unwrap();
         let intents = Intents::new(IntentParts {
@@ -105,6 +138,13 @@ impl Process {
             owed: owed.clone(),
             clock: clock.clone(),
         });
+        let writer = StoreWriter {
+            registry: registry.clone(),
+            storage: storage.clone(),
+            caught_up: caught_up.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+        };
         let outbox = OutboxContext {
             storage,
             registry: registry.clone(),
@@ -141,6 +181,7 @@ impl Process {
             backfill,
             reconcile,
             outbox,
+            writer,
             users,
             disk,
             killed,

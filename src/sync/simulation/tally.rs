@@ -34,11 +34,15 @@ pub(super) enum Seen {
     Conflict,
     Repaired,
     Reconciled,
+    RampDown,
+    RampBack,
+    StoreFirst,
+    FellOpen,
 }
 
 impl Seen {
     /// All of them.
-    pub(super) const ALL: [Self; 28] = [
+    pub(super) const ALL: [Self; 32] = [
         Self::Outage,
         Self::SlowAnswer,
         Self::LostAnswer,
@@ -67,6 +71,10 @@ impl Seen {
         Self::Conflict,
         Self::Repaired,
         Self::Reconciled,
+        Self::RampDown,
+        Self::RampBack,
+        Self::StoreFirst,
+        Self::FellOpen,
     ];
 
     /// The counter of the program that tells it, where one does.

@@ -1,10 +1,8 @@
 //! Everything of one schedule: legacy, the disk, at most one process, clients, writers.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Method;
 use mergeable_store::Cell;
 use serde_json::{Map, Value, json};
@@ -13,15 +11,14 @@ use tokio::task::JoinSet;
 use super::client::SimClient;
 use super::history::{By, History, Kind, Rows, Write};
 use super::legacy::{BAD, SimLegacy, VIEWER};
-use super::process::Process;
+use super::process::{Decides, Process};
+use super::rest::{Caller, Request, Through};
 use super::tally::{Seen, Tally};
 use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
-use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
-use crate::proxy::forward::Tapped;
+use crate::migration::{PathId, RowId, WriteKind};
 use crate::storage::{MemoryStorage, Storage as _};
 use crate::sync::Missed;
-use crate::sync::mirror::MirrorJob;
 use crate::sync::path::row_cells;
 
 const ORGS: [&str; 2] = ["o_1", "o_2"];
@@ -34,6 +31,9 @@ pub(super) struct World {
     pub(super) process: Option<Process>,
     pub(super) clients: Vec<SimClient>,
     pub(super) rolled_back: bool,
+    /// Whether the resource is in stage `rampdown`, and not in `live`.
+    ramped: bool,
+    decides: Decides,
     pub(super) tally: Tally,
     history: Arc<Mutex<History>>,
     /// Rows that were ever made, with their organisation.
@@ -52,6 +52,8 @@ impl World {
             process: None,
             clients: Vec::new(),
             rolled_back: false,
+            ramped: false,
+            decides: Decides::default(),
             tally: tally.clone(),
             history: Arc::default(),
             rows: Vec::new(),
@@ -75,7 +77,21 @@ impl World {
             world.clients.push(SimClient::new(name, org, clock, random));
         }
         world.connect_all(false).await;
+        if world.random.percent(25) {
+            world.change_stage();
+        }
         world
+    }
+
+    /// From `live` to `rampdown`, or back.
+    pub(super) fn change_stage(&mut self) {
+        self.ramped = !self.ramped;
+        self.tally.saw(if self.ramped { Seen::RampDown } else { Seen::RampBack });
+        self.stage_changed();
+    }
+
+    fn stage_changed(&self) {
+        self.decides.set(self.ramped && !self.rolled_back);
     }
 
     fn new_row(&mut self, id: String, org: &'static str) -> Map<String, Value> {
@@ -110,8 +126,14 @@ impl World {
 
     pub(super) async fn start(&mut self) {
         if self.process.is_none() {
-            let started =
-                Process::start(&self.disk, &self.legacy, self.clock, &self.random, &self.tally);
+            let started = Process::start(
+                &self.disk,
+                &self.legacy,
+                self.clock,
+                &self.random,
+                &self.tally,
+                &self.decides,
+            );
             self.process = Some(started.await);
         }
     }
@@ -155,6 +177,7 @@ impl World {
     pub(super) async fn roll_back(&mut self) {
         let Some(process) = &self.process else { return };
         self.rolled_back = true;
+        self.stage_changed();
         self.tally.saw(Seen::Rollback);
         process.caught_up.lose(&process.users.name, Missed::default());
         process.registry.drain_all().await;
@@ -164,6 +187,7 @@ impl World {
     pub(super) async fn lift(&mut self) {
         let Some(process) = &self.process else { return };
         self.rolled_back = false;
+        self.stage_changed();
         self.tally.saw(Seen::Lift);
         // Fails while legacy is away; the end of the schedule tries again.
         let _ = process.backfill.run(&process.users, |_| {}).await;
@@ -240,69 +264,35 @@ impl World {
         trace(self.clock, || {
             format!("{:?} {:?} {} {:?}", write.by, write.kind, write.row, write.cells)
         });
+        let org = self.rows.iter().find(|(id, _)| *id == write.row).map(|(_, org)| *org);
         let number = self.history.lock().unwrap().add(write);
-        let (history, legacy, clock) = (self.history.clone(), self.legacy.clone(), self.clock);
-        let answered = move |outcome: &Result<Answer, Failure>| {
-            let write = &mut history.lock().unwrap().writes[number];
-            if let Ok(answer) = outcome {
-                write.acknowledged = answer.status.is_success();
-                write.refused = answer.status.is_client_error();
-                write.end_ms = Some(clock.now_ms());
-            }
+        let caller = Caller {
+            history: self.history.clone(),
+            number,
+            legacy: self.legacy.clone(),
+            clock: self.clock,
+            random: self.random.clone(),
+            tally: self.tally.clone(),
         };
         let Some(process) = process else {
             self.callers.spawn(async move {
-                answered(&legacy.exchange(method, path, body, ("past".to_owned(), None)).await);
+                let past = ("past".to_owned(), None);
+                caller.answered(&caller.legacy.exchange(method, path, body, past).await);
             });
             return;
         };
-        let (caught_up, intents) = (process.caught_up.clone(), process.intents.clone());
-        let (mirror, users, killed) =
-            (process.mirror.clone(), process.users.clone(), process.killed.clone());
-        let (mirrored, random, tally) =
-            (!self.rolled_back, self.random.clone(), self.tally.clone());
-        self.callers.spawn(async move {
-            let open = if mirrored {
-                let row = match &kind {
-                    WriteKind::Create => None,
-                    WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
-                };
-                Ok(intents.open(&users.name, row, None).await)
-            } else {
-                Err(caught_up.pass_by(&users.name, clock.now_ms()))
-            };
-            if killed.load(Ordering::Relaxed) {
-                return;
-            }
-            let sent_ms = clock.now_ms();
-            let text = body.clone().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-            let outcome = legacy.exchange(method, path, body, ("rest".to_owned(), None)).await;
-            if killed.load(Ordering::Relaxed) {
-                // The caller hears nothing, and the intent is for the next process.
-                return;
-            }
-            let outcome = match outcome {
-                // The caller went away first.
-                Ok(_) if random.percent(4) => {
-                    tally.saw(Seen::OutOfSight);
-                    Err(Failure::Timeout(Duration::ZERO))
-                }
-                outcome => outcome,
-            };
-            answered(&outcome);
-            let outcome = match outcome {
-                // An answer that says too little.
-                Ok(answer) if random.percent(10) => Ok(Answer { body: Body::Truncated, ..answer }),
-                outcome => outcome,
-            };
-            let tapped = Tapped::of(text, &outcome);
-            match open {
-                Ok(open) => {
-                    mirror.take(MirrorJob { resource: users, write: kind, sent_ms, tapped, open });
-                }
-                Err(passing) => mirror.passed_by(passing, sent_ms, &tapped),
-            }
-        });
+        let through = Through {
+            caught_up: process.caught_up.clone(),
+            intents: process.intents.clone(),
+            mirror: process.mirror.clone(),
+            writer: process.writer.clone(),
+            users: process.users.clone(),
+            killed: process.killed.clone(),
+            store_first: self.decides.now(),
+            mirrored: !self.rolled_back,
+            path: PathId::new(&format!("org/{}", org.unwrap_or(ORGS[0]))).unwrap(),
+        };
+        self.callers.spawn(through.send(caller, Request { method, path, body, kind }));
     }
 
     fn body(&self, write: &Write) -> Option<Value> {
