@@ -65,6 +65,7 @@ async fn act(world: &mut World) {
         },
         95 if world.rolled_back => world.lift().await,
         96 => world.change_stage(),
+        97 => world.race(),
         _ => world.start().await,
     }
 }

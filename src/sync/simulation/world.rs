@@ -211,6 +211,16 @@ impl World {
         self.send(method, write, true);
     }
 
+    /// Two at once: a change of a row, and its deletion.
+    pub(super) fn race(&mut self) {
+        let cells = self.some_cells();
+        let update = self.write(By::Rest, Kind::Update, cells);
+        let row = update.row.clone();
+        let delete = Write { row, ..self.write(By::Rest, Kind::Delete, Vec::new()) };
+        self.send(Method::PATCH, update, true);
+        self.send(Method::DELETE, delete, true);
+    }
+
     /// The same, past crossfade, into a row that was there before.
     pub(super) fn past(&mut self) {
         let cells = vec![("email", json!(format!("e{}", self.value())))];
