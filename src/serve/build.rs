@@ -35,7 +35,7 @@ use crate::sync::outbox::{OutboxContext, OutboxSettings};
 use crate::sync::reconcile::{Reconcile, Reconciliation};
 use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
 use crate::sync::{
-    CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PathRegistry,
+    CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, OwedWaits, PathRegistry,
     RegistrySettings, RowTraffic, StoreWriter,
 };
 
@@ -158,6 +158,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         caught_up: caught_up.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        waits: OwedWaits::default(),
     };
     let reader = StoreReader::new(registry.clone(), caught_up.clone(), STORE_READ_DEADLINE);
     let shadow = Shadow::new(ShadowParts {

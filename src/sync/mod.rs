@@ -58,4 +58,4 @@ pub use random::StarRandom;
 pub use rebuild::{RebuildError, Rebuilt};
 pub use registry::{PathRegistry, RegistrySettings};
 pub use row_traffic::RowTraffic;
-pub use store_write::{Elsewhere, RestWrite, StoreAnswer, StoreWriter};
+pub use store_write::{Elsewhere, OwedWaits, RestWrite, StoreAnswer, StoreWriter};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::caught_up::CaughtUp;
@@ -24,6 +25,8 @@ const LOAD_WAIT: Duration = Duration::from_secs(2);
 /// How long a write that has to go to legacy waits for what legacy is owed of its row; and between two looks.
 const OWED_WAIT: Duration = Duration::from_secs(2);
 const OWED_LOOK: Duration = Duration::from_millis(25);
+/// How many wait at most. One more is told at once whether something is owed.
+const MAX_WAITS: usize = 256;
 
 /// A user's REST write.
 #[derive(Debug)]
@@ -92,6 +95,18 @@ pub struct StoreWriter {
     pub clock: SharedClock,
     /// Randomness, for ids.
     pub entropy: SharedEntropy,
+    /// Who waits for what is owed.
+    pub waits: OwedWaits,
+}
+
+/// Writes that wait for what legacy is owed of their rows, a bounded number.
+#[derive(Debug, Clone)]
+pub struct OwedWaits(Arc<Semaphore>);
+
+impl Default for OwedWaits {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_WAITS)))
+    }
 }
 
 impl StoreWriter {
@@ -251,7 +266,9 @@ impl StoreWriter {
     /// before a write of the store's that its caller may know of. `false` if something is still owed then. What was given up
     /// does not count.
     pub async fn owes_nothing(&self, resource: &ResourceName, row: &RowId) -> bool {
-        let until = Instant::now() + OWED_WAIT;
+        let place = self.waits.0.try_acquire();
+        let limit = if place.is_ok() { OWED_WAIT } else { Duration::ZERO };
+        let until = Instant::now() + limit;
         loop {
             let owed = self.storage.path_of_owed_row(resource.clone(), row.clone()).await;
             let path = match owed {
@@ -261,7 +278,11 @@ impl StoreWriter {
                 Err(_) => return true,
             };
             if Instant::now() >= until {
-                return !self.is_pending(path, resource, row).await;
+                let is_pending = self.is_pending(path, resource, row).await;
+                if is_pending {
+                    metrics::counter!("crossfade_writes_held_back_total").increment(1);
+                }
+                return !is_pending;
             }
             tokio::time::sleep(OWED_LOOK).await;
         }

@@ -24,7 +24,8 @@ pub enum StoreDeed {
     Create {
         /// All cells but those that the store makes.
         cells: RowCells,
-        /// Those that tell a repetition of the request from another one; `None`: it is never taken for one.
+        /// Those that tell a repetition of the request from another one; `None`: it is never taken for one. Empty: the row's id
+        /// tells it.
         same: Option<RowCells>,
     },
     /// Changes these cells.

@@ -21,8 +21,9 @@ use crate::sync::mirror::{Mirror, MirrorParts};
 use crate::sync::outbox::{self, OnBehalfOf, OutboxContext, OutboxSettings};
 use crate::sync::reconcile::Reconcile;
 use crate::sync::{
-    Authority, CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, PaceSettings,
-    PathRegistry, RegistrySettings, RowTraffic, Standing, StoreWriter, run_owed_mirrors,
+    Authority, CaughtUp, IntentParts, Intents, LegacyRows, MappedTables, OwedMirrors, OwedWaits,
+    PaceSettings, PathRegistry, RegistrySettings, RowTraffic, Standing, StoreWriter,
+    run_owed_mirrors,
 };
 
 /// How often a dead letter is tried before it is one.
@@ -144,6 +145,7 @@ impl Process {
             caught_up: caught_up.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            waits: OwedWaits::default(),
         };
         let outbox = OutboxContext {
             storage,

@@ -28,7 +28,8 @@ async fn ramp() -> Ramp {
     let users = &world.users.name;
     assert!(caught_up.finish(users, caught_up.begin(users, u64::MAX)).await.unwrap());
     let (registry, entropy) = (world.registry.clone(), Arc::new(SystemEntropy));
-    let writer = StoreWriter { registry, storage, caught_up, clock, entropy };
+    let waits = OwedWaits::default();
+    let writer = StoreWriter { registry, storage, caught_up, clock, entropy, waits };
     Ramp { world, writer }
 }
 
@@ -263,7 +264,9 @@ async fn a_create_that_is_repeated_with_its_key_makes_one_row() {
     };
     let again = ramp.writer.write(asked("k1", body.clone())).await;
     assert!(matches!(&again, Ok(StoreAnswer::Repeated(same, _)) if *same == row), "{again:?}");
-    assert_eq!(ramp.writer.write(asked("k2", body)).await, taken("email"));
+    assert_eq!(ramp.writer.write(asked("k2", body.clone())).await, taken("email"));
+    assert_eq!(ramp.delete(row.as_str()).await, Ok(StoreAnswer::Deleted));
+    assert_eq!(ramp.writer.write(asked("k1", body)).await, taken("id"), "it does not come back");
     let own = new_user("u9", "nine@example.test");
     assert!(matches!(
         ramp.writer.write(asked("k3", own.clone())).await,
@@ -338,4 +341,21 @@ async fn a_write_for_legacy_waits_for_what_is_owed_of_its_row() {
     let (writer, waiting) = (ramp.writer.clone(), users.clone());
     ramp.world.settle(seq, Outcome::Superseded).await;
     assert!(writer.owes_nothing(&waiting, &u1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_many_writes_wait_for_what_is_owed_and_one_more_is_told_at_once() {
+    let mut ramp = ramp().await.seeded().await;
+    ramp.writer.waits = OwedWaits(Arc::new(Semaphore::new(1)));
+    let (users, u1) = (ramp.world.users.name.clone(), RowId::new("u1"));
+    assert!(ramp.update("u1", json!({"name": "owed"})).await.is_ok());
+    let begun = Instant::now();
+    let (one, two) =
+        tokio::join!(ramp.writer.owes_nothing(&users, &u1), ramp.writer.owes_nothing(&users, &u1));
+    assert!(!one && !two);
+    let full = ramp.writer.waits.0.clone().try_acquire_owned().unwrap();
+    let waited = begun.elapsed();
+    assert!(!ramp.writer.owes_nothing(&users, &u1).await);
+    assert_eq!(begun.elapsed(), waited, "it did not wait");
+    drop(full);
 }

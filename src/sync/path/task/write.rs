@@ -68,6 +68,12 @@ impl PathTask {
                     _ => StoreWritten::Refused(StoreRefusal::Taken(resource.id.clone())),
                 })
             }
+            // Made by this very request, and deleted since: it does not come back by a repetition.
+            (StoreDeed::Create { same: Some(same), .. }, false)
+                if same.is_empty() && self.was_there(resource, &write.row) =>
+            {
+                Some(StoreWritten::Refused(StoreRefusal::Taken(resource.id.clone())))
+            }
             (StoreDeed::Create { .. }, false) | (_, true) => None,
             // Its deletion is not in legacy yet, which must not be asked: it would still have the row.
             (_, false) if self.owed.has(&(resource.name.clone(), write.row.clone())) => {
@@ -75,6 +81,12 @@ impl PathTask {
             }
             (_, false) => Some(StoreWritten::Elsewhere("no-row")),
         }
+    }
+
+    /// Whether a row has left a tombstone.
+    fn was_there(&self, resource: &Resource, row: &RowId) -> bool {
+        let stamp = self.star.store().stamp(resource.table.as_str(), row.as_str(), &*resource.id);
+        stamp.is_some()
     }
 
     /// The cells that are written and taken away.
