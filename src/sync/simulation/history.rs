@@ -168,7 +168,7 @@ impl History {
     }
 
     /// Whether a write was overwritten by an edit, or a deletion, that legacy refused then; or came in one message with one
-    /// of the same client, and so in one request.
+    /// of the same client, and so in one request; or was overwritten by one that did.
     fn went_with_a_refused_one(&self, lost: &Write) -> bool {
         let touches = |write: &Write| {
             let shares = |(cell, _): &(&str, Value)| write.cells.iter().any(|(id, _)| id == cell);
@@ -178,8 +178,16 @@ impl History {
         let refused = |write: &&Write| write.refused && write.by != By::Store;
         self.of(&lost.row).filter(refused).any(|write| {
             // A deletion takes along what it meets, whenever it arrives.
-            let later = write.kind == Kind::Delete || write.start_ms + MARGIN_MS > lost.start_ms;
-            write.by == lost.by || (later && touches(write))
+            let later = |write: &Write| {
+                write.kind == Kind::Delete || write.start_ms + MARGIN_MS > lost.start_ms
+            };
+            // Only a sync client has several writes in one request.
+            let with_it = |other: &&Write| {
+                std::ptr::eq(*other, write)
+                    || other.by == write.by && matches!(other.by, By::Sync(_))
+            };
+            let mut together = self.of(&lost.row).filter(with_it);
+            write.by == lost.by || together.any(|other| later(other) && touches(other))
         })
     }
 
