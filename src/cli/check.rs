@@ -52,6 +52,8 @@ pub(super) async fn run(args: &ConfigArgs) -> Result<ExitCode, CliError> {
             let outcome = newest(&config, resource, follow).await;
             findings.push(Finding::new(what, ExitCode::Dependency, outcome));
         }
+        let what = format!("rampdown of `{}`", resource.name);
+        findings.push(Finding::new(what, ExitCode::Done, Ok(rampdown(resource))));
     }
     tell(&findings, args.format);
     let failed = |code: &ExitCode| {
@@ -131,6 +133,16 @@ fn secrets(config: &Config) -> Result<String, String> {
         secret.resolve().map_err(|e| e.to_string())?;
     }
     Ok(format!("{} can be read", secrets.len()))
+}
+
+/// What the configuration lacks for stage `rampdown`: nothing is wrong with it before.
+fn rampdown(resource: &crate::resource::Resource) -> String {
+    let lacks = resource.lacks_for_rampdown();
+    if lacks.is_empty() {
+        return "all is told that the store has to know".to_owned();
+    }
+    let lacks: Vec<_> = lacks.iter().map(ToString::to_string).collect();
+    format!("not before this is told: {}", lacks.join("; "))
 }
 
 /// Asks legacy for one page, and reads its rows as a backfill would.

@@ -11,6 +11,7 @@ use super::{CliError, ConfigArgs, Format, print};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Database};
 use crate::flags::{RollbackSwitch, Scope};
+use crate::migration::{ResourceName, Stage};
 use crate::serve::switch;
 use crate::storage::{AuditEntry, ControlOp, LibsqlStorage, SharedStorage};
 
@@ -36,6 +37,9 @@ pub(super) struct RollbackArgs {
     /// Ends the rollback instead.
     #[arg(long)]
     lift: bool,
+    /// Sends resources in `complete` back too, although legacy's rows are stale.
+    #[arg(long, conflicts_with = "lift")]
+    accept_stale: bool,
 }
 
 /// Sends everybody back to legacy, or lifts that.
@@ -49,7 +53,10 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
     if args.dry_run {
         return preview(&config, &args, scope).await;
     }
-    let order = json!({ "scope": scope, "reason": args.reason.as_deref().unwrap_or_default(), "actor": args.actor });
+    let mut order = json!({ "scope": scope, "reason": args.reason.as_deref().unwrap_or_default(), "actor": args.actor });
+    if args.accept_stale {
+        order["accept_stale"] = Value::Bool(true);
+    }
     let path = if args.lift { "/rollback/lift" } else { "/rollback" };
     let own = AdminClient::of(&config)?.within(ANSWER);
     let answer = match own.post(path, Some(&order)).await {
@@ -83,11 +90,34 @@ pub(super) async fn run(args: RollbackArgs) -> Result<ExitCode, CliError> {
             print("owed to legacy, whose delivery goes on:");
             super::outbox::owed(owed).iter().for_each(|line| print(&format!("  {line}")));
         }
+        rows_behind(&answer["behind"]);
+    }
+    let left_out: Vec<_> =
+        answer["left_out"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        return Err(CliError::failed(format!(
+            "left in complete: {names}. Legacy's rows are stale there; --accept-stale sends them back all the same"
+        )));
     }
     if is_kept {
         return Ok(ExitCode::Done);
     }
     Err(CliError::dependency(told.text(args.lift)))
+}
+
+/// Which rows legacy does not have as the store has them.
+fn rows_behind(behind: &Value) {
+    let rows: Vec<_> = behind.as_array().into_iter().flatten().collect();
+    if rows.is_empty() {
+        return;
+    }
+    print("rows that legacy does not have yet as they were acknowledged:");
+    for row in rows {
+        let text = |key: &str| row[key].as_str().unwrap_or("–");
+        let state = if text("state") == "dead" { " (a dead letter)" } else { "" };
+        print(&format!("  {} {} {}{state}", text("resource"), text("path"), text("row")));
+    }
 }
 
 /// What became of calling each process.
@@ -143,7 +173,8 @@ async fn tell_peers(config: &Config, path: &str, order: &Value) -> Result<Told, 
 
 /// Tells what a rollback would do now.
 async fn preview(config: &Config, args: &RollbackArgs, scope: &str) -> Result<ExitCode, CliError> {
-    let answer = AdminClient::of(config)?.get(&format!("/rollback?scope={scope}")).await?;
+    let query = format!("/rollback?scope={scope}&accept_stale={}", args.accept_stale);
+    let answer = AdminClient::of(config)?.get(&query).await?;
     if args.config.format == Format::Json {
         print(&answer.to_string());
         return Ok(ExitCode::Done);
@@ -161,6 +192,7 @@ async fn preview(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Ex
     print(&format!("  sync sockets open: {}, drained: {}", sockets["open"], sockets["drained"]));
     print("not in legacy yet, and delivered all the same:");
     super::outbox::owed(&answer["owed"]).iter().for_each(|line| print(&format!("  {line}")));
+    rows_behind(&answer["behind"]);
     Ok(ExitCode::Done)
 }
 
@@ -188,7 +220,7 @@ async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Val
             return Err(CliError::usage("this scope is not rolled back"));
         }
     } else {
-        rollback.trip(&scope, &args.actor, reason, now_ms, false);
+        rollback.trip(&scope, &args.actor, reason, now_ms, args.accept_stale);
     }
     switch::keep_in(&*storage, &rollback, || {}).await.map_err(CliError::dependency)?;
     let entry = AuditEntry {
@@ -203,8 +235,14 @@ async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Val
         eprintln!("the audit log could not be written: {error}");
     }
     let owed = storage.outbox_summary(0).await.map_err(CliError::dependency)?;
+    let kept = crate::serve::kept_stages(&*storage).await.map_err(CliError::dependency)?;
+    let is_left_out = |(name, stage): &(ResourceName, Stage)| {
+        let is_in = scope == Scope::All || scope == Scope::Resource(name.clone());
+        is_in && *stage == Stage::Complete && !args.lift && !args.accept_stale
+    };
+    let left_out: Vec<_> = kept.into_iter().filter(is_left_out).map(|(name, _)| name).collect();
     Ok(json!({
-        "tripped": !args.lift, "replicated": true, "through": "database",
+        "tripped": !args.lift, "replicated": true, "through": "database", "left_out": left_out,
         "owed": { "pending": owed.pending, "dead": owed.dead },
     }))
 }

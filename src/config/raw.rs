@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compare::{ArrayOrder, StringForm, TimeUnit};
 use crate::migration::Condition;
-use crate::resource::{CellType, ClaimName, Collation, CreateMode, Nulls, Op, RoleClaim};
+use crate::resource::{
+    CellType, ClaimName, Collation, CreateMode, Generated, Nulls, Op, RoleClaim, TimeSpelling,
+};
 
 /// Declares raw settings: each field an optional key, nothing else allowed.
 macro_rules! raw {
@@ -155,6 +157,8 @@ raw! {
         limit: String,
         offset: String,
         item: String,
+        error_code: String,
+        error_message: String,
     }
     Cell {
         r#type: CellType,
@@ -162,7 +166,12 @@ raw! {
         nullable: bool,
         read_only: bool,
         unique: bool,
+        unique_within: UniqueWithin,
         r#enum: Vec<String>,
+        generated: Generated,
+        prefix: String,
+        spelling: TimeSpelling,
+        default: serde_json::Value,
     }
     /// `[resource.write]`.
     Write {
@@ -251,6 +260,15 @@ raw! {
         within_ms: u64,
         unit: TimeUnit,
     }
+}
+
+/// Among which rows a cell is unique.
+#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UniqueWithin {
+    Path,
+    All,
 }
 
 /// Who signs users in.

@@ -719,3 +719,52 @@ fn what_differs_by_role_is_not_shown_before_it_is_kept() {
     let told = "sync.durability = \"relaxed\": needs clients that all may write the same, and resource[users]";
     assert!(error.to_string().contains(told), "{error}");
 }
+
+#[test]
+fn what_the_store_is_to_make_must_fit_its_cell() {
+    let told = [
+        (
+            "#generated = \"version\"",
+            "generated = \"uuid\"",
+            "`uuid` makes a string, and the type is number",
+        ),
+        (
+            "#generated = \"updated-at\"",
+            "generated = \"version\"",
+            "`version` makes a number, and the type is string",
+        ),
+        (
+            "#generated = \"created-at\"\n#spelling = \"iso\"",
+            "generated = \"created-at\"\nspelling = \"ms\"",
+            "makes a number",
+        ),
+        ("#spelling = \"iso\"", "spelling = \"iso\"", "has no use"),
+        ("#prefix = \"\"", "prefix = \"user_\"", "has no use"),
+        (
+            "#unique_within = \"path\"",
+            "unique_within = \"path\"",
+            "has no use without unique = true",
+        ),
+        ("#default = \"member\"", "default = \"boss\"", "its `enum` does not list"),
+        ("#default = true", "default = \"yes\"", "configured as boolean"),
+        (
+            "#error_code = \"/error/code\"\n#error_message = \"/error/message\"",
+            "error_code = \"/error\"\nerror_message = \"/error/message\"",
+            "overlaps with error_code",
+        ),
+    ];
+    for (from, to, expected) in told {
+        let problem = problem(from, to);
+        assert!(problem.contains(expected), "{to}: {problem}");
+    }
+    let read_only = problem("#generated = \"updated-at\"", "default = \"now\"");
+    assert!(read_only.contains("has no use in a cell that is read_only"), "{read_only}");
+}
+
+#[test]
+fn who_may_write_cannot_be_waived() {
+    let problem = problem("#waive = []", "waive = [\"write-permissions\"]");
+    assert!(problem.contains("cannot be waived: add [resource.write]"), "{problem}");
+    let text = edited("#waive = []", "waive = [\"owed-age\", \"cohort\"]");
+    assert_eq!(parse(&text).unwrap().interlocks.waive.len(), 2);
+}

@@ -9,6 +9,8 @@ use unleash_types::client_features::{
 };
 use unleash_types::client_metrics::ToggleStats;
 
+use super::Reach;
+
 /// Greatest weight of a variant. Unleash's own sum to 1,000.
 const MAX_WEIGHT: i32 = 100_000;
 
@@ -25,6 +27,7 @@ pub(super) struct Document {
 #[derive(Debug)]
 struct Entry {
     on: bool,
+    reach: Reach,
     counts: Arc<Counts>,
 }
 
@@ -42,7 +45,8 @@ impl Document {
         let entry = |feature: &ClientFeature| {
             let known = before.and_then(|before| before.toggles.get(&feature.name));
             let counts = Counts::going_on(feature, known.map(|entry| &entry.counts));
-            (feature.name.clone(), Entry { on: feature.enabled, counts })
+            let reach = Reach::of(feature);
+            (feature.name.clone(), Entry { on: feature.enabled, reach, counts })
         };
         Self {
             toggles: features.features.iter().map(entry).collect(),
@@ -59,6 +63,11 @@ impl Document {
     /// Whether a toggle is switched on, whatever its strategies.
     pub(super) fn says(&self, toggle: &str) -> Option<bool> {
         self.toggles.get(toggle).map(|entry| entry.on)
+    }
+
+    /// Whom a toggle reaches.
+    pub(super) fn reach(&self, toggle: &str) -> Option<&Reach> {
+        self.toggles.get(toggle).map(|entry| &entry.reach)
     }
 
     pub(super) fn counts(&self, toggle: &str) -> Option<&Counts> {

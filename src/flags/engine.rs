@@ -14,6 +14,7 @@ use unleash_types::client_metrics::MetricBucket;
 use unleash_yggdrasil::state::{EnrichedContext, PropertiesCow, PropertiesRef};
 use unleash_yggdrasil::{EngineState, UpdateMessage};
 
+use super::Reach;
 use super::document::{Counts, Document, tame_weights};
 use crate::clock::SharedClock;
 use crate::identity::Identity;
@@ -146,6 +147,12 @@ impl Toggles {
     #[must_use]
     pub fn has_document(&self) -> bool {
         self.engine.document.load().is_some()
+    }
+
+    /// Whom a toggle reaches, as the last document says; `None` if it has no such toggle.
+    #[must_use]
+    pub fn reach(&self, toggle: &str) -> Option<Reach> {
+        self.engine.document.load().as_ref()?.reach(toggle).cloned()
     }
 
     /// Whether the last document itself says that a toggle is on, whatever its strategies.

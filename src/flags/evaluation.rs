@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
-use super::{FlagsStatus, Subject, Toggles};
+use super::{FlagsStatus, Reach, Subject, Toggles};
 use crate::migration::{ResourceName, Stage};
 
 /// Which stage the flags ask for, or why they ask for none.
@@ -161,6 +161,14 @@ impl Evaluation {
     pub fn in_cohort<'a>(&self, resource: &ResourceName, who: impl Into<Subject<'a>>) -> bool {
         let names = self.names.get(resource);
         names.and_then(|names| self.toggles.is_on(&names.cohort, Some(who.into()))).unwrap_or(false)
+    }
+
+    /// Whom the cohort of a resource takes in, as its toggle says; without the toggle, nobody.
+    #[must_use]
+    pub fn cohort_reach(&self, resource: &ResourceName) -> Reach {
+        let names = self.names.get(resource);
+        let reach = names.and_then(|names| self.toggles.reach(&names.cohort));
+        reach.unwrap_or_else(|| Reach::Some("there is no such toggle".to_owned()))
     }
 
     /// Whether this read is compared. Without the toggle: yes, every read is; what is too much is

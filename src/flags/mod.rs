@@ -16,6 +16,7 @@ mod engine;
 mod evaluation;
 mod file;
 mod fixed;
+mod reach;
 mod rollback;
 mod unleash;
 
@@ -26,5 +27,6 @@ pub use engine::{Application, FlagsStatus, ProviderKind, Subject, Toggles};
 pub use evaluation::{Evaluation, StageRequest, UnknownVariant};
 pub use file::{FileError, FileSettings};
 pub use fixed::FixedToggles;
+pub use reach::Reach;
 pub use rollback::{Lifted, RollbackState, RollbackSwitch, Scope, SwitchState, Tripped};
 pub use unleash::{UnleashError, UnleashSettings};

@@ -14,6 +14,18 @@ pub enum Condition {
     Reconcile,
     /// Before `live`: the comparisons made in `shadow` show that fewer disagree than may.
     MismatchGate,
+    /// Before `rampdown`: the cohort is everybody.
+    Cohort,
+    /// Before `rampdown`: for a minute no write was owed to legacy for longer than five seconds.
+    OwedAge,
+    /// Before `rampdown`: no owed write was given up.
+    DeadLetters,
+    /// Before `rampdown`: what is unique can be told from the rows of one path.
+    Unique,
+    /// Before `rampdown`: of each cell that legacy makes it is told how.
+    Generated,
+    /// Before `rampdown`: it is told which role may write what. Cannot be waived: there is no other judge.
+    WritePermissions,
 }
 
 impl Condition {
@@ -24,6 +36,12 @@ impl Condition {
             Self::Backfill => "backfill",
             Self::Reconcile => "reconcile",
             Self::MismatchGate => "mismatch-gate",
+            Self::Cohort => "cohort",
+            Self::OwedAge => "owed-age",
+            Self::DeadLetters => "dead-letters",
+            Self::Unique => "unique",
+            Self::Generated => "generated",
+            Self::WritePermissions => "write-permissions",
         }
     }
 }

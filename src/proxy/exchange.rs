@@ -15,18 +15,19 @@ use super::forward::{Forwarder, Tap, Tapped};
 use super::problem::{ERROR_HEADER, Problem};
 use super::shadow::{LegacyRead, Shadow, ShadowJob};
 use super::store_read::{ReadFor, ReadQuestion, StoreReader, claim_of};
+use super::store_write::Turn;
 use crate::clock::SharedClock;
 use crate::flags::StageDecider;
 use crate::legacy::CallerHeaders;
 use crate::migration::{
     Body, Observation, Operation, OperationKind, Origin, PathId, Plan, ReadPlan, ResourceName,
-    Stage, WriteKind, WritePlan,
+    RowId, Stage, WriteKind, WritePlan,
 };
 use crate::record::{Event, Exchange, ExchangeKind, Recorder};
 use crate::resource::{Resource, RouteTable, Routed};
 use crate::sync::mirror::{Mirror, MirrorJob};
 use crate::sync::tail::Tail;
-use crate::sync::{CaughtUp, Intents, OpenIntent, PassingBy};
+use crate::sync::{CaughtUp, Intents, OpenIntent, PassingBy, StoreWriter};
 
 /// Says who answered a mapped route.
 pub const ORIGIN_HEADER: HeaderName = HeaderName::from_static("crossfade-origin");
@@ -44,6 +45,8 @@ pub struct EdgeParts {
     pub forwarder: Forwarder,
     /// The store's answers.
     pub reader: StoreReader,
+    /// REST writes that the store does first.
+    pub writer: StoreWriter,
     /// Comparisons.
     pub shadow: Shadow,
     /// REST writes into the store.
@@ -64,13 +67,13 @@ pub struct EdgeParts {
 
 /// Answers HTTP requests.
 #[derive(Debug, Clone)]
-pub struct Edge(Arc<EdgeParts>);
+pub struct Edge(pub(super) Arc<EdgeParts>);
 
 /// A request to a mapped route.
-struct Mapped {
-    resource: Arc<Resource>,
+pub(super) struct Mapped {
+    pub(super) resource: Arc<Resource>,
     operation: Operation,
-    stage: Stage,
+    pub(super) stage: Stage,
     started: Instant,
 }
 
@@ -248,6 +251,27 @@ impl Edge {
         let Plan::Write(plan) = Plan::write(mapped.stage) else {
             return self.0.forwarder.forward(request, peer, None).await;
         };
+        if plan != WritePlan::StoreThenLegacy {
+            return self.write_legacy(request, peer, mapped, write, plan, None).await;
+        }
+        match self.write_store(request, &mapped, &write).await {
+            Turn::Over(response) => response,
+            Turn::Legacy(request, why) => {
+                self.write_legacy(request, peer, mapped, write, plan, Some(why)).await
+            }
+        }
+    }
+
+    /// Legacy does the write; unless it goes to legacy alone, the store gets what it did.
+    async fn write_legacy(
+        &self,
+        request: Request<HttpBody>,
+        peer: SocketAddr,
+        mapped: Mapped,
+        write: WriteKind,
+        plan: WritePlan,
+        fallback: Option<&'static str>,
+    ) -> Response<HttpBody> {
         let mirrored = plan != WritePlan::Legacy;
         let open = if mirrored {
             let (headers, query) = (request.headers(), request.uri().query());
@@ -262,7 +286,8 @@ impl Edge {
         let edge = self.clone();
         let sink = move |tapped: Tapped| {
             let status = tapped.head.as_ref().map(|head| head.status);
-            edge.record(&mapped, Origin::Legacy, status.unwrap_or(StatusCode::BAD_GATEWAY), None);
+            let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
+            edge.record(&mapped, Origin::Legacy, status, fallback);
             match open {
                 Noted::Mirrored(open) => {
                     let resource = mapped.resource.clone();
@@ -293,11 +318,7 @@ impl Edge {
         write: &WriteKind,
     ) -> OpenIntent {
         let path = self.writer_path(headers, query, &mapped.resource, mapped.stage).await;
-        let row = match write {
-            WriteKind::Create => None,
-            WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
-        };
-        self.0.intents.open(&mapped.resource.name, row, path).await
+        self.0.intents.open(&mapped.resource.name, row_of(write).cloned(), path).await
     }
 
     /// The path that the writer reads, where a store answers and if it is known who writes.
@@ -346,7 +367,7 @@ impl Edge {
         });
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         mapped: &Mapped,
         answered_by: Origin,
@@ -405,7 +426,14 @@ impl ShadowRequest {
     }
 }
 
-/// Marks what legacy answered; crossfade's own refusals come from nobody.
+/// The row that a write names.
+pub(super) const fn row_of(write: &WriteKind) -> Option<&RowId> {
+    match write {
+        WriteKind::Create => None,
+        WriteKind::Update(row) | WriteKind::Delete(row) => Some(row),
+    }
+}
+
 /// What is noted of a write while legacy is asked for it.
 enum Noted {
     /// The store will get it.
@@ -414,7 +442,7 @@ enum Noted {
     PassesBy(PassingBy),
 }
 
-/// Says that legacy answered.
+/// Marks what legacy answered; crossfade's own refusals come from nobody.
 pub(crate) fn marked(mut response: Response<HttpBody>) -> Response<HttpBody> {
     if response.headers().contains_key(ERROR_HEADER) {
         return response;
@@ -428,7 +456,7 @@ pub(super) fn count_unmapped(why: &'static str) {
 }
 
 /// Conditional and range requests: only legacy knows its validators (design rule 4).
-fn is_conditional(headers: &http::HeaderMap) -> bool {
+pub(super) fn is_conditional(headers: &http::HeaderMap) -> bool {
     [
         header::RANGE,
         header::IF_MATCH,

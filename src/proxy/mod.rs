@@ -5,9 +5,11 @@ mod exchange;
 pub mod forward;
 mod parity;
 pub mod problem;
+mod ramp;
 pub mod server;
 mod shadow;
 mod store_read;
+mod store_write;
 mod unmapped;
 
 pub use caller::Authenticator;

@@ -9,6 +9,7 @@ use http::{Request, Response};
 
 use super::exchange::{Edge, count_unmapped};
 use super::forward::{Tap, Tapped};
+use super::store_write;
 use crate::migration::RowId;
 use crate::resource::Resource;
 use crate::sync::tail::UnmappedWrite;
@@ -27,6 +28,9 @@ impl Edge {
         if !stage.writes_both() {
             let tap = self.passed_by(&resource.name);
             return self.parts().forwarder.forward(request, peer, Some(tap)).await;
+        }
+        if !self.may_go_to_legacy(stage, &resource.name, row.as_ref()).await {
+            return store_write::owed_first();
         }
         let (headers, query) = (request.headers(), request.uri().query());
         let path = self.writer_path(headers, query, &resource, stage).await;

@@ -79,6 +79,10 @@ pub struct Envelope {
     pub offset: Option<Pointer>,
     /// The row in an answer about one row.
     pub item: Pointer,
+    /// The word for what is wrong, in an answer that refuses.
+    pub error_code: Option<Pointer>,
+    /// The same for people.
+    pub error_message: Option<Pointer>,
 }
 
 impl Envelope {
@@ -109,6 +113,18 @@ impl Envelope {
         let mut body = Value::Null;
         self.item.put(&mut body, row);
         body
+    }
+
+    /// An answer that refuses; `None` if the shape of the API's own is not told.
+    #[must_use]
+    pub fn wrap_error(&self, code: &str, message: &str) -> Option<Value> {
+        let mut body = Value::Null;
+        for (pointer, text) in [(&self.error_code, code), (&self.error_message, message)] {
+            if let Some(pointer) = pointer {
+                pointer.put(&mut body, text.into());
+            }
+        }
+        (!body.is_null()).then_some(body)
     }
 
     /// The rows in a list's answer, if it has the shape of one.
@@ -148,6 +164,8 @@ mod tests {
             limit: Some(pointer("/result/meta/limit")),
             offset: Some(pointer("/a~1b")),
             item: pointer("/data"),
+            error_code: Some(pointer("/error/code")),
+            error_message: Some(pointer("/error/message")),
         };
         let body = envelope.wrap_list(vec![json!({"id": "1"})], 7, Some(1), 3);
         let meta = json!({"total": 7, "limit": 1});
@@ -155,6 +173,9 @@ mod tests {
         assert_eq!(body, json!({"result": result, "a/b": 3}));
         assert_eq!(envelope.rows(&body), Some(&[json!({"id": "1"})][..]));
         assert_eq!(envelope.total(&body), Some(7));
+        let error = json!({"error": {"code": "not_found", "message": "no such user"}});
+        assert_eq!(envelope.wrap_error("not_found", "no such user"), Some(error));
+        assert_eq!(Envelope::default().wrap_error("not_found", ""), None);
         assert_eq!(envelope.item(&envelope.wrap_item(json!({"id": 1}))), Some(&json!({"id": 1})));
     }
 

@@ -5,11 +5,14 @@ mod answer;
 mod decode;
 mod dropped;
 mod envelope;
+mod generate;
 mod index;
 mod list_query;
 mod order;
 mod path;
 mod permission;
+mod ramp;
+mod rest_write;
 mod route;
 mod row;
 mod schema;
@@ -17,6 +20,7 @@ mod store;
 mod surface;
 mod table;
 mod tail;
+mod unique;
 mod version;
 
 use serde_json::{Map, Value};
@@ -26,12 +30,15 @@ use crate::migration::{ResourceName, RowId};
 
 pub use dropped::DroppedFields;
 pub use envelope::{Envelope, Pointer, PointerProblem};
+pub use generate::{Generated, Generator, NewId, TimeSpelling};
 pub use index::{IndexSpec, ListIndexes};
 pub use list_query::{ListQuery, Unanswerable, parse_get_query};
 pub use mergeable_store::{Cell, CellRef, Text};
 pub use order::{Collation, Nulls, compare, contains_nocase};
 pub use path::{ClaimName, PathProblem, PathTemplate, TemplateProblem};
 pub use permission::{ORG_PREFIX, RoleClaim, RolePermissions, WritableCells, WritePermissions};
+pub use ramp::Lack;
+pub use rest_write::{FieldsProblem, WrittenFields};
 pub use route::{PathPattern, Route, RouteProblem, Routes};
 pub use row::{CellId, Changes, RowCells, RowView};
 pub use schema::{CellSpec, CellType, ReadRow, RowProblem, Schema};
@@ -41,6 +48,7 @@ pub use surface::{
 };
 pub use table::{RouteClash, RouteTable, Routed};
 pub use tail::{FollowSpec, TailSpec};
+pub use unique::UniqueIndexes;
 pub use version::Version;
 
 /// A migrated entity.
@@ -94,6 +102,11 @@ impl Resource {
     #[must_use]
     pub fn tells_deletion(&self, spec: &CellSpec) -> bool {
         !spec.read_only && (spec.required || *spec.id == *self.id)
+    }
+
+    /// The cells that legacy makes, and the store in its place.
+    pub fn made_by_legacy(&self) -> impl Iterator<Item = &CellSpec> {
+        self.schema.cells().iter().filter(|spec| spec.read_only && spec.generated.is_some())
     }
 
     /// A row's id: the text, or the whole number in decimal digits, of its id cell.

@@ -193,6 +193,22 @@ impl PathTemplate {
         })
     }
 
+    /// Whether it names one path alone, so that all rows of the resource are in it.
+    #[must_use]
+    pub fn is_one_path(&self) -> bool {
+        self.cells().next().is_none()
+    }
+
+    /// What the rows of `path` have in this cell, if it places them.
+    #[must_use]
+    pub fn value_in<'p>(&self, path: &'p PathId, cell: &str) -> Option<&'p str> {
+        let mut segments = self.segments.iter().zip(path.as_str().split('/'));
+        segments.find_map(|(segment, there)| match segment {
+            Segment::Placeholder { cell: places, .. } if &**places == cell => Some(there),
+            _ => None,
+        })
+    }
+
     /// Whether a path may be one of this template's, whatever its placeholders hold.
     #[must_use]
     pub fn may_name(&self, path: &PathId) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{Cell, CellId, RowCells, RowView};
+use super::{Cell, CellId, Generator, RowCells, RowView};
 
 /// The type of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -50,7 +50,7 @@ impl std::fmt::Display for CellType {
 }
 
 /// What a cell may hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CellSpec {
     /// The cell's id: the field's name in the legacy API's JSON.
     pub id: CellId,
@@ -64,12 +64,18 @@ pub struct CellSpec {
     pub read_only: bool,
     /// No two rows have the same value.
     pub unique: bool,
+    /// Two rows of different paths may have the same all the same.
+    pub unique_in_path: bool,
+    /// What makes its value where the store answers writes, if something does.
+    pub generated: Option<Generator>,
+    /// What a new row gets where the store answers writes and its writer gives nothing.
+    pub default: Option<Cell>,
     /// The only strings that it may hold; empty where any may be.
     pub allowed: Vec<String>,
 }
 
 /// A resource's cells, in the order of the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Schema {
     cells: Vec<CellSpec>,
     places: BTreeMap<CellId, usize>,
@@ -251,7 +257,11 @@ impl CellSpec {
         self.allowed.is_empty() || self.allowed.iter().any(|allowed| Some(allowed.as_str()) == text)
     }
 
-    fn read(&self, value: &Value) -> Result<Cell, RowProblem> {
+    /// Reads a field's value as this cell.
+    ///
+    /// # Errors
+    /// What is wrong with it; never [`RowProblem::Missing`].
+    pub(crate) fn read(&self, value: &Value) -> Result<Cell, RowProblem> {
         if let Value::Number(number) = value
             && !is_exact(number)
         {

@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::admission::{Signer, TokenAdmission};
 use super::audit::Audit;
 use super::flags::toggles;
-use super::interlock::Interlocks;
+use super::interlock::{InterlockParts, Interlocks};
 use super::jobs::Jobs;
 use super::stages_mirrored::StagesMirrored;
 use super::{ServeError, Surroundings, rollback_file};
@@ -38,8 +38,8 @@ use crate::sync::reconcile::{Reconcile, Reconciliation};
 use crate::sync::server::{SocketLimits, SyncServer, SyncServerSettings};
 use crate::sync::tail::{Tail, TailParts};
 use crate::sync::{
-    CaughtUp, IntentParts, Intents, LegacyPace, LegacyRows, MappedTables, OwedMirrors,
-    PathRegistry, RegistrySettings, RowTraffic,
+    CaughtUp, IntentParts, Intents, LegacyPace, LegacyRows, MappedTables, OwedMirrors, OwedWaits,
+    PathRegistry, RegistrySettings, RowTraffic, StoreWriter,
 };
 
 /// A store read over this goes to legacy.
@@ -126,12 +126,14 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
     let settle = config.legacy.response_timeout;
     let caught_up = CaughtUp::load(storage.clone(), now_ms, settle).await?;
     let tallies = tallies(&config, &storage).await?;
-    let interlocks = Arc::new(Interlocks::new(
-        config.resources.iter().map(|resource| resource.name.clone()).collect(),
-        caught_up.clone(),
-        tallies.clone(),
-        config.interlocks.waive.clone(),
-    ));
+    let names = config.resources.iter().map(|resource| resource.name.clone());
+    let interlocks = Arc::new(Interlocks::new(InterlockParts {
+        resources: config.resources.clone(),
+        caught_up: caught_up.clone(),
+        tallies: tallies.clone(),
+        flags: Evaluation::new(toggles.clone(), &config.flags.prefix, names),
+        waived: config.interlocks.waive.clone(),
+    }));
     let stages = Arc::new(stage_decider(&config, toggles, &storage, interlocks.clone()).await?);
     // What followers sent past the process that held the database before.
     super::passed::take_in(&*storage, &caught_up, &stages).await?;
@@ -147,7 +149,8 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         idle_unload: config.sync.idle_unload,
         pace: config.sync.pace,
         max_cell_bytes: config.sync.max_cell_bytes,
-    });
+    })
+    .decided_by(stages.clone());
     registry.learn_generations().await?;
     let traffic = RowTraffic::default();
     let rows = LegacyRows {
@@ -156,6 +159,14 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         legacy: legacy.clone(),
         traffic: traffic.clone(),
         pace: LegacyPace::new(config.backfill.requests_per_s),
+    };
+    let writer = StoreWriter {
+        registry: registry.clone(),
+        storage: storage.clone(),
+        caught_up: caught_up.clone(),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        waits: OwedWaits::default(),
     };
     let reader = StoreReader::new(registry.clone(), caught_up.clone(), STORE_READ_DEADLINE);
     let shadow = Shadow::new(ShadowParts {
@@ -221,6 +232,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         authenticator: authenticator.clone(),
         forwarder: forwarder.clone(),
         reader,
+        writer,
         shadow: shadow.clone(),
         mirror: mirror.clone(),
         caught_up: caught_up.clone(),

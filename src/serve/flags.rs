@@ -2,8 +2,10 @@
 
 use crate::clock::SharedClock;
 use crate::config::{FlagSource, Flags};
-use crate::flags::{Application, FileSettings, Toggles, UnleashSettings};
+use crate::flags::{Application, FileSettings, StageDecider, Toggles, UnleashSettings};
 use crate::identity::Secret;
+use crate::migration::{ResourceName, Stage};
+use crate::sync::Authority;
 
 use super::ServeError;
 
@@ -37,5 +39,12 @@ pub(super) fn toggles(flags: &Flags, clock: SharedClock) -> Result<Toggles, Serv
             };
             Ok(Toggles::from_unleash(settings, clock)?)
         }
+    }
+}
+
+/// Write authority belongs to the resource's stage (design rule 1).
+impl Authority for StageDecider {
+    fn store_decides(&self, resource: &ResourceName) -> bool {
+        self.decide(resource).effective >= Stage::RampDown
     }
 }

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
-use crate::flags::{Grant, Interlock};
+use super::backlog::{Backlog, Look};
+use crate::flags::{Evaluation, Grant, Interlock, Reach};
 use crate::gate::{GateResult, GateVerdict, Tallies, Tally};
 use crate::migration::{Condition, ResourceName, Stage};
+use crate::resource::{Lack, Resource};
 use crate::sync::{CaughtUp, Reconciled};
 
-/// Why nothing goes beyond `live`: what the store would have to make itself there (generated and unique columns, the
-/// relational projection) is not there yet.
-const NOT_BUILT: &str = "this version goes up to live; rampdown and complete are not built yet";
+/// Why nothing goes beyond `rampdown`: the relational table that is written from the store is not there yet.
+const NOT_BUILT: &str = "this version goes up to rampdown; complete is not built yet";
 
 /// A condition, and how it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,30 +57,39 @@ impl StepReport {
 /// without a lock.
 #[derive(Debug)]
 pub(crate) struct Interlocks {
-    resources: Vec<ResourceName>,
-    caught_up: CaughtUp,
-    tallies: Tallies,
-    waived: BTreeSet<Condition>,
+    parts: InterlockParts,
+    backlog: ArcSwap<Backlog>,
     steps: ArcSwap<BTreeMap<ResourceName, Vec<StepReport>>>,
 }
 
+/// What interlocks look at.
+#[derive(Debug)]
+pub(super) struct InterlockParts {
+    pub(super) resources: Vec<Arc<Resource>>,
+    pub(super) caught_up: CaughtUp,
+    pub(super) tallies: Tallies,
+    /// For the cohorts.
+    pub(super) flags: Evaluation,
+    pub(super) waived: BTreeSet<Condition>,
+}
+
 impl Interlocks {
-    pub(super) fn new(
-        resources: Vec<ResourceName>,
-        caught_up: CaughtUp,
-        tallies: Tallies,
-        waived: BTreeSet<Condition>,
-    ) -> Self {
-        let steps = ArcSwap::default();
-        let interlocks = Self { resources, caught_up, tallies, waived, steps };
+    pub(super) fn new(parts: InterlockParts) -> Self {
+        let interlocks = Self { parts, backlog: ArcSwap::default(), steps: ArcSwap::default() };
         interlocks.refresh();
         interlocks
     }
 
     /// Looks at every condition again.
     pub(super) fn refresh(&self) {
-        let steps = self.resources.iter().map(|resource| (resource.clone(), self.all(resource)));
+        let resources = self.parts.resources.iter();
+        let steps = resources.map(|resource| (resource.name.clone(), self.all(resource)));
         self.steps.store(Arc::new(steps.collect()));
+    }
+
+    /// Takes in what the outbox holds at `now_ms` (epoch milliseconds); `None`: the database could not be read.
+    pub(super) fn looked(&self, look: Option<Look>, now_ms: u64) {
+        self.backlog.store(Arc::new(self.backlog.load().after(look, now_ms)));
     }
 
     /// The next step from a stage, as it stood at the last refresh.
@@ -90,26 +100,56 @@ impl Interlocks {
 
     /// What the comparisons of a stage say by now.
     pub(super) fn gate(&self, resource: &ResourceName, stage: Stage) -> GateResult {
-        self.tallies.judge(resource, stage)
+        self.parts.tallies.judge(resource, stage)
     }
 
-    fn all(&self, resource: &ResourceName) -> Vec<StepReport> {
+    fn all(&self, resource: &Resource) -> Vec<StepReport> {
         let step = |to, conditions, closed| StepReport { to, conditions, closed };
+        let name = &resource.name;
         vec![
             step(Stage::DualWrite, Vec::new(), None),
-            step(Stage::Shadow, vec![self.backfill(resource), self.reconcile(resource)], None),
-            step(Stage::Live, vec![self.backfill(resource), self.mismatch_gate(resource)], None),
-            step(Stage::RampDown, Vec::new(), Some(NOT_BUILT)),
+            step(Stage::Shadow, vec![self.backfill(name), self.reconcile(name)], None),
+            step(Stage::Live, vec![self.backfill(name), self.mismatch_gate(name)], None),
+            step(Stage::RampDown, self.before_rampdown(resource), None),
             step(Stage::Complete, Vec::new(), Some(NOT_BUILT)),
         ]
     }
 
+    /// What the step needs after which the store does writes first.
+    fn before_rampdown(&self, resource: &Resource) -> Vec<ConditionReport> {
+        let name = &resource.name;
+        let reach = self.parts.flags.cohort_reach(name);
+        let cohort = match &reach {
+            Reach::Everybody => "everybody".to_owned(),
+            Reach::Some(why) => format!("not everybody: {why}"),
+        };
+        let backlog = self.backlog.load();
+        let ((owed_met, owed), (dead_met, dead)) = (backlog.owed_age(), backlog.dead_letters(name));
+        let mut conditions = vec![
+            self.backfill(name),
+            self.report(Condition::Cohort, reach == Reach::Everybody, cohort),
+            self.report(Condition::OwedAge, owed_met, owed),
+            self.report(Condition::DeadLetters, dead_met, dead),
+        ];
+        let lacks = resource.lacks_for_rampdown();
+        for condition in [Condition::Unique, Condition::Generated, Condition::WritePermissions] {
+            let of_condition = lacks.iter().filter(|lack| lack.condition() == condition);
+            let open: Vec<_> = of_condition.map(Lack::to_string).collect();
+            let figure = if open.is_empty() { "told".to_owned() } else { open.join(", ") };
+            conditions.push(self.report(condition, open.is_empty(), figure));
+        }
+        conditions
+    }
+
     fn report(&self, condition: Condition, met: bool, figure: String) -> ConditionReport {
-        ConditionReport { condition, met, waived: self.waived.contains(&condition), figure }
+        // Without roles there is no judge at all.
+        let waivable = condition != Condition::WritePermissions;
+        let waived = waivable && self.parts.waived.contains(&condition);
+        ConditionReport { condition, met, waived, figure }
     }
 
     fn backfill(&self, resource: &ResourceName) -> ConditionReport {
-        let met = self.caught_up.is(resource);
+        let met = self.parts.caught_up.is(resource);
         let figure = if met {
             "finished, and no write was missed since"
         } else {
@@ -119,7 +159,7 @@ impl Interlocks {
     }
 
     fn reconcile(&self, resource: &ResourceName) -> ConditionReport {
-        let last = self.caught_up.last_reconciled(resource);
+        let last = self.parts.caught_up.last_reconciled(resource);
         let figure = match last {
             None => "not run since a write was last missed: run `crossfade reconcile`".to_owned(),
             Some(Reconciled { rows, differ, .. }) if differ > 0 => {
@@ -181,7 +221,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::clock::SystemClock;
     use crate::compare::Verdict;
+    use crate::flags::FixedToggles;
     use crate::gate::MismatchGate;
     use crate::storage::{MemoryStorage, SharedStorage};
     use crate::sync::Missed;
@@ -191,18 +233,39 @@ mod tests {
         users: ResourceName,
         caught_up: CaughtUp,
         tallies: Tallies,
+        toggles: FixedToggles,
         interlocks: Interlocks,
     }
 
     async fn world(waived: &[Condition]) -> World {
+        world_of(waived, resource(false)).await
+    }
+
+    async fn world_of(waived: &[Condition], resource: Resource) -> World {
         let storage: SharedStorage = Arc::new(MemoryStorage::default());
         let users = ResourceName::new("users");
         let caught_up = CaughtUp::load(storage, 0, Duration::ZERO).await.unwrap();
         let tallies = Tallies::new(MismatchGate::new(0.01).unwrap());
-        let waived = waived.iter().copied().collect();
-        let (copy, counted) = (caught_up.clone(), tallies.clone());
-        let interlocks = Interlocks::new(vec![users.clone()], copy, counted, waived);
-        World { users, caught_up, tallies, interlocks }
+        let toggles = FixedToggles::new("crossfade", Arc::new(SystemClock));
+        let interlocks = Interlocks::new(InterlockParts {
+            resources: vec![Arc::new(resource)],
+            caught_up: caught_up.clone(),
+            tallies: tallies.clone(),
+            flags: Evaluation::new(toggles.toggles(), "crossfade", [users.clone()]),
+            waived: waived.iter().copied().collect(),
+        });
+        World { users, caught_up, tallies, toggles, interlocks }
+    }
+
+    /// The example's resource; `ramped`: with all that rampdown needs.
+    fn resource(ramped: bool) -> Resource {
+        let mut text = include_str!("../../docs/crossfade.example.toml").to_owned();
+        if ramped {
+            text = text.replace("#generated", "generated").replace("#unique", "unique");
+            text += "\n[resource.write.roles.admin]\ncells = [\"*\"]\n";
+        }
+        let config = crate::config::Config::parse(&text, std::path::Path::new("."), "test");
+        (*config.unwrap().resources[0]).clone()
     }
 
     impl World {
@@ -258,8 +321,16 @@ mod tests {
         world.compared(Verdict::Match, 449);
         assert_eq!(world.far(Shadow, Live), Live);
         assert_eq!(world.far(Shadow, Complete), Live);
-        assert!(world.why(Live, RampDown).contains("not built"));
-        for (from, to) in [(Live, Shadow), (Live, Off), (Shadow, DualWrite), (DualWrite, Off)] {
+        assert!(world.why(Live, RampDown).contains("rampdown needs cohort"));
+        assert!(world.why(RampDown, Complete).contains("not built"));
+        for (from, to) in [
+            (RampDown, Live),
+            (RampDown, Off),
+            (Live, Shadow),
+            (Live, Off),
+            (Shadow, DualWrite),
+            (DualWrite, Off),
+        ] {
             assert_eq!(world.far(from, to), to);
         }
         // A write is missed: who is there already stays, and nobody gets there any more.
@@ -267,6 +338,30 @@ mod tests {
         world.interlocks.refresh();
         assert_eq!(world.far(DualWrite, Live), DualWrite);
         assert_eq!(world.far(Shadow, Live), Shadow);
+    }
+
+    #[tokio::test]
+    async fn each_step_needs_what_the_table_of_steps_says() {
+        use Condition::{
+            Backfill, Cohort, DeadLetters, Generated, MismatchGate, OwedAge, Reconcile, Unique,
+            WritePermissions,
+        };
+        let world = world(&[]).await;
+        let rampdown =
+            [Backfill, Cohort, OwedAge, DeadLetters, Unique, Generated, WritePermissions];
+        let table: [(Stage, Stage, &[Condition]); 4] = [
+            (Off, DualWrite, &[]),
+            (DualWrite, Shadow, &[Backfill, Reconcile]),
+            (Shadow, Live, &[Backfill, MismatchGate]),
+            (Live, RampDown, &rampdown),
+        ];
+        for (from, to, needs) in table {
+            let step = world.interlocks.next_step(&world.users, from).unwrap();
+            let conditions: Vec<_> = step.conditions.iter().map(|one| one.condition).collect();
+            assert_eq!((step.to, conditions.as_slice(), step.closed), (to, needs, None));
+        }
+        let complete = world.interlocks.next_step(&world.users, RampDown).unwrap();
+        assert_eq!((complete.to, complete.closed), (Complete, Some(NOT_BUILT)));
     }
 
     #[tokio::test]
@@ -286,8 +381,57 @@ mod tests {
         let all = [Condition::Backfill, Condition::Reconcile, Condition::MismatchGate];
         let world = world(&all).await;
         assert_eq!(world.far(Off, Live), Live);
-        assert_eq!(world.far(Off, RampDown), Live, "what is not built cannot be waived");
+        assert_eq!(world.far(Off, RampDown), Live);
+        assert_eq!(world.far(RampDown, Complete), RampDown, "what is not built cannot be waived");
         let step = world.interlocks.next_step(&world.users, DualWrite).unwrap();
         assert_eq!((step.conditions[0].met, step.conditions[0].waived), (false, true));
+    }
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    impl World {
+        /// A look a second for a minute, at an outbox that is empty.
+        fn watched(&self) {
+            (0..=60).for_each(|s| self.interlocks.looked(Some(Look::default()), NOW + s * 1_000));
+            self.interlocks.refresh();
+        }
+
+        fn open(&self) -> Vec<Condition> {
+            let step = self.interlocks.next_step(&self.users, Live).unwrap();
+            let open = step.conditions.iter().filter(|one| !one.met);
+            open.map(|one| one.condition).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn rampdown_needs_each_of_its_conditions() {
+        let world = world_of(&[], resource(true)).await.backfilled().await;
+        assert_eq!(world.open(), [Condition::Cohort, Condition::OwedAge, Condition::DeadLetters]);
+        world.toggles.set_cohort(&world.users, 99);
+        world.watched();
+        assert_eq!(world.open(), [Condition::Cohort]);
+        assert!(world.why(Live, RampDown).contains("cohort: not everybody: its rollout is 99 %"));
+        world.toggles.set_cohort(&world.users, 100);
+        world.interlocks.refresh();
+        assert_eq!((world.open(), world.far(Live, RampDown)), (vec![], RampDown));
+        // An outbox that cannot be read holds, and so does a store that has missed a write.
+        world.interlocks.looked(None, NOW + 61_000);
+        world.interlocks.refresh();
+        assert_eq!(world.open(), [Condition::OwedAge, Condition::DeadLetters]);
+        world.watched();
+        world.caught_up.lose(&world.users, Missed::default());
+        world.interlocks.refresh();
+        assert_eq!(world.open(), [Condition::Backfill]);
+    }
+
+    #[tokio::test]
+    async fn rampdown_needs_what_only_legacy_knew_to_be_told_and_roles_cannot_be_waived() {
+        let world =
+            world(&[Condition::WritePermissions, Condition::Generated]).await.backfilled().await;
+        world.toggles.set_cohort(&world.users, 100);
+        world.watched();
+        assert_eq!(world.open(), [Condition::Generated, Condition::WritePermissions]);
+        let why = world.why(Live, RampDown);
+        assert!(why.contains("[resource.write]") && !why.contains("read_only"), "{why}");
     }
 }

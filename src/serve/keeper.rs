@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::backlog::Look;
 use super::build::Parts;
 use super::{passed, revoked, switch};
 use crate::migration::{ResourceName, Stage};
@@ -24,6 +25,9 @@ pub(super) const TALLY_KEY: &str = "tally.";
 /// among them too: both sides of the count, so it is not bent either way.
 const KEEP_TALLIES: Duration = Duration::from_secs(2);
 
+/// How often it is looked what is owed, while a step may depend on it.
+const BACKLOG_LOOK: Duration = Duration::from_secs(1);
+
 /// How often the database is asked for a rollback that another process has thrown.
 pub(super) const ROLLBACK_POLL: Duration = Duration::from_millis(250);
 
@@ -34,6 +38,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     let mut trips = parts.stages.rollback().subscribe();
     let mut seen: HashMap<ResourceName, Stage> = HashMap::new();
     let mut kept = KeptTallies::default();
+    let mut backlog_due = Instant::now();
     let mut poll = tokio::time::interval(ROLLBACK_POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -48,6 +53,10 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
         keep_rollback(&parts).await;
         revoked::look(&*parts.storage, &parts.revocations).await;
         take_in_passed(&parts).await;
+        if backlog_due <= Instant::now() {
+            look_at_backlog(&parts).await;
+            backlog_due = Instant::now() + BACKLOG_LOOK;
+        }
         parts.interlocks.refresh();
         keep_stages(&parts).await;
         follow(&parts, &mut seen).await;
@@ -59,7 +68,7 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
 ///
 /// # Errors
 /// [`StorageError`] if it cannot be read.
-pub(super) async fn kept_stages(
+pub(crate) async fn kept_stages(
     storage: &dyn Storage,
 ) -> Result<Vec<(ResourceName, Stage)>, StorageError> {
     let stored = storage.controls(STAGE_KEY.to_owned()).await?;
@@ -93,6 +102,22 @@ async fn take_in_passed(parts: &Parts) {
     if let Err(error) = passed::take_in(storage, caught_up, &parts.stages).await {
         tracing::warn!(%error, "it cannot be read what followers sent to legacy alone");
     }
+}
+
+/// What is owed decides about the step beyond `live`, and about no other.
+async fn look_at_backlog(parts: &Parts) {
+    let is_live = |one: &ResourceName| parts.stages.decide(one).effective >= Stage::Live;
+    if !parts.config.resources.iter().any(|resource| is_live(&resource.name)) {
+        return;
+    }
+    let look = match Look::at(&*parts.storage).await {
+        Ok(look) => Some(look),
+        Err(error) => {
+            tracing::warn!(%error, "it cannot be read what is owed");
+            None
+        }
+    };
+    parts.interlocks.looked(look, parts.clock.now_ms());
 }
 
 async fn keep_stages(parts: &Parts) {

@@ -3,6 +3,7 @@
 mod admin;
 mod admission;
 mod audit;
+mod backlog;
 mod build;
 mod clustered;
 mod error;
@@ -42,6 +43,7 @@ use crate::sync::CloseReason;
 pub(crate) use admin::revocations;
 pub(crate) use audit::ACTOR_HEADER;
 pub(crate) use build::{Parts, compile_rules, open_storage};
+pub(crate) use keeper::kept_stages;
 
 /// What the caller supplies besides the configuration.
 #[derive(Debug, Clone)]

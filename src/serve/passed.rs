@@ -159,6 +159,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_passes_the_holder_by_is_known_to_it_and_taken_in_once() {
+        for stage in [Stage::Live, Stage::RampDown] {
+            is_known_and_taken_in_once(stage).await;
+        }
+    }
+
+    async fn is_known_and_taken_in_once(stage: Stage) {
         let memory = MemoryStorage::default();
         let storage: SharedStorage = Arc::new(memory.clone());
         let users = ResourceName::new("users");
@@ -170,7 +176,7 @@ mod tests {
         passed.note(&users).await;
         passed.idle().await;
         assert_eq!(storage.controls(PREFIX.to_owned()).await.unwrap().len(), 1);
-        let live = stages(Stage::Live);
+        let live = stages(stage);
         take_in(&memory, &caught_up, &live).await.unwrap();
         let Standing::Mending { after_ms } = caught_up.standing(&users) else {
             panic!("{:?}", caught_up.standing(&users))

@@ -12,10 +12,11 @@ use mergeable_store::{Changes, ClientId, ConnectionId, Effects, Limits, Star, Wr
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::authority::LegacyDecides;
 use super::name::PathName;
 use super::path::{
     ClientSink, CloseReason, MAX_AHEAD_MS, Outbound, PathContext, PathError, PathHandle,
-    client_channel, load,
+    PathIndexes, client_channel, load,
 };
 use super::policy::{Judge, Writer};
 use super::random::StarRandom;
@@ -170,7 +171,19 @@ impl Late {
         let (user, now, refusals) = (&writer.actor.user, self.now(), &self.context.refusals);
         let (refused, allowance) = (Vec::new(), refusals.allowance(user, now));
         let max_cell_bytes = self.context.max_cell_bytes;
-        let mut judge = Judge { path, tables, writer, vectors, refused, allowance, max_cell_bytes };
+        // Whether a value is there twice by now, the former store does not know; legacy does, when it is delivered.
+        let (indexes, authority) = (&PathIndexes::default(), &LegacyDecides);
+        let mut judge = Judge {
+            path,
+            tables,
+            writer,
+            vectors,
+            refused,
+            allowance,
+            max_cell_bytes,
+            indexes,
+            authority,
+        };
         let mut random = StarRandom(self.context.entropy.clone());
         let received = star.receive(now, &self.client, text, &mut judge, &mut random);
         let allowance = judge.allowance;

@@ -8,6 +8,7 @@
 //! A path is a star (each client's only peer is the server): no frame goes from client to client, and
 //! nothing reaches anyone before it was judged, merged and committed.
 
+mod authority;
 pub mod backfill;
 mod caught_up;
 pub mod client;
@@ -34,6 +35,7 @@ mod row_traffic;
 pub mod server;
 #[cfg(test)]
 mod simulation;
+mod store_write;
 pub mod tail;
 #[cfg(test)]
 mod test_legacy;
@@ -41,6 +43,7 @@ mod test_legacy;
 mod test_server;
 pub mod vectors;
 
+pub use authority::{Authority, LegacyDecides, SharedAuthority};
 pub use caught_up::{CaughtUp, Missed, OpenMirror, PassingBy, Reconciled, Standing};
 pub use intents::{IntentParts, Intents, OpenIntent};
 pub use legacy_pace::LegacyPace;
@@ -51,10 +54,11 @@ pub use owed_mirrors::{OwedMirrors, run as run_owed_mirrors};
 pub use path::PaceSettings;
 pub use path::{
     Applied, CloseReason, LegacyRow, Outcome, PathError, PathHandle, PathIndexes, PathReport,
-    PathView, Prepared, Settled, Source, Wrote,
+    PathView, Prepared, Settled, Source, StoreDeed, StoreRefusal, StoreWrite, StoreWritten, Wrote,
 };
 pub use policy::Writer;
 pub use random::StarRandom;
 pub use rebuild::{RebuildError, Rebuilt};
 pub use registry::{PathRegistry, RegistrySettings};
 pub use row_traffic::RowTraffic;
+pub use store_write::{Elsewhere, OwedWaits, RestWrite, StoreAnswer, StoreWriter};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mergeable_store::{Cell, Close, Container, Edit, Hlc, Policy, Ruling, Target, Text};
 
+use super::authority::Authority;
 use super::mapped::MappedTables;
-use super::path::CloseReason;
+use super::path::{CloseReason, PathIndexes};
 use super::permission::RowEdit;
 use super::refusals::Allowance;
 use super::vectors::Vectors;
@@ -54,6 +55,10 @@ pub(super) struct Judge<'a> {
     pub(super) allowance: Allowance,
     /// Longest cell that is accepted, in bytes of its text.
     pub(super) max_cell_bytes: usize,
+    /// Which values are taken.
+    pub(super) indexes: &'a PathIndexes,
+    /// Who decides whether a value may be there twice.
+    pub(super) authority: &'a dyn Authority,
 }
 
 /// A cell whose edit was refused. It gets a newer stamp: whoever is owed by the one that it had must be
@@ -109,7 +114,8 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn reason_against(&self, edit: &Edit<'_>) -> Option<&'static str> {
+    /// Why an edit is not allowed.
+    pub(super) fn reason_against(&self, edit: &Edit<'_>) -> Option<&'static str> {
         if !self.writer.may_write {
             return Some("role-may-not-write");
         }
@@ -163,6 +169,12 @@ impl Judge<'_> {
         }
         if !resource.path.admits(self.path, &spec.id, new) {
             return Some("row-of-another-path");
+        }
+        if resource.is_unique(spec)
+            && self.authority.store_decides(&resource.name)
+            && self.indexes.is_taken(&resource.name, &spec.id, new, row)
+        {
+            return Some("unique-taken");
         }
         None
     }

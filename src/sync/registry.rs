@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 
+use super::authority::{LegacyDecides, SharedAuthority};
 use super::mapped::MappedTables;
 use super::name::PathName;
 use super::path::{self, CloseReason, Pace, PaceSettings, PathContext, PathHandle};
@@ -144,8 +145,17 @@ impl PathRegistry {
             pace: Pace::new(pace),
             refusals: Arc::default(),
             max_cell_bytes,
+            authority: Arc::new(LegacyDecides),
         };
         Self { context, paths: shared, generations: Arc::default() }
+    }
+
+    /// The same registry, before any path is loaded, with somebody who says which writes the store decides about; without,
+    /// it is none.
+    #[must_use]
+    pub fn decided_by(mut self, authority: SharedAuthority) -> Self {
+        self.context.authority = authority;
+        self
     }
 
     /// Learns which paths were rebuilt, and how often. Needed once, before clients connect.

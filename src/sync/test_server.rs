@@ -34,6 +34,9 @@ fn users() -> Resource {
         nullable: !required,
         read_only: false,
         unique: false,
+        unique_in_path: false,
+        generated: None,
+        default: None,
         allowed: Vec::new(),
     };
     Resource {

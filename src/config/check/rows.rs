@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::resource::{CellId, CellSpec, CellType, Envelope, Pointer, Schema};
+use crate::resource::{
+    Cell, CellId, CellSpec, CellType, Envelope, Generated, Generator, Pointer, Schema, TimeSpelling,
+};
 
 use super::super::key::Key;
 use super::super::raw;
@@ -53,15 +55,76 @@ impl Checker<'_> {
         if unique && matches!(kind, CellType::Json | CellType::Boolean) {
             self.report(&key.field("unique"), format!("cannot be had with type {kind}"));
         }
-        Some(CellSpec {
+        let unique_in_path = raw.unique_within == Some(raw::UniqueWithin::Path);
+        if raw.unique_within.is_some() && !unique {
+            self.report(&key.field("unique_within"), "has no use without unique = true");
+        }
+        let generated = self.generator(key, kind, raw.generated, raw.prefix, raw.spelling);
+        let mut spec = CellSpec {
             id: name.into(),
             kind,
             required: raw.required.unwrap_or_default(),
             nullable,
             read_only: raw.read_only.unwrap_or_default(),
             unique,
+            unique_in_path,
+            generated,
+            default: None,
             allowed,
-        })
+        };
+        if let Some(default) = raw.default {
+            spec.default = self.default_of(&key.field("default"), &spec, &default);
+        }
+        Some(spec)
+    }
+
+    /// What makes a cell's values, and how it is spelled.
+    fn generator(
+        &mut self,
+        key: &Key,
+        kind: CellType,
+        generated: Option<Generated>,
+        prefix: Option<String>,
+        spelling: Option<TimeSpelling>,
+    ) -> Option<Generator> {
+        if prefix.is_some() && !generated.is_some_and(Generated::is_id) {
+            let message =
+                "has no use: it stands before ids with generated = \"uuid\" or \"uuid-hex\"";
+            self.report(&key.field("prefix"), message);
+        }
+        if spelling.is_some() && !generated.is_some_and(Generated::is_time) {
+            let message =
+                "has no use: it is of times with generated = \"created-at\" or \"updated-at\"";
+            self.report(&key.field("spelling"), message);
+        }
+        let generated = generated?;
+        let usual = if kind == CellType::Number { TimeSpelling::Ms } else { TimeSpelling::Iso };
+        let spelling = spelling.unwrap_or(usual);
+        let needs = match generated {
+            Generated::Uuid | Generated::UuidHex => CellType::String,
+            Generated::Version => CellType::Number,
+            _ if spelling.is_number() => CellType::Number,
+            _ => CellType::String,
+        };
+        if kind != needs {
+            let message =
+                format!("`{}` makes a {needs}, and the type is {kind}", generated.as_str());
+            self.report(&key.field("generated"), message);
+        }
+        Some(Generator { kind: generated, prefix: prefix.unwrap_or_default(), spelling })
+    }
+
+    fn default_of(
+        &mut self,
+        key: &Key,
+        spec: &CellSpec,
+        value: &serde_json::Value,
+    ) -> Option<Cell> {
+        if spec.read_only || spec.generated.is_some() {
+            self.report(key, "has no use in a cell that is read_only or generated");
+            return None;
+        }
+        self.accept(key, spec.read(value))
     }
 
     /// The cell of that name, or a problem; `None` also for a cell with problems of its own.
@@ -149,13 +212,23 @@ impl Checker<'_> {
         let limit = pointer("limit", raw.limit);
         let offset = pointer("offset", raw.offset);
         let item = pointer("item", raw.item);
+        let error_code = pointer("error_code", raw.error_code);
+        let error_message = pointer("error_message", raw.error_message);
         let envelope = Envelope {
             list: list?.unwrap_or_default(),
             total: total?,
             limit: limit?,
             offset: offset?,
             item: item?.unwrap_or_default(),
+            error_code: error_code?,
+            error_message: error_message?,
         };
+        if let (Some(code), Some(message)) = (&envelope.error_code, &envelope.error_message)
+            && code.overlaps(message)
+        {
+            let message = "overlaps with error_code: they need places of their own";
+            self.report(&key.field("error_message"), message);
+        }
         let parts = [
             ("list", Some(&envelope.list)),
             ("total", envelope.total.as_ref()),

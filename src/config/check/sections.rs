@@ -13,6 +13,7 @@ use super::super::settings::{
 use super::super::{BaseUrl, Database, SecretRef, raw};
 use super::Checker;
 use crate::gate::MismatchGate;
+use crate::migration::Condition;
 use crate::resource::Resource;
 use crate::sync::PaceSettings;
 
@@ -251,7 +252,12 @@ impl Checker<'_> {
                 "must be from 0.00001 to 0.2: the share of comparisons that may disagree",
             );
         }
-        Some(Interlocks { gate: gate?, waive: raw.waive.unwrap_or_default() })
+        let waive = raw.waive.unwrap_or_default();
+        if waive.contains(&Condition::WritePermissions) {
+            let message = "lists `write-permissions`, which cannot be waived: add [resource.write]";
+            self.report(&Key::of("interlocks").field("waive"), message);
+        }
+        Some(Interlocks { gate: gate?, waive })
     }
 
     fn cluster(&mut self, raw: raw::Cluster, storage: Option<&Storage>) -> Option<Cluster> {

@@ -85,13 +85,13 @@ const OPERATIONS: [Operation; 26] = [
     get(
         "/rollback",
         "What a rollback would do, and what legacy does not have yet. Changes nothing.",
-        &["scope"],
+        &["scope", "accept_stale"],
     ),
     post(
         "/rollback",
         "Sends everybody, or one resource, back to legacy.",
         &[],
-        (&["reason", "scope", "actor"], 1),
+        (&["reason", "scope", "actor", "accept_stale"], 1),
         200,
     ),
     post("/rollback/lift", "Ends a rollback.", &[], (&["reason", "scope", "actor"], 1), 200),

@@ -1,26 +1,29 @@
 //! The rollback switch: what it would do, thrown, lifted.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::outbox::owed;
 use super::{read_body, unavailable};
 use crate::config::Config;
-use crate::flags::{Lifted, Scope, StageDecider, SwitchState, Tripped};
-use crate::migration::Stage;
+use crate::flags::{Lifted, Reason, Scope, StageDecider, SwitchState, Tripped};
+use crate::migration::{ResourceName, Stage};
 use crate::proxy::problem::Problem;
 use crate::record::{Event, Note, NoteKind};
 use crate::serve::build::Parts;
 use crate::serve::{rollback_file, switch};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{OutboxEntry, Storage, StorageError};
 
 /// How long the answer to a rollback waits for the database.
 const KEPT_WITHIN: Duration = Duration::from_secs(1);
+/// Rows that one answer lists at most.
+const MAX_BEHIND: usize = 100;
 /// How long the answer to a rollback waits for what is owed.
 const OWED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -32,6 +35,9 @@ pub(in crate::serve) struct RollbackOrder {
     pub(in crate::serve) reason: String,
     #[serde(default = "super::operator")]
     pub(in crate::serve) actor: String,
+    /// Whether resources in `complete` go back too, although legacy's rows are stale.
+    #[serde(default)]
+    pub(in crate::serve) accept_stale: bool,
 }
 
 fn all() -> String {
@@ -76,12 +82,49 @@ pub(super) async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
     let text = format!("rolled back ({}) by {}: {}", order.scope, order.actor, order.reason);
     parts.recorder.record(Event::Note(Note { at_ms, kind: NoteKind::Rollback, text }));
     // Whoever rolls back does not wait for a database that is in trouble.
-    let owed = tokio::time::timeout(OWED_WITHIN, owed(&parts)).await.ok().and_then(Result::ok);
+    let told =
+        async { Ok::<_, StorageError>((owed(&parts).await?, behind(&parts, &scope).await?)) };
+    let told = tokio::time::timeout(OWED_WITHIN, told).await.ok().and_then(Result::ok);
+    let (owed, behind) = told.unzip();
     Json(json!({
         "tripped": tripped, "replicated": replicated.is_ok(),
-        "owed": owed,
+        "owed": owed, "behind": behind, "left_out": left_out(&parts.config, &parts.stages, &scope),
     }))
     .into_response()
+}
+
+/// Resources in `complete` that a rollback of this scope has left where they are.
+pub(in crate::serve) fn left_out(
+    config: &Config,
+    stages: &StageDecider,
+    scope: &Scope,
+) -> Vec<ResourceName> {
+    let names = config.resources.iter().map(|resource| &resource.name);
+    let in_scope = names.filter(|name| is_in(scope, name));
+    let left = in_scope
+        .filter(|name| matches!(stages.decide(name).because, Reason::CompleteLeftOut { .. }));
+    left.cloned().collect()
+}
+
+fn is_in(scope: &Scope, name: &ResourceName) -> bool {
+    matches!(scope, Scope::All) || matches!(scope, Scope::Resource(only) if only == name)
+}
+
+/// Rows of which the store has writes that legacy lacks, the first of them: to whoever asks legacy, they are as before.
+async fn behind(parts: &Parts, scope: &Scope) -> Result<Value, StorageError> {
+    let pending = parts.storage.outbox_summary(MAX_BEHIND).await?.entries;
+    let dead = parts.storage.dead_letters(MAX_BEHIND).await?;
+    let mut rows = BTreeMap::new();
+    for one in pending.into_iter().chain(dead) {
+        let OutboxEntry { entry, state, .. } = one;
+        if is_in(scope, &entry.resource) {
+            rows.insert((entry.resource, entry.path, entry.row), state);
+        }
+    }
+    let rows = rows.into_iter().take(MAX_BEHIND).map(|((resource, path, row), state)| {
+        json!({ "resource": resource, "path": path, "row": row, "state": state })
+    });
+    Ok(rows.collect())
 }
 
 /// Keeps the switch, if that is done soon; otherwise whoever looks after it goes on trying.
@@ -99,7 +142,7 @@ pub(in crate::serve) async fn throw(
     at_ms: u64,
 ) -> (Tripped, Result<(), StorageError>) {
     let switch = stages.rollback();
-    let trip = || switch.trip(scope, &order.actor, &order.reason, at_ms, false);
+    let trip = || switch.trip(scope, &order.actor, &order.reason, at_ms, order.accept_stale);
     let (mut tripped, mut kept) = (trip(), keep_soon(storage, stages).await);
     // Another process may have lifted it with a higher epoch that this one had not read yet.
     if !matches!(switch.state().get(scope), Some(SwitchState::Tripped(_))) {
@@ -160,6 +203,8 @@ pub(super) async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Resp
 pub(super) struct PreviewOf {
     #[serde(default = "all")]
     scope: String,
+    #[serde(default)]
+    accept_stale: bool,
 }
 
 /// What a rollback of this scope would do now. Nothing is changed.
@@ -168,27 +213,28 @@ pub(super) async fn preview(State(parts): State<Parts>, Query(of): Query<Preview
         Ok(scope) => scope,
         Err(problem) => return problem.into_response(),
     };
-    let owed = match owed(&parts).await {
-        Ok(owed) => owed,
+    let told =
+        async { Ok::<_, StorageError>((owed(&parts).await?, behind(&parts, &wanted).await?)) };
+    let (owed, behind) = match told.await {
+        Ok(told) => told,
         Err(error) => return unavailable(&error),
     };
-    let is_outside = |name: &_| matches!(&wanted, Scope::Resource(only) if only != name);
     let mut all_off = true;
     let mut resources = Vec::new();
     for resource in &parts.config.resources {
         let now = parts.stages.decide(&resource.name).effective;
-        let stays = is_outside(&resource.name) || now == Stage::Complete;
-        let then = if stays { now } else { Stage::Off };
-        all_off &= then == Stage::Off;
         // Legacy would serve stale rows: it is left out, and named.
-        let left_out = now == Stage::Complete && !is_outside(&resource.name);
+        let is_wanted = is_in(&wanted, &resource.name);
+        let left_out = is_wanted && now == Stage::Complete && !of.accept_stale;
+        let then = if is_wanted && !left_out { Stage::Off } else { now };
+        all_off &= then == Stage::Off;
         resources.push(json!({
             "resource": resource.name, "now": now, "then": then, "left_out": left_out,
         }));
     }
     let sockets = parts.sync.open_sockets();
     Json(json!({
-        "scope": of.scope, "resources": resources, "owed": owed,
+        "scope": of.scope, "resources": resources, "owed": owed, "behind": behind,
         // A path may hold rows of several resources: its clients stay while any of them is on.
         "sockets": { "open": sockets, "drained": if all_off { sockets } else { 0 } },
     }))

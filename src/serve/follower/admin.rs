@@ -14,7 +14,7 @@ use crate::identity::RevocationStanding;
 use crate::proxy::problem::Problem;
 use crate::serve::admin::AuditOf;
 use crate::serve::admin::revocations::{Desk, UNDER_WAY_MS, listed};
-use crate::serve::admin::rollback::{end, read, throw};
+use crate::serve::admin::rollback::{end, left_out, read, throw};
 
 /// Routes of the operators' listener.
 pub(super) fn router(parts: &Parts) -> Router {
@@ -82,7 +82,12 @@ async fn trip(State(parts): State<Parts>, body: bytes::Bytes) -> Response {
     let at_ms = parts.clock.now_ms();
     let (tripped, kept) = throw(&*parts.storage, &parts.stages, &order, &scope, at_ms).await;
     parts.audit.note(&order.actor, "rollback", &scope.to_string(), &order.reason);
-    Json(json!({ "tripped": tripped, "replicated": kept.is_ok(), "owed": null })).into_response()
+    let left_out = left_out(&parts.config, &parts.stages, &scope);
+    Json(json!({
+        "tripped": tripped, "replicated": kept.is_ok(), "owed": null, "behind": null,
+        "left_out": left_out,
+    }))
+    .into_response()
 }
 
 async fn lift(State(parts): State<Parts>, body: bytes::Bytes) -> Response {

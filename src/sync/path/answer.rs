@@ -173,6 +173,7 @@ impl Application<'_> {
         }
         for (cell, value) in changes.set.iter() {
             if self.may_write(tx.store(), &key, cell)
+                && !self.is_the_stores(&key, cell)
                 && tx.get_cell(table, row, &**cell) != Some(value.view())
             {
                 tx.set_cell(table, row, &**cell, value.clone())?;
@@ -221,6 +222,12 @@ impl Application<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether a cell is one that legacy makes, of a row with a write that legacy lacks: until it has all of them, the row is
+    /// as the store made it.
+    fn is_the_stores(&self, key: &RowKey, cell: &str) -> bool {
+        self.owed.has(key) && self.resource.made_by_legacy().any(|spec| *spec.id == *cell)
     }
 
     fn may_write(&self, store: &MergeableStore, key: &RowKey, cell: &str) -> bool {

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use mergeable_store::{CellChange, MergeableStore};
 
 use crate::migration::ResourceName;
-use crate::resource::ListIndexes;
+use crate::resource::{Cell, ListIndexes, UniqueIndexes};
 use crate::sync::mapped::MappedTables;
 
 /// The indexes of all resources that have any. They follow the store change by change, before anybody reads it.
 #[derive(Debug, Clone, Default)]
 pub struct PathIndexes {
     by_resource: HashMap<ResourceName, ListIndexes>,
+    unique: HashMap<ResourceName, UniqueIndexes>,
 }
 
 /// What a reader of a path sees.
@@ -29,7 +30,10 @@ impl PathIndexes {
         let indexes = tables.resources().filter_map(|resource| {
             Some((resource.name.clone(), ListIndexes::build(resource, store)?))
         });
-        Self { by_resource: indexes.collect() }
+        let unique = tables.resources().filter_map(|resource| {
+            Some((resource.name.clone(), UniqueIndexes::build(resource, store)?))
+        });
+        Self { by_resource: indexes.collect(), unique: unique.collect() }
     }
 
     /// Follows what changed in the store, which has happened there.
@@ -37,6 +41,20 @@ impl PathIndexes {
         for indexes in self.by_resource.values_mut() {
             indexes.apply(store, changed);
         }
+        for unique in self.unique.values_mut() {
+            unique.apply(changed);
+        }
+    }
+
+    /// Whether another row of a resource has this value in a unique cell.
+    pub(in crate::sync) fn is_taken(
+        &self,
+        resource: &ResourceName,
+        cell: &str,
+        value: &Cell,
+        row: &str,
+    ) -> bool {
+        self.unique.get(resource).is_some_and(|unique| unique.is_taken(cell, value, row))
     }
 
     /// The indexes of a resource, if it has any.

@@ -18,6 +18,7 @@ mod pace;
 mod records;
 mod sink;
 mod task;
+mod write;
 
 pub use answer::{Applied, LegacyRow, Source, Wrote};
 pub(super) use broadcasts::Broadcasts;
@@ -30,6 +31,7 @@ pub(super) use records::load;
 pub use sink::CloseReason;
 pub(super) use sink::{ClientSink, ClientSource, Outbound, client_channel, client_channel_sharing};
 pub(super) use task::{MAX_AHEAD_MS, PathContext, spawn};
+pub use write::{StoreDeed, StoreRefusal, StoreWrite, StoreWritten};
 
 use std::sync::Arc;
 
@@ -95,6 +97,11 @@ enum Command {
         rows: Vec<LegacyRow>,
         source: Source,
         reply: oneshot::Sender<Result<Vec<Applied>, PathError>>,
+    },
+    Write {
+        resource: ResourceName,
+        write: Box<StoreWrite>,
+        reply: oneshot::Sender<Result<StoreWritten, PathError>>,
     },
     Prepare {
         resource: ResourceName,
@@ -332,6 +339,21 @@ impl PathHandle {
         source: Source,
     ) -> Result<Vec<Applied>, PathError> {
         self.ask(|reply| Command::Apply { resource, rows, source, reply }).await
+    }
+
+    /// Does a user's REST write in the store, and owes it to legacy; broadcast to all connections. It is kept when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`PathError::NotKept`] if it could not be kept, [`PathError::Refused`] if the store cannot hold it: then it did not
+    /// happen. [`PathError::Gone`]: it may have.
+    pub async fn write(
+        &self,
+        resource: ResourceName,
+        write: StoreWrite,
+    ) -> Result<StoreWritten, PathError> {
+        let write = Box::new(write);
+        self.ask(|reply| Command::Write { resource, write, reply }).await
     }
 
     /// Decides, from base against store, what an owed entry asks of legacy now.

@@ -69,6 +69,11 @@ impl Owed {
         self.rows.is_empty()
     }
 
+    /// Whether anything of a row is owed, dead letters included.
+    pub(super) fn has(&self, key: &RowKey) -> bool {
+        self.rows.contains_key(key)
+    }
+
     /// An entry by its number.
     pub(super) fn get(&self, key: &RowKey, seq: Seq) -> Option<&Pending> {
         self.rows.get(key)?.iter().find(|entry| entry.seq == Some(seq))

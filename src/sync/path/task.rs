@@ -6,6 +6,7 @@ mod idle;
 mod inspect;
 mod owing;
 mod rows;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -28,6 +29,7 @@ use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::Durability;
 use crate::migration::PathId;
 use crate::storage::{Seq, SharedStorage, StorageError};
+use crate::sync::authority::SharedAuthority;
 use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
@@ -72,6 +74,8 @@ pub(crate) struct PathContext {
     pub(crate) refusals: Arc<Refusals>,
     /// Longest cell that is accepted of a client, in bytes of its text.
     pub(crate) max_cell_bytes: usize,
+    /// Who decides about writes.
+    pub(crate) authority: SharedAuthority,
 }
 
 struct Client {
@@ -345,6 +349,10 @@ impl PathTask {
                 let outcome = self.apply(&resource, &rows, &source, batch).await;
                 reply_after(batch, reply, outcome);
             }
+            Command::Write { resource, write, reply } => {
+                let outcome = self.write(&resource, &write, batch);
+                reply_after(batch, reply, outcome);
+            }
             Command::Prepare { resource, row, seq, reply } => {
                 let outcome = self.prepare(&resource, &row, seq, batch).await;
                 if self.in_flight.is_none() && !batch.is_urgent() {
@@ -406,8 +414,17 @@ impl PathTask {
         let vectors = &mut self.vectors;
         let user = &writer.actor.user;
         let allowance = self.context.refusals.allowance(user, now);
-        let (writer, refused, max_cell_bytes) = (&writer, Vec::new(), self.context.max_cell_bytes);
-        let mut judge = Judge { path, tables, writer, vectors, refused, allowance, max_cell_bytes };
+        let mut judge = Judge {
+            path,
+            tables,
+            writer: &writer,
+            vectors,
+            refused: Vec::new(),
+            allowance,
+            max_cell_bytes: self.context.max_cell_bytes,
+            indexes: &self.indexes,
+            authority: &*self.context.authority,
+        };
         let received = self.star.receive_read(now, from, frame, &mut judge, &mut random);
         let (refused, allowance) = (judge.refused, judge.allowance);
         match received {

@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::migration::PathId;
 use crate::resource::Resource;
 use crate::storage::Actor;
+use crate::sync::authority::LegacyDecides;
 use crate::sync::mapped::MappedTables;
+use crate::sync::path::PathIndexes;
 use crate::sync::policy::{Judge, Writer};
 use crate::sync::random::StarRandom;
 use crate::sync::refusals::Allowance;
@@ -98,6 +100,8 @@ impl World {
             refused: Vec::new(),
             allowance: Allowance::Left(1_000),
             max_cell_bytes: 1 << 20,
+            indexes: &PathIndexes::default(),
+            authority: &LegacyDecides,
         };
         let received = self.star.receive(self.now, &self.client, frame, &mut judge, &mut random());
         let effects = received.unwrap_or_default();

@@ -116,7 +116,8 @@ impl SimClient {
         };
         let id = ConnectionId::from(format!("{}-{number}", self.name).as_str());
         let org_id = Some(self.org.to_owned());
-        let actor = Actor { user: self.name.clone(), org_id, org_role: None };
+        let org_role = Some("org:admin".to_owned());
+        let actor = Actor { user: self.name.clone(), org_id, org_role };
         let writer = Arc::new(Writer::new(actor));
         if path.connect(id.clone(), writer, sink, drain).await.is_err() {
             return;

@@ -20,6 +20,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum By {
     Rest,
+    /// By REST, and the store did it.
+    Store,
     /// Past crossfade.
     Past,
     /// The client of this name.
@@ -52,6 +54,11 @@ impl Write {
     fn latest_ms(&self) -> u64 {
         let settle = u64::try_from(TIMEOUT.as_millis()).unwrap();
         self.end_ms.unwrap_or(self.start_ms + settle)
+    }
+
+    /// Whether the store had it first, and legacy by a delivery.
+    const fn is_edit(&self) -> bool {
+        matches!(self.by, By::Sync(_) | By::Store)
     }
 
     fn counts(&self) -> bool {
@@ -161,16 +168,26 @@ impl History {
     }
 
     /// Whether a write was overwritten by an edit, or a deletion, that legacy refused then; or came in one message with one
-    /// of the same client, and so in one request.
+    /// of the same client, and so in one request; or was overwritten by one that did.
     fn went_with_a_refused_one(&self, lost: &Write) -> bool {
         let touches = |write: &Write| {
             let shares = |(cell, _): &(&str, Value)| write.cells.iter().any(|(id, _)| id == cell);
             [lost.kind, write.kind].contains(&Kind::Delete) || lost.cells.iter().any(shares)
         };
-        self.of(&lost.row).filter(|write| write.refused).any(|write| {
+        // What the store refuses has never been anywhere.
+        let refused = |write: &&Write| write.refused && write.by != By::Store;
+        self.of(&lost.row).filter(refused).any(|write| {
             // A deletion takes along what it meets, whenever it arrives.
-            let later = write.kind == Kind::Delete || write.start_ms + MARGIN_MS > lost.start_ms;
-            write.by == lost.by || (later && touches(write))
+            let later = |write: &Write| {
+                write.kind == Kind::Delete || write.start_ms + MARGIN_MS > lost.start_ms
+            };
+            // Only a sync client has several writes in one request.
+            let with_it = |other: &&Write| {
+                std::ptr::eq(*other, write)
+                    || other.by == write.by && matches!(other.by, By::Sync(_))
+            };
+            let mut together = self.of(&lost.row).filter(with_it);
+            write.by == lost.by || together.any(|other| later(other) && touches(other))
         })
     }
 
@@ -192,8 +209,7 @@ impl History {
     /// Whether a write that passed the store by, in a rollback, met several edits of the cell, or the create of the row,
     /// of which nobody knows by then whether legacy has them: it is not told from theirs.
     fn passed_by(&self, lost: &Write, cell: &str) -> bool {
-        let edits: Vec<_> =
-            self.of(&lost.row).filter(|write| matches!(write.by, By::Sync(_))).collect();
+        let edits: Vec<_> = self.of(&lost.row).filter(|write| write.is_edit()).collect();
         let has_cell = |write: &&&Write| write.cells.iter().any(|(id, _)| *id == cell);
         let of_cell = edits.iter().filter(has_cell).count();
         let created = edits.iter().any(|write| write.kind == Kind::Create);
@@ -205,7 +221,7 @@ impl History {
     fn yielded(&self, lost: &Write, source: Option<&Write>) -> bool {
         let passed = self.writes.iter().filter(|write| write.unmirrored);
         let last_ms = passed.map(Write::latest_ms).max().unwrap_or_default();
-        matches!(lost.by, By::Sync(_))
+        lost.is_edit()
             && source.is_some_and(|source| source.unmirrored)
             && lost.start_ms <= last_ms + MARGIN_MS
     }

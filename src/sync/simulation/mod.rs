@@ -14,6 +14,7 @@ mod client;
 mod history;
 mod legacy;
 mod process;
+mod rest;
 mod schedule;
 mod tally;
 mod world;

@@ -23,8 +23,9 @@ use crate::sync::outbox::{self, OnBehalfOf, OutboxContext, OutboxSettings};
 use crate::sync::reconcile::Reconcile;
 use crate::sync::tail::{Mirrored, Tail, TailParts};
 use crate::sync::{
-    CaughtUp, IntentParts, Intents, LegacyPace, LegacyRows, MappedTables, OwedMirrors,
-    PaceSettings, PathRegistry, RegistrySettings, RowTraffic, Standing, run_owed_mirrors,
+    Authority, CaughtUp, IntentParts, Intents, LegacyPace, LegacyRows, MappedTables, OwedMirrors,
+    OwedWaits, PaceSettings, PathRegistry, RegistrySettings, RowTraffic, Standing, StoreWriter,
+    run_owed_mirrors,
 };
 
 /// How often a dead letter is tried before it is one.
@@ -40,11 +41,41 @@ pub(super) struct Process {
     pub(super) backfill: Backfill,
     pub(super) reconcile: Reconcile,
     pub(super) outbox: OutboxContext,
+    pub(super) writer: StoreWriter,
     pub(super) users: Arc<Resource>,
     pub(super) disk: MemoryStorage,
     pub(super) killed: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+}
+
+/// Whether the store decides: in stage `rampdown`, unless it is rolled back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Decides(Arc<AtomicBool>);
+
+impl Decides {
+    pub(super) fn set(&self, decides: bool) {
+        self.0.store(decides, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Authority for Decides {
+    fn store_decides(&self, _: &ResourceName) -> bool {
+        self.now()
+    }
+}
+
+/// The example's resource, with what the store has to know in stage `rampdown`, and more of it. Who may write is left to legacy.
+pub(super) fn simulated(more: &str) -> Arc<Resource> {
+    let mut users = (*crate::sync::path::tests::world::ramped_with(more)).clone();
+    if let Some(write) = &mut users.write {
+        write.roles.retain(|role, _| role == "admin");
+    }
+    Arc::new(users)
 }
 
 /// Signs with the user's name.
@@ -67,13 +98,21 @@ impl Mirrored for Stage {
     }
 }
 
+/// What a process has of the world that it runs in.
+pub(super) struct OfWorld<'a> {
+    pub(super) users: &'a Arc<Resource>,
+    pub(super) rolled_back: &'a Arc<AtomicBool>,
+    pub(super) decides: &'a Decides,
+    pub(super) tally: &'a Tally,
+}
+
 impl Process {
     pub(super) async fn start(
         disk: &MemoryStorage,
         legacy: &SimLegacy,
         clock: SimClock,
         random: &Seeded,
-        (users, rolled_back, tally): (&Arc<Resource>, &Arc<AtomicBool>, &Tally),
+        OfWorld { users, rolled_back, decides, tally }: OfWorld<'_>,
     ) -> Self {
         let users = users.clone();
         let tables = Arc::new(MappedTables::new(std::slice::from_ref(&users)));
@@ -93,7 +132,8 @@ impl Process {
             idle_unload: Duration::from_secs(20),
             pace: PaceSettings::default(),
             max_cell_bytes: 1 << 20,
-        });
+        })
+        .decided_by(Arc::new(decides.clone()));
         let now_ms = clock.now_ms();
         let caught_up = CaughtUp::load(storage.clone(), now_ms, TIMEOUT).await.unwrap();
         let intents = Intents::new(IntentParts {
@@ -120,6 +160,14 @@ impl Process {
             owed: owed.clone(),
             clock: clock.clone(),
         });
+        let writer = StoreWriter {
+            registry: registry.clone(),
+            storage: storage.clone(),
+            caught_up: caught_up.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            waits: OwedWaits::default(),
+        };
         let outbox = OutboxContext {
             storage,
             registry: registry.clone(),
@@ -166,6 +214,7 @@ impl Process {
             backfill,
             reconcile,
             outbox,
+            writer,
             users,
             disk,
             killed,

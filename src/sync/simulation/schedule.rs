@@ -17,7 +17,7 @@ use crate::sync::Standing;
 use crate::sync::outbox::retry;
 
 /// How many schedules are run; the environment can ask for more.
-const SCHEDULES: u64 = 300;
+const SCHEDULES: u64 = 400;
 const SCHEDULES_KEY: &str = "CROSSFADE_SCHEDULES";
 /// The first seed.
 const SEED_KEY: &str = "CROSSFADE_SEED";
@@ -66,6 +66,8 @@ async fn act(world: &mut World) {
             true => world.lift().await,
         },
         95 if world.rolled_back => world.lift().await,
+        96 => world.change_stage(),
+        97 => world.race(),
         _ => world.start().await,
     }
 }

@@ -42,11 +42,15 @@ pub(super) enum Seen {
     TailGone,
     TailLeft,
     TailAsked,
+    RampDown,
+    RampBack,
+    StoreFirst,
+    FellOpen,
 }
 
 impl Seen {
     /// All of them.
-    pub(super) const ALL: [Self; 36] = [
+    pub(super) const ALL: [Self; 40] = [
         Self::Outage,
         Self::SlowAnswer,
         Self::LostAnswer,
@@ -83,6 +87,10 @@ impl Seen {
         Self::TailGone,
         Self::TailLeft,
         Self::TailAsked,
+        Self::RampDown,
+        Self::RampBack,
+        Self::StoreFirst,
+        Self::FellOpen,
     ];
 
     /// The counter of the program that tells it, where one does.

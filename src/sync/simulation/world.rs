@@ -13,18 +13,17 @@ use tokio::task::JoinSet;
 use super::client::SimClient;
 use super::history::{By, History, Kind, Rows, Write};
 use super::legacy::{BAD, SimLegacy, VIEWER};
-use super::process::Process;
+use super::process::{Decides, OfWorld, Process, simulated};
+use super::rest::{Caller, Request, Through};
 use super::tally::{Seen, Tally};
 use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
-use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
+use crate::migration::{PathId, RowId, WriteKind};
 use crate::proxy::forward::Tapped;
 use crate::resource::Resource;
 use crate::storage::{MemoryStorage, Storage as _};
 use crate::sync::Missed;
-use crate::sync::mirror::MirrorJob;
 use crate::sync::path::row_cells;
-use crate::sync::path::tests::world::{resource, resource_with};
 use crate::sync::tail::UnmappedWrite;
 
 const ORGS: [&str; 2] = ["o_1", "o_2"];
@@ -42,6 +41,9 @@ pub(super) struct World {
     stage: Arc<AtomicBool>,
     /// The resource, with a tail in most schedules.
     pub(super) users: Arc<Resource>,
+    /// Whether the resource is in stage `rampdown`, and not in `live`.
+    ramped: bool,
+    decides: Decides,
     pub(super) tally: Tally,
     history: Arc<Mutex<History>>,
     /// Rows that were ever made, with their organisation.
@@ -62,7 +64,9 @@ impl World {
             rolled_back: false,
             stage: Arc::default(),
             // Without it, what is done past crossfade is left to a reconcile.
-            users: if seed.is_multiple_of(4) { resource() } else { resource_with(TAIL) },
+            users: simulated(if seed.is_multiple_of(4) { "" } else { TAIL }),
+            ramped: false,
+            decides: Decides::default(),
             tally: tally.clone(),
             history: Arc::default(),
             rows: Vec::new(),
@@ -86,7 +90,21 @@ impl World {
             world.clients.push(SimClient::new(name, org, clock, random));
         }
         world.connect_all(false).await;
+        if world.random.percent(25) {
+            world.change_stage();
+        }
         world
+    }
+
+    /// From `live` to `rampdown`, or back.
+    pub(super) fn change_stage(&mut self) {
+        self.ramped = !self.ramped;
+        self.tally.saw(if self.ramped { Seen::RampDown } else { Seen::RampBack });
+        self.stage_changed();
+    }
+
+    fn stage_changed(&self) {
+        self.decides.set(self.ramped && !self.rolled_back);
     }
 
     fn new_row(&mut self, id: String, org: &'static str) -> Map<String, Value> {
@@ -121,7 +139,12 @@ impl World {
 
     pub(super) async fn start(&mut self) {
         if self.process.is_none() {
-            let of_world = (&self.users, &self.stage, &self.tally);
+            let of_world = OfWorld {
+                users: &self.users,
+                rolled_back: &self.stage,
+                decides: &self.decides,
+                tally: &self.tally,
+            };
             let started =
                 Process::start(&self.disk, &self.legacy, self.clock, &self.random, of_world);
             self.process = Some(started.await);
@@ -168,6 +191,7 @@ impl World {
         let Some(process) = &self.process else { return };
         self.rolled_back = true;
         self.stage.store(true, Ordering::Relaxed);
+        self.stage_changed();
         self.tally.saw(Seen::Rollback);
         process.caught_up.lose(&process.users.name, Missed::default());
         process.registry.drain_all().await;
@@ -178,6 +202,7 @@ impl World {
         let Some(process) = &self.process else { return };
         self.rolled_back = false;
         self.stage.store(false, Ordering::Relaxed);
+        self.stage_changed();
         self.tally.saw(Seen::Lift);
         // Fails while legacy is away; the end of the schedule tries again.
         let _ = process.backfill.run(&process.users, |_| {}).await;
@@ -211,6 +236,16 @@ impl World {
         let of_legacy = |(row, _): &&(String, &str)| !row.starts_with('c');
         let rows: Vec<_> = self.rows.iter().filter(of_legacy).collect();
         self.random.pick(&rows).0.clone()
+    }
+
+    /// Two at once: a change of a row, and its deletion.
+    pub(super) fn race(&mut self) {
+        let cells = self.some_cells();
+        let update = self.write(By::Rest, Kind::Update, cells);
+        let row = update.row.clone();
+        let delete = Write { row, ..self.write(By::Rest, Kind::Delete, Vec::new()) };
+        self.send(Method::PATCH, update, true);
+        self.send(Method::DELETE, delete, true);
     }
 
     /// A write past crossfade: into a row that was there before; and where somebody follows that, a row made or deleted.
@@ -257,7 +292,8 @@ impl World {
         let body = self.body(&write).unwrap_or_else(|| json!({ "id": write.row }));
         trace(self.clock, || format!("{what} {} {:?}", write.row, write.cells));
         let number = self.history.lock().unwrap().add(write);
-        let (history, legacy, clock) = (self.history.clone(), self.legacy.clone(), self.clock);
+        let caller = self.caller(number);
+        let (legacy, clock) = (self.legacy.clone(), self.clock);
         let (caught_up, intents) = (process.caught_up.clone(), process.intents.clone());
         let (tail, mirror) = (process.tail.clone(), process.mirror.clone());
         let (users, killed) = (process.users.clone(), process.killed.clone());
@@ -286,7 +322,7 @@ impl World {
             if killed.load(Ordering::Relaxed) {
                 return;
             }
-            note_answer(&history, number, &outcome, clock);
+            caller.answered(&outcome);
             let tapped = Tapped::of(Bytes::new(), &outcome);
             match open {
                 Ok((of_rows, of_row)) => {
@@ -297,6 +333,17 @@ impl World {
                 Err(passing) => mirror.passed_by(passing, sent_ms, &tapped),
             }
         });
+    }
+
+    fn caller(&self, number: usize) -> Caller {
+        Caller {
+            history: self.history.clone(),
+            number,
+            legacy: self.legacy.clone(),
+            clock: self.clock,
+            random: self.random.clone(),
+            tally: self.tally.clone(),
+        }
     }
 
     fn write(&self, by: By, kind: Kind, cells: Vec<(&'static str, Value)>) -> Write {
@@ -343,64 +390,28 @@ impl World {
         trace(self.clock, || {
             format!("{:?} {:?} {} {:?}", write.by, write.kind, write.row, write.cells)
         });
+        let org = self.rows.iter().find(|(id, _)| *id == write.row).map(|(_, org)| *org);
         let number = self.history.lock().unwrap().add(write);
-        let (history, legacy, clock) = (self.history.clone(), self.legacy.clone(), self.clock);
-        let answered = move |outcome: &Result<Answer, Failure>| {
-            note_answer(&history, number, outcome, clock);
-        };
+        let caller = self.caller(number);
         let Some(process) = process else {
             self.callers.spawn(async move {
-                answered(&legacy.exchange(method, path, body, ("past".to_owned(), None)).await);
+                let past = ("past".to_owned(), None);
+                caller.answered(&caller.legacy.exchange(method, path, body, past).await);
             });
             return;
         };
-        let (caught_up, intents) = (process.caught_up.clone(), process.intents.clone());
-        let (mirror, users, killed) =
-            (process.mirror.clone(), process.users.clone(), process.killed.clone());
-        let (mirrored, random, tally) =
-            (!self.rolled_back, self.random.clone(), self.tally.clone());
-        self.callers.spawn(async move {
-            let open = if mirrored {
-                let row = match &kind {
-                    WriteKind::Create => None,
-                    WriteKind::Update(row) | WriteKind::Delete(row) => Some(row.clone()),
-                };
-                Ok(intents.open(&users.name, row, None).await)
-            } else {
-                Err(caught_up.pass_by(&users.name, clock.now_ms()))
-            };
-            if killed.load(Ordering::Relaxed) {
-                return;
-            }
-            let sent_ms = clock.now_ms();
-            let text = body.clone().map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-            let outcome = legacy.exchange(method, path, body, ("rest".to_owned(), None)).await;
-            if killed.load(Ordering::Relaxed) {
-                // The caller hears nothing, and the intent is for the next process.
-                return;
-            }
-            let outcome = match outcome {
-                // The caller went away first.
-                Ok(_) if random.percent(4) => {
-                    tally.saw(Seen::OutOfSight);
-                    Err(Failure::Timeout(Duration::ZERO))
-                }
-                outcome => outcome,
-            };
-            answered(&outcome);
-            let outcome = match outcome {
-                // An answer that says too little.
-                Ok(answer) if random.percent(10) => Ok(Answer { body: Body::Truncated, ..answer }),
-                outcome => outcome,
-            };
-            let tapped = Tapped::of(text, &outcome);
-            match open {
-                Ok(open) => {
-                    mirror.take(MirrorJob { resource: users, write: kind, sent_ms, tapped, open });
-                }
-                Err(passing) => mirror.passed_by(passing, sent_ms, &tapped),
-            }
-        });
+        let through = Through {
+            caught_up: process.caught_up.clone(),
+            intents: process.intents.clone(),
+            mirror: process.mirror.clone(),
+            writer: process.writer.clone(),
+            users: process.users.clone(),
+            killed: process.killed.clone(),
+            store_first: self.decides.now(),
+            mirrored: !self.rolled_back,
+            path: PathId::new(&format!("org/{}", org.unwrap_or(ORGS[0]))).unwrap(),
+        };
+        self.callers.spawn(through.send(caller, Request { method, path, body, kind }));
     }
 
     fn body(&self, write: &Write) -> Option<Value> {
@@ -604,21 +615,6 @@ impl World {
             }
         }
         Ok(())
-    }
-}
-
-/// Notes what a writer was told.
-fn note_answer(
-    history: &Mutex<History>,
-    number: usize,
-    outcome: &Result<Answer, Failure>,
-    clock: SimClock,
-) {
-    let write = &mut history.lock().unwrap().writes[number];
-    if let Ok(answer) = outcome {
-        write.acknowledged = answer.status.is_success();
-        write.refused = answer.status.is_client_error();
-        write.end_ms = Some(clock.now_ms());
     }
 }
 

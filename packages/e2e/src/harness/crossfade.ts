@@ -30,7 +30,16 @@ export interface ResourceStage {
 
 /** A condition of a step forward, and how it stands. */
 export interface Condition {
-  readonly condition: "backfill" | "reconcile" | "mismatch-gate";
+  readonly condition:
+    | "backfill"
+    | "reconcile"
+    | "mismatch-gate"
+    | "cohort"
+    | "owed-age"
+    | "dead-letters"
+    | "unique"
+    | "generated"
+    | "write-permissions";
   readonly met: boolean;
   readonly waived: boolean;
   readonly figure: string;

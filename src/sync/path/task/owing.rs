@@ -52,10 +52,13 @@ impl PathTask {
         }
         let mut incomplete = Vec::new();
         for (resource, row, changes) in rows {
-            if self.is_incomplete(&resource, &row) {
-                incomplete.push((resource.clone(), row.clone()));
-            }
+            let is_incomplete = self.is_incomplete(&resource, &row);
             self.owe_row(&resource, &row, &changes, batch);
+            if is_incomplete {
+                incomplete.push((resource, row));
+            } else {
+                self.make_generated(&resource, &row, batch);
+            }
         }
         incomplete
     }

@@ -193,6 +193,8 @@ impl PathTask {
             let source = Source::Delivery { cells };
             self.apply(resource, &[answer], &source, batch).await?;
         }
+        let base = self.base_in_memory(batch, &key).flatten();
+        self.take_generated(known, &key, base.as_ref(), batch);
         Ok(Settled::Done)
     }
 

@@ -13,6 +13,26 @@ pub(in crate::sync) fn resource_with(more: &str) -> Arc<Resource> {
     config.resources[0].clone()
 }
 
+/// The example's resource, with all that the store has to know in stage `rampdown`.
+pub(in crate::sync) fn ramped() -> Arc<Resource> {
+    ramped_with("")
+}
+
+/// The same, and more of it.
+pub(in crate::sync) fn ramped_with(more: &str) -> Arc<Resource> {
+    let example = include_str!("../../../../docs/crossfade.example.toml");
+    let told = ["generated", "unique", "default"];
+    let text =
+        told.iter().fold(example.to_owned(), |text, key| text.replace(&format!("#{key}"), key));
+    let roles = r#"
+[resource.write.roles]
+admin = { cells = ["*"], create = true, delete = true }
+editor = { cells = ["name", "age"] }
+"#;
+    let config = Config::parse(&format!("{text}{roles}{more}"), Path::new("."), "example").unwrap();
+    config.resources[0].clone()
+}
+
 pub(in crate::sync) struct World {
     pub(in crate::sync) storage: MemoryStorage,
     pub(in crate::sync) registry: PathRegistry,
