@@ -96,6 +96,13 @@ impl Through {
         self.killed.load(Ordering::Relaxed)
     }
 
+    /// Until the process is killed. What is under way in it then never ends, and its callers lose their connections.
+    async fn gone(&self) {
+        while !self.is_killed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     pub(super) async fn send(self, caller: Caller, request: Request) {
         if self.store_first && self.done_by_store(&caller, &request).await {
             return;
@@ -117,7 +124,10 @@ impl Through {
             writer: Arc::new(Writer::new(actor)),
             key: None,
         };
-        let answer = self.writer.write(asked).await;
+        let answer = tokio::select! {
+            answer = self.writer.write(asked) => answer,
+            () = self.gone() => return true,
+        };
         if self.is_killed() {
             return true;
         }
