@@ -156,6 +156,7 @@ raw! {
         read_only: bool,
         unique: bool,
         r#enum: Vec<String>,
+        references: String,
     }
     /// `[resource.write]`.
     Write {

@@ -34,6 +34,7 @@ fn users() -> Resource {
         read_only: false,
         unique: false,
         allowed: Vec::new(),
+        references: None,
     };
     Resource {
         name: ResourceName::new("users"),

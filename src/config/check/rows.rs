@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::migration::ResourceName;
 use crate::resource::{CellId, CellSpec, CellType, Envelope, Pointer, Schema};
 
 use super::super::key::Key;
@@ -61,6 +62,7 @@ impl Checker<'_> {
             read_only: raw.read_only.unwrap_or_default(),
             unique,
             allowed,
+            references: raw.references.map(ResourceName::new),
         })
     }
 
