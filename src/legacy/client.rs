@@ -27,6 +27,8 @@ pub enum Purpose {
     Backfill,
     /// A row read again to settle what an answer left open.
     Reread,
+    /// The list, asked whether a create has happened.
+    Probe,
     /// A page or a row that is compared with the store's.
     Reconcile,
 }
@@ -41,6 +43,7 @@ impl Purpose {
             Self::Deliver => "deliver",
             Self::Backfill => "backfill",
             Self::Reread => "reread",
+            Self::Probe => "probe",
             Self::Reconcile => "reconcile",
         }
     }
@@ -237,9 +240,11 @@ impl HttpTransport {
         }
         let timeout = match request.purpose {
             Purpose::Compare | Purpose::Noise => self.compare_timeout,
-            Purpose::Deliver | Purpose::Backfill | Purpose::Reread | Purpose::Reconcile => {
-                self.timeout
-            }
+            Purpose::Deliver
+            | Purpose::Backfill
+            | Purpose::Reread
+            | Purpose::Probe
+            | Purpose::Reconcile => self.timeout,
         };
         let mut builder = self.http.request(request.method, url).headers(headers).timeout(timeout);
         if let Some(body) = request.body {

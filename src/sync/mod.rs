@@ -8,6 +8,7 @@
 //! A path is a star (each client's only peer is the server): no frame goes from client to client, and
 //! nothing reaches anyone before it was judged, merged and committed.
 
+mod aliases;
 pub mod backfill;
 mod caught_up;
 pub mod client;
@@ -39,6 +40,7 @@ mod test_legacy;
 mod test_server;
 pub mod vectors;
 
+pub use aliases::Aliases;
 pub use caught_up::{CaughtUp, Missed, OpenMirror, PassingBy, Reconciled, Standing};
 pub use intents::{IntentParts, Intents, OpenIntent};
 pub use legacy_rows::{LegacyRowError, LegacyRows};

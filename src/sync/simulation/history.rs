@@ -67,6 +67,8 @@ pub(super) struct History {
     pub(super) writes: Vec<Write>,
     /// What crossfade brought to legacy.
     pub(super) deliveries: Vec<Delivery>,
+    /// What the store calls rows that have another name here.
+    pub(super) ids: BTreeMap<String, String>,
 }
 
 pub(super) type Rows = BTreeMap<String, Map<String, Value>>;
@@ -90,22 +92,25 @@ impl History {
     /// A client has the hashes that the server has: what it wrote is acknowledged, as far as it is still there.
     pub(super) fn arrived(&mut self, client: &SimClient) {
         let by = By::Sync(client.name.clone());
+        let ids = &self.ids;
         for write in self.writes.iter_mut().filter(|write| write.by == by && !write.acknowledged) {
             write.acknowledged = true;
-            write.lost_the_merge = !is_there(client, write);
+            write.lost_the_merge = !is_there(client, write, store_id(ids, &write.row));
         }
     }
 
     /// A client will never be seen again: what another one has of its edits is acknowledged.
     pub(super) fn lost(&mut self, client: &SimClient, others: &[&SimClient]) {
         let by = By::Sync(client.name.clone());
+        let ids = &self.ids;
         for write in self.writes.iter_mut().filter(|write| write.by == by && !write.acknowledged) {
+            let id = store_id(ids, &write.row);
             let near = others.iter().filter(|other| other.org == client.org);
-            let mut have = near.filter(|other| is_there(other, write));
-            write.acknowledged = is_there(client, write)
+            let mut have = near.filter(|other| is_there(other, write, id));
+            write.acknowledged = is_there(client, write, id)
                 && match write.kind {
                     // Somebody else may have deleted it, too.
-                    Kind::Delete => have.any(|o| o.stamp(&write.row) >= client.stamp(&write.row)),
+                    Kind::Delete => have.any(|o| o.stamp(id) >= client.stamp(id)),
                     Kind::Create | Kind::Update => have.next().is_some(),
                 };
         }
@@ -243,13 +248,18 @@ impl History {
     }
 }
 
-/// Whether a client's store shows a write.
-fn is_there(client: &SimClient, write: &Write) -> bool {
+/// What the store calls a row.
+pub(super) fn store_id<'a>(ids: &'a BTreeMap<String, String>, row: &'a str) -> &'a str {
+    ids.get(row).map_or(row, String::as_str)
+}
+
+/// Whether a client's store shows a write to the row that has this id there.
+fn is_there(client: &SimClient, write: &Write, id: &str) -> bool {
     if write.kind == Kind::Delete {
-        return client.cell(&write.row, "id").is_none() && client.stamp(&write.row).is_some();
+        return client.cell(id, "orgId").is_none() && client.stamp(id).is_some();
     }
     let there = |(cell, value): &(&str, Value)| {
-        client.cell(&write.row, cell).map(|cell| cell.to_json()).as_ref() == Some(value)
+        client.cell(id, cell).map(|cell| cell.to_json()).as_ref() == Some(value)
     };
     write.cells.iter().all(there)
 }
@@ -285,7 +295,7 @@ mod tests {
     }
 
     fn history(writes: Vec<Write>) -> History {
-        History { seeded: rows("seeded"), writes, deliveries: Vec::new() }
+        History { seeded: rows("seeded"), writes, deliveries: Vec::new(), ids: BTreeMap::new() }
     }
 
     #[test]

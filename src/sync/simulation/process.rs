@@ -56,12 +56,12 @@ impl OnBehalfOf for Plain {
 impl Process {
     pub(super) async fn start(
         disk: &MemoryStorage,
+        users: Arc<Resource>,
         legacy: &SimLegacy,
         clock: SimClock,
         random: &Seeded,
         tally: &Tally,
     ) -> Self {
-        let users = crate::sync::path::tests::world::resource();
         let tables = Arc::new(MappedTables::new(std::slice::from_ref(&users)));
         let (disk, killed) = (disk.for_process(), Arc::new(AtomicBool::new(false)));
         let storage: SharedStorage = Arc::new(disk.clone());

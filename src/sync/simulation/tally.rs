@@ -34,10 +34,26 @@ pub(super) enum Seen {
     Conflict,
     Repaired,
     Reconciled,
+    ProbeOurs,
+    ProbeNothing,
+    Repeated,
+    Aliased,
+    Twin,
+    AwaitedCreate,
 }
 
 impl Seen {
-    /// All of them.
+    /// What only happens where legacy makes ids.
+    pub(super) const WITH_OWN_IDS: [Self; 6] = [
+        Self::ProbeOurs,
+        Self::ProbeNothing,
+        Self::Repeated,
+        Self::Aliased,
+        Self::Twin,
+        Self::AwaitedCreate,
+    ];
+
+    /// All others.
     pub(super) const ALL: [Self; 28] = [
         Self::Outage,
         Self::SlowAnswer,
@@ -86,6 +102,10 @@ impl Seen {
             Self::Overtaken => "crossfade_overtaken_answers_total",
             Self::Conflict => "crossfade_sync_conflicts_total",
             Self::Repaired => "crossfade_rows_repaired_total",
+            Self::ProbeOurs => "crossfade_outbox_probes_total{found=\"ours\"}",
+            Self::ProbeNothing => "crossfade_outbox_probes_total{found=\"nothing\"}",
+            Self::Twin => "crossfade_outbox_twins_total",
+            Self::AwaitedCreate => "crossfade_outbox_awaits_create_total",
             _ => return None,
         })
     }
@@ -109,7 +129,7 @@ impl Tally {
 
     /// Adds what the program's own counters say, as they are exported.
     pub(super) fn add_metrics(&self, exported: &str) {
-        for what in Seen::ALL {
+        for what in Seen::ALL.into_iter().chain(Seen::WITH_OWN_IDS) {
             let Some(metric) = what.metric() else { continue };
             let lines = exported.lines().filter_map(|line| line.strip_prefix(metric));
             let values = lines.filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok());

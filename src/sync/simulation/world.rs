@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::client::SimClient;
+use super::creates::{Creates, named};
 use super::history::{By, History, Kind, Rows, Write};
 use super::legacy::{BAD, SimLegacy, VIEWER};
 use super::process::Process;
@@ -19,6 +20,7 @@ use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
 use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
 use crate::proxy::forward::Tapped;
+use crate::resource::Resource;
 use crate::storage::{MemoryStorage, Storage as _};
 use crate::sync::Missed;
 use crate::sync::mirror::MirrorJob;
@@ -35,6 +37,7 @@ pub(super) struct World {
     pub(super) clients: Vec<SimClient>,
     pub(super) rolled_back: bool,
     pub(super) tally: Tally,
+    users: Arc<Resource>,
     history: Arc<Mutex<History>>,
     /// Rows that were ever made, with their organisation.
     rows: Vec<(String, &'static str)>,
@@ -43,9 +46,9 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new(seed: u64, tally: &Tally) -> Self {
+    pub(super) async fn new(creates: Creates, seed: u64, tally: &Tally) -> Self {
         let (random, clock) = (Seeded::new(seed), SimClock::new());
-        let legacy = SimLegacy::new(random.clone(), tally.clone(), clock);
+        let legacy = SimLegacy::new(creates, random.clone(), tally.clone(), clock);
         let mut world = Self {
             disk: MemoryStorage::default(),
             legacy,
@@ -53,6 +56,7 @@ impl World {
             clients: Vec::new(),
             rolled_back: false,
             tally: tally.clone(),
+            users: creates.resource(),
             history: Arc::default(),
             rows: Vec::new(),
             values: 0,
@@ -81,10 +85,15 @@ impl World {
     fn new_row(&mut self, id: String, org: &'static str) -> Map<String, Value> {
         let value = self.value();
         self.rows.push((id.clone(), org));
-        let row = json!({
+        self.legacy.will_be(&format!("e{value}"), &id);
+        let mut row = json!({
             "id": id, "orgId": org, "name": format!("n{value}"), "email": format!("e{value}"),
             "role": "member", "age": value, "active": true,
         });
+        if self.users.legacy_makes_ids() {
+            // What nobody refers to yet.
+            row["managerId"] = Value::Null;
+        }
         row.as_object().unwrap().clone()
     }
 
@@ -110,8 +119,14 @@ impl World {
 
     pub(super) async fn start(&mut self) {
         if self.process.is_none() {
-            let started =
-                Process::start(&self.disk, &self.legacy, self.clock, &self.random, &self.tally);
+            let started = Process::start(
+                &self.disk,
+                self.users.clone(),
+                &self.legacy,
+                self.clock,
+                &self.random,
+                &self.tally,
+            );
             self.process = Some(started.await);
         }
     }
@@ -226,17 +241,12 @@ impl World {
         if through && process.is_none() {
             return;
         }
-        let path = match write.kind {
-            Kind::Create => "/users".to_owned(),
-            Kind::Update | Kind::Delete => format!("/users/{}", write.row),
-        };
         let body = self.body(&write);
-        let row = RowId::new(write.row.as_str());
-        let kind = match write.kind {
-            Kind::Create => WriteKind::Create,
-            Kind::Update => WriteKind::Update(row),
-            Kind::Delete => WriteKind::Delete(row),
-        };
+        // By either of its ids, if it has two.
+        let theirs = self.legacy.id_of(&write.row);
+        let by_row_id = write.row.starts_with('c') && self.random.percent(50);
+        let named = RowId::new(theirs.filter(|_| !by_row_id).unwrap_or_else(|| write.row.clone()));
+        let asked = write.kind;
         trace(self.clock, || {
             format!("{:?} {:?} {} {:?}", write.by, write.kind, write.row, write.cells)
         });
@@ -251,6 +261,7 @@ impl World {
             }
         };
         let Some(process) = process else {
+            let path = format!("/users/{named}");
             self.callers.spawn(async move {
                 answered(&legacy.exchange(method, path, body, ("past".to_owned(), None)).await);
             });
@@ -261,7 +272,20 @@ impl World {
             (process.mirror.clone(), process.users.clone(), process.killed.clone());
         let (mirrored, random, tally) =
             (!self.rolled_back, self.random.clone(), self.tally.clone());
+        let aliases = process.registry.aliases().clone();
         self.callers.spawn(async move {
+            // As the edge does.
+            let row = aliases.row_of(&users, &named).await.unwrap();
+            let id = aliases.legacy_id(&users, &row).await.unwrap().unwrap_or_else(|| row.clone());
+            let path = match asked {
+                Kind::Create => "/users".to_owned(),
+                Kind::Update | Kind::Delete => format!("/users/{id}"),
+            };
+            let kind = match asked {
+                Kind::Create => WriteKind::Create,
+                Kind::Update => WriteKind::Update(row),
+                Kind::Delete => WriteKind::Delete(row),
+            };
             let open = if mirrored {
                 let row = match &kind {
                     WriteKind::Create => None,
@@ -314,8 +338,10 @@ impl World {
             Kind::Create => {
                 let of = |(id, _): &&(String, &str)| *id == write.row;
                 let org = self.rows.iter().find(of).unwrap().1;
+                if !self.users.legacy_makes_ids() {
+                    body.insert("id".to_owned(), json!(write.row));
+                }
                 body.extend([
-                    ("id".to_owned(), json!(write.row)),
                     ("orgId".to_owned(), json!(org)),
                     ("role".to_owned(), json!("member")),
                     ("active".to_owned(), json!(true)),
@@ -346,15 +372,21 @@ impl World {
         }
         let mut there = client.rows();
         // A row of which it has heard an edit only, and not the rest yet, is not on its screen.
-        there.retain(|row| client.cell(row, "id").is_some());
+        there.retain(|row| client.cell(row, "orgId").is_some());
         there.sort();
         let viewer = client.name.starts_with(VIEWER);
         let by = By::Sync(client.name.clone());
         let chance = self.random.below(10);
         if chance < 2 && !viewer {
             let value = self.value();
-            let row = self.new_row(format!("c{value}"), client.org);
+            let mut row = self.new_row(format!("c{value}"), client.org);
             let write = self.write_of(by, Kind::Create, &row);
+            if self.users.legacy_makes_ids() {
+                row.remove("id");
+                if !there.is_empty() && self.random.percent(60) {
+                    row["managerId"] = json!(self.random.pick(&there));
+                }
+            }
             let at = client.edit(|tx| {
                 for (cell, value) in &row {
                     tx.set_cell("users", write.row.as_str(), cell.as_str(), cell_of(value))?;
@@ -371,8 +403,9 @@ impl World {
             return;
         }
         let row = self.random.pick(&there).clone();
+        let name = self.legacy.names().remove(&row).unwrap_or_else(|| row.clone());
         if chance == 2 {
-            let write = Write { row: row.clone(), ..self.write(by, Kind::Delete, Vec::new()) };
+            let write = Write { row: name, ..self.write(by, Kind::Delete, Vec::new()) };
             let at = client.edit(|tx| tx.del_row("users", row.as_str()));
             return self.edited(write, at, viewer);
         }
@@ -382,7 +415,7 @@ impl World {
         } else {
             self.some_cells()
         };
-        let write = Write { row: row.clone(), ..self.write(by, Kind::Update, cells) };
+        let write = Write { row: name, ..self.write(by, Kind::Update, cells) };
         let at = client.edit(|tx| {
             for (cell, value) in &write.cells {
                 tx.set_cell("users", row.as_str(), *cell, cell_of(value))?;
@@ -431,7 +464,16 @@ impl World {
     }
 
     pub(super) fn history(&self) -> std::sync::MutexGuard<'_, History> {
-        self.history.lock().unwrap()
+        let mut history = self.history.lock().unwrap();
+        // Rows that legacy has made itself have its ids in the store.
+        let made_there = self.legacy.names().into_iter().filter(|(_, name)| name.starts_with('r'));
+        history.ids = made_there.map(|(id, name)| (name, id)).collect();
+        history
+    }
+
+    /// Legacy's rows under their names.
+    pub(super) fn legacy_rows(&self) -> Result<Rows, String> {
+        named(self.legacy.rows(), &self.legacy.names())
     }
 
     /// The store's rows of all organisations.
@@ -468,7 +510,9 @@ impl World {
     /// Rows of which something is in the outbox.
     async fn owed_rows(&self) -> Vec<String> {
         let summary = self.disk.outbox_summary(1_000).await.unwrap();
-        summary.entries.iter().map(|entry| entry.entry.row.as_str().to_owned()).collect()
+        let names = self.legacy.names();
+        let row = |id: &str| names.get(id).cloned().unwrap_or_else(|| id.to_owned());
+        summary.entries.iter().map(|entry| row(entry.entry.row.as_str())).collect()
     }
 
     /// While the store may answer, and nothing is on its way, it has what legacy has.
@@ -486,13 +530,19 @@ impl World {
                 return Ok(());
             }
         }
-        let before = self.legacy.rows();
+        let before = self.legacy_rows()?;
         let mut owed = self.owed_rows().await;
         let store = self.store_rows().await;
         owed.extend(self.owed_rows().await);
-        if self.legacy.rows() != before {
+        if self.legacy_rows()? != before {
             return Ok(());
         }
+        let store = match named(store, &self.legacy.names()) {
+            Ok(store) => store,
+            // A row that was read before its alias was known: while it is owed, both are there.
+            Err(_) if !owed.is_empty() => return Ok(()),
+            Err(twice) => return Err(twice),
+        };
         let all: std::collections::BTreeSet<_> = before.keys().chain(store.keys()).collect();
         for row in all {
             if owed.contains(row) || past.contains(row) {
