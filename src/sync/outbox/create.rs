@@ -55,9 +55,14 @@ impl Known {
         Ok(Self { legacy_id, asked, asked_before, by_key })
     }
 
+    /// Whether a create would be the same request again.
+    pub(super) const fn repeats(&self) -> bool {
+        self.by_key && self.asked_before
+    }
+
     /// Whether only the same request again tells which row it has made.
     pub(super) const fn asks_again(&self) -> bool {
-        self.by_key && self.asked_before && self.legacy_id.is_none()
+        self.repeats() && self.legacy_id.is_none()
     }
 
     /// What legacy was asked to make.

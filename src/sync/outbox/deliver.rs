@@ -103,6 +103,8 @@ pub(super) async fn deliver(
         return Ok(bury(context, entry, error).await);
     };
     let body = match body {
+        // What was sent before is sent again as it was.
+        Some(body) if asked == Asked::Create && delivery.known.repeats() => Some(body),
         Some(body) => match delivery.with_references(body).await? {
             Awaited::Nothing(body) => Some(body),
             Awaited::Create => {

@@ -67,6 +67,9 @@ pub(super) struct History {
     pub(super) writes: Vec<Write>,
     /// What crossfade brought to legacy.
     pub(super) deliveries: Vec<Delivery>,
+    /// Rows that a client has made and that are legacy's own now: their create was taken for refused, for the row that it had
+    /// made was changed before it was looked for.
+    pub(super) fell: BTreeSet<String>,
     /// What the store calls rows that have another name here.
     pub(super) ids: BTreeMap<String, String>,
 }
@@ -151,6 +154,7 @@ impl History {
         let stands = |write: &&Write| {
             write.kind == Kind::Delete
                 && write.counts()
+                && !self.fell_with_its_row(write)
                 && !self.went_with_a_refused_one(write)
                 && !self.passed_by(write, "name")
         };
@@ -163,6 +167,16 @@ impl History {
                 wrong.push(format!("{row}.{cell} = {now}: {problem}"));
             }
         }
+    }
+
+    /// Whether an edit was one of a row that a client made, and whose create was taken for refused.
+    fn fell_with_its_row(&self, lost: &Write) -> bool {
+        matches!(lost.by, By::Sync(_)) && self.fell.contains(&lost.row)
+    }
+
+    /// Whether a row was written to after it was made.
+    pub(super) fn was_changed(&self, row: &str) -> bool {
+        self.of(row).any(|write| write.kind == Kind::Update)
     }
 
     /// Whether a write was overwritten by an edit, or a deletion, that legacy refused then; or came in one message with one
@@ -238,6 +252,7 @@ impl History {
         let newer = |write: &&Write| {
             write.counts()
                 && write.start_ms > at_ms + MARGIN_MS
+                && !self.fell_with_its_row(write)
                 && !self.went_with_a_refused_one(write)
                 && !self.overlapped(write, cell, now)
                 && !self.passed_by(write, cell)
@@ -295,7 +310,7 @@ mod tests {
     }
 
     fn history(writes: Vec<Write>) -> History {
-        History { seeded: rows("seeded"), writes, deliveries: Vec::new(), ids: BTreeMap::new() }
+        History { seeded: rows("seeded"), writes, deliveries: Vec::new(), ..History::default() }
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub(super) enum Seen {
     Aliased,
     Twin,
     AwaitedCreate,
+    NotKnownAgain,
 }
 
 impl Seen {

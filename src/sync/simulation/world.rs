@@ -1,5 +1,6 @@
 //! Everything of one schedule: legacy, the disk, at most one process, clients, writers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
 use crate::migration::{Answer, Body, Failure, PathId, RowId, WriteKind};
 use crate::proxy::forward::Tapped;
-use crate::resource::Resource;
+use crate::resource::{CreateMode, Resource};
 use crate::storage::{MemoryStorage, Storage as _};
 use crate::sync::Missed;
 use crate::sync::mirror::MirrorJob;
@@ -469,6 +470,27 @@ impl World {
         let made_there = self.legacy.names().into_iter().filter(|(_, name)| name.starts_with('r'));
         history.ids = made_there.map(|(id, name)| (name, id)).collect();
         history
+    }
+
+    /// Rows that a client has made and that the store has under legacy's id, by their names. That may be only where a probe
+    /// could not know them again, since they were changed.
+    pub(super) fn fallen(&self, store: &Rows) -> Result<BTreeMap<String, String>, String> {
+        let names = self.legacy.names();
+        let by_client = |id: &String| Some((names.get(id)?.clone(), id.clone()));
+        let mut fell = BTreeMap::new();
+        for (name, id) in
+            store.keys().filter_map(by_client).filter(|(name, _)| name.starts_with('c'))
+        {
+            if self.users.create != CreateMode::Probe || !self.history().was_changed(&name) {
+                return Err(format!(
+                    "{name} has lost its id, and is {id}{}",
+                    self.history().story(&name)
+                ));
+            }
+            self.tally.saw(Seen::NotKnownAgain);
+            fell.insert(name, id);
+        }
+        Ok(fell)
     }
 
     /// Legacy's rows under their names.
