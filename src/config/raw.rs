@@ -172,6 +172,7 @@ raw! {
         prefix: String,
         spelling: TimeSpelling,
         default: serde_json::Value,
+        references: String,
     }
     /// `[resource.write]`.
     Write {

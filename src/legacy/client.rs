@@ -27,6 +27,8 @@ pub enum Purpose {
     Backfill,
     /// A row read again to settle what an answer left open.
     Reread,
+    /// The list, asked whether a create has happened.
+    Probe,
     /// A page or a row that is compared with the store's.
     Reconcile,
     /// A page that is looked through for writes that never passed crossfade.
@@ -45,6 +47,7 @@ impl Purpose {
             Self::Deliver => "deliver",
             Self::Backfill => "backfill",
             Self::Reread => "reread",
+            Self::Probe => "probe",
             Self::Reconcile => "reconcile",
             Self::Tail => "tail",
             Self::Parity => "parity",
@@ -56,7 +59,12 @@ impl Purpose {
     pub const fn is_bulk(self) -> bool {
         match self {
             Self::Backfill | Self::Reconcile | Self::Tail => true,
-            Self::Compare | Self::Noise | Self::Deliver | Self::Reread | Self::Parity => false,
+            Self::Compare
+            | Self::Noise
+            | Self::Deliver
+            | Self::Reread
+            | Self::Probe
+            | Self::Parity => false,
         }
     }
 }
@@ -255,6 +263,7 @@ impl HttpTransport {
             Purpose::Deliver
             | Purpose::Backfill
             | Purpose::Reread
+            | Purpose::Probe
             | Purpose::Reconcile
             | Purpose::Tail => self.timeout,
         };

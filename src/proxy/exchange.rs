@@ -10,6 +10,7 @@ use axum::body::Body as HttpBody;
 use axum::response::IntoResponse;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
+use super::alias;
 use super::caller::Authenticator;
 use super::forward::{Forwarder, Tap, Tapped};
 use super::problem::{ERROR_HEADER, Problem};
@@ -89,12 +90,19 @@ impl Edge {
     }
 
     /// Answers one request that came from `peer`.
-    pub async fn handle(&self, request: Request<HttpBody>, peer: SocketAddr) -> Response<HttpBody> {
+    pub async fn handle(
+        &self,
+        mut request: Request<HttpBody>,
+        peer: SocketAddr,
+    ) -> Response<HttpBody> {
         let started = Instant::now();
         let uri = request.uri();
         let query = uri.query().unwrap_or_default();
         match self.0.routes.match_request(request.method(), uri.path(), query) {
             Routed::Mapped { resource, operation } => {
+                let aliases = self.0.reader.aliases();
+                let operation =
+                    alias::under_its_ids(aliases, &mut request, &resource, operation).await;
                 let stage = self.0.stages.decide(&resource.name).effective;
                 let mapped = Mapped { resource, operation, stage, started };
                 match mapped.operation.kind.clone() {

@@ -1,5 +1,6 @@
 //! The HTTP edge: what comes in from callers, and the legacy path it is forwarded to.
 
+mod alias;
 mod caller;
 mod exchange;
 pub mod forward;

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::Value;
 
 use crate::identity::Identity;
 use crate::migration::{Answer, Body, Observation, OperationKind, Origin, RowId};
 use crate::resource::{
     ClaimName, ListQuery, Resource, StoreRow, Unanswerable, parse_get_query, store_rows,
 };
-use crate::sync::{CaughtUp, PathRegistry, PathView};
+use crate::storage::StorageError;
+use crate::sync::{Aliases, CaughtUp, PathRegistry, PathView};
 
 /// A question that a store may answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,12 @@ impl StoreReader {
         Self { registry, caught_up, deadline }
     }
 
+    /// Which rows have another id in legacy.
+    #[must_use]
+    pub fn aliases(&self) -> &Aliases {
+        self.registry.aliases()
+    }
+
     /// The store's answer, with the time it took.
     ///
     /// # Errors
@@ -120,7 +128,7 @@ impl StoreReader {
         if !self.caught_up.is(&resource.name) {
             return Err(NoStoreAnswer::NotCaughtUp);
         }
-        let ask = match question {
+        let mut ask = match question {
             ReadQuestion::List(raw) => {
                 Ask::List(ListQuery::parse(raw, &resource.query, &resource.schema)?)
             }
@@ -136,12 +144,18 @@ impl StoreReader {
         if reading_for == ReadFor::Caller && !self.caught_up.may_answer(&resource.name, &path) {
             return Err(NoStoreAnswer::MirrorUnderWay);
         }
-        let resource = resource.clone();
         let reading = async {
             let unreadable = |e: &dyn std::fmt::Display| NoStoreAnswer::Path(e.to_string());
+            self.as_in_store(resource, &mut ask).await.map_err(|e| unreadable(&e))?;
             let handle = self.registry.get(&path).await.map_err(|e| unreadable(&e))?;
-            let body = handle.view(move |path| body(path, &resource, &ask)).await;
-            body.map_err(|e| unreadable(&e))
+            let of = resource.clone();
+            let body = handle.view(move |path| body(path, &of, &ask)).await;
+            let Some(mut body) = body.map_err(|e| unreadable(&e))? else {
+                return Ok::<_, NoStoreAnswer>(None);
+            };
+            let shown = self.as_in_legacy(resource, question, &mut body).await;
+            shown.map_err(|e| unreadable(&e))?;
+            Ok(Some(Bytes::from(body.to_string())))
         };
         let body = tokio::time::timeout(self.deadline, reading)
             .await
@@ -156,6 +170,37 @@ impl StoreReader {
     }
 }
 
+impl StoreReader {
+    /// A question under the ids that rows have in the store.
+    async fn as_in_store(&self, resource: &Resource, ask: &mut Ask) -> Result<(), StorageError> {
+        match ask {
+            Ask::Get(row) => *row = self.aliases().row_of(resource, row).await?,
+            Ask::List(query) => self.aliases().question_to_store(resource, query).await?,
+        }
+        Ok(())
+    }
+
+    /// An answer under the ids that rows have in legacy. A row's own is in its id cell; here are those to which it refers.
+    async fn as_in_legacy(
+        &self,
+        resource: &Resource,
+        question: &ReadQuestion,
+        body: &mut Value,
+    ) -> Result<(), StorageError> {
+        if !self.aliases().refers(resource) {
+            return Ok(());
+        }
+        let rows = match question {
+            ReadQuestion::List(_) => resource.envelope.rows_mut(body),
+            ReadQuestion::Get(..) => resource.envelope.item_mut(body).map(std::slice::from_mut),
+        };
+        for row in rows.unwrap_or_default() {
+            self.aliases().to_legacy(resource, row).await?;
+        }
+        Ok(())
+    }
+}
+
 /// A claim of the identity, by the name that templates use.
 #[must_use]
 pub fn claim_of(identity: &Identity, claim: ClaimName) -> Option<&str> {
@@ -166,10 +211,10 @@ pub fn claim_of(identity: &Identity, claim: ClaimName) -> Option<&str> {
     }
 }
 
-fn body(path: PathView<'_>, resource: &Resource, ask: &Ask) -> Option<Bytes> {
+fn body(path: PathView<'_>, resource: &Resource, ask: &Ask) -> Option<Value> {
     let (store, table) = (path.store, resource.table.as_str());
-    let value = match ask {
-        Ask::Get(row) => resource.answer_get(StoreRow::of(store, table, row.as_str())?),
+    Some(match ask {
+        Ask::Get(row) => resource.answer_get(StoreRow::of(store, table, row.as_str())?, row),
         Ask::List(query) => {
             let indexes = path.indexes.of(&resource.name);
             let indexed = indexes.and_then(|indexes| indexes.answer(resource, store, query));
@@ -179,6 +224,5 @@ fn body(path: PathView<'_>, resource: &Resource, ask: &Ask) -> Option<Bytes> {
                 .increment(1);
             indexed.unwrap_or_else(|| resource.answer_list(store_rows(store, table), query))
         }
-    };
-    Some(Bytes::from(value.to_string()))
+    })
 }

@@ -196,7 +196,8 @@ fn created(resource: &Resource, row: &RowId, now: &RowCells) -> Response<HttpBod
 }
 
 fn row_response(resource: &Resource, status: StatusCode, now: &RowCells) -> Response<HttpBody> {
-    json(status, &resource.answer_get(now))
+    // Ids are never legacy's to make where the store answers writes: the row has its own in its cell.
+    json(status, &resource.answer_get(now, &resource.row_id(now)))
 }
 
 fn refused(resource: &Resource, refusal: &StoreRefusal) -> Response<HttpBody> {

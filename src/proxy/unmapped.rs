@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::body::Body as HttpBody;
 use http::{Request, Response};
 
+use super::alias;
 use super::exchange::{Edge, count_unmapped};
 use super::forward::{Tap, Tapped};
 use super::store_write;
@@ -32,6 +33,10 @@ impl Edge {
         if !self.may_go_to_legacy(stage, &resource.name, row.as_ref()).await {
             return store_write::owed_first();
         }
+        let row = match row {
+            Some(row) => Some(alias::row_of(self.parts().reader.aliases(), &resource, row).await),
+            None => None,
+        };
         let (headers, query) = (request.headers(), request.uri().query());
         let path = self.writer_path(headers, query, &resource, stage).await;
         let intents = &self.parts().intents;

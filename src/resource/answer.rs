@@ -5,14 +5,15 @@ use std::cmp::Ordering;
 use serde_json::Value;
 
 use super::order::compare;
-use super::{CellRef, ListQuery, Resource, RowView};
+use super::{CellRef, ListQuery, Resource, RowView, Text};
+use crate::migration::RowId;
 
 impl Resource {
     /// Answers a list from the rows of a table: filter, sort, page, envelope.
     ///
     /// Each row comes with its row id; the order in which they come plays no part. Costs a pass over all rows,
     /// and a sort of the rows of the page.
-    pub fn answer_list<'a, Id: Ord, V: RowView<'a>>(
+    pub fn answer_list<'a, Id: Ord + OwnId, V: RowView<'a>>(
         &self,
         rows: impl IntoIterator<Item = (Id, V)>,
         query: &ListQuery,
@@ -25,13 +26,53 @@ impl Resource {
             rows.into_iter().filter(|(_, row)| query.admits(row)).map(weigh).collect();
         let total = found.len();
         let page = page(&mut found, query);
-        let rows = page.iter().map(|found| self.schema.json_from_row(&found.row)).collect();
+        let rows = page.iter().map(|found| self.row_json(&found.row, &found.id)).collect();
         self.envelope.wrap_list(rows, total, query.limit, query.offset)
     }
 
     /// Answers a read of one row.
-    pub fn answer_get<'a>(&self, row: impl RowView<'a>) -> Value {
-        self.envelope.wrap_item(self.schema.json_from_row(row))
+    pub fn answer_get<'a>(&self, row: impl RowView<'a>, id: &impl OwnId) -> Value {
+        self.envelope.wrap_item(self.row_json(row, id))
+    }
+
+    /// A row as legacy spells it. One that legacy has not made yet shows the id that it has in the store.
+    pub(super) fn row_json<'a>(&self, row: impl RowView<'a>, id: &impl OwnId) -> Value {
+        if self.legacy_makes_ids() {
+            self.schema.json_with_id(row, &self.id, || id.row_id())
+        } else {
+            self.schema.json_from_row(row)
+        }
+    }
+}
+
+/// What tells a row from others in an answer.
+pub trait OwnId {
+    /// The row's id, if that is Unicode text.
+    fn row_id(&self) -> Option<RowId>;
+}
+
+impl OwnId for Text {
+    fn row_id(&self) -> Option<RowId> {
+        self.as_str().map(RowId::new)
+    }
+}
+
+impl OwnId for Option<RowId> {
+    fn row_id(&self) -> Option<RowId> {
+        self.clone()
+    }
+}
+
+impl OwnId for RowId {
+    fn row_id(&self) -> Option<RowId> {
+        Some(self.clone())
+    }
+}
+
+#[cfg(test)]
+impl OwnId for usize {
+    fn row_id(&self) -> Option<RowId> {
+        Some(RowId::new(self.to_string()))
     }
 }
 

@@ -53,6 +53,10 @@ impl Pointer {
         self.0.iter().try_fold(body, |value, key| value.as_object()?.get(key))
     }
 
+    fn get_mut<'a>(&self, body: &'a mut Value) -> Option<&'a mut Value> {
+        self.0.iter().try_fold(body, |value, key| value.as_object_mut()?.get_mut(key))
+    }
+
     /// Puts `value` there, making the objects on the way.
     fn put(&self, body: &mut Value, value: Value) {
         let mut place = body;
@@ -131,6 +135,16 @@ impl Envelope {
     #[must_use]
     pub fn rows<'a>(&self, body: &'a Value) -> Option<&'a [Value]> {
         self.list.get(body)?.as_array().map(Vec::as_slice)
+    }
+
+    /// The same, to be changed.
+    pub fn rows_mut<'a>(&self, body: &'a mut Value) -> Option<&'a mut [Value]> {
+        self.list.get_mut(body)?.as_array_mut().map(Vec::as_mut_slice)
+    }
+
+    /// The row in an answer about one row, to be changed.
+    pub fn item_mut<'a>(&self, body: &'a mut Value) -> Option<&'a mut Value> {
+        self.item.get_mut(body).filter(|row| row.is_object())
     }
 
     /// The total in a list's answer.

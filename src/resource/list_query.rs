@@ -154,6 +154,16 @@ impl ListQuery {
         Ok(())
     }
 
+    /// The values that filters want a cell to equal.
+    pub fn equal_values_mut(&mut self, cell: &str) -> impl Iterator<Item = &mut Cell> {
+        let of_cell = self.filters.iter_mut().filter(move |filter| *filter.cell == *cell);
+        let values = of_cell.filter_map(|filter| match &mut filter.test {
+            Test::In(values) => Some(values),
+            _ => None,
+        });
+        values.flatten()
+    }
+
     /// How strings compare in a key of the sort. The tie-breaker's always do by their bytes: under another collation
     /// they might not tell two rows apart.
     #[must_use]

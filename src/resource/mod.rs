@@ -28,6 +28,7 @@ use serde_json::{Map, Value};
 use crate::compare::RuleSettings;
 use crate::migration::{ResourceName, RowId};
 
+pub use answer::OwnId;
 pub use dropped::DroppedFields;
 pub use envelope::{Envelope, Pointer, PointerProblem};
 pub use generate::{Generated, Generator, NewId, TimeSpelling};
@@ -153,6 +154,31 @@ impl Resource {
             "" => path.to_owned(),
             query => format!("{path}?{query}"),
         }
+    }
+
+    /// Whether legacy chooses the ids of rows, so that one made by a client has another in legacy than in the store.
+    #[must_use]
+    pub fn legacy_makes_ids(&self) -> bool {
+        self.create != CreateMode::ClientId
+            && self.schema.cell(&self.id).is_some_and(|id| id.read_only)
+    }
+
+    /// The target of the list that asks for the row with this value in the unique cell, for [`CreateMode::Probe`]. Two rows
+    /// are enough to see that it is not unique.
+    #[must_use]
+    pub fn probe_url(&self, sent: &Value) -> Option<String> {
+        let (param, cell) = self.probe()?;
+        let value = match sent.get(&*cell.id)? {
+            Value::String(text) if !text.is_empty() => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair(param, &value);
+        if let Some(page) = &self.query.page {
+            query.append_pair(&page.limit, &page.max_limit.min(2).to_string());
+        }
+        Some(format!("{}?{}", self.routes.list.path.as_str(), query.finish()))
     }
 
     /// For [`CreateMode::Probe`]: the query parameter and the unique cell by which legacy is asked for a row.

@@ -81,6 +81,14 @@ pub enum PathProblem {
 }
 
 impl PathTemplate {
+    /// Whether a row's path comes from this cell.
+    #[must_use]
+    pub fn uses(&self, cell: &str) -> bool {
+        self.segments.iter().any(
+            |segment| matches!(segment, Segment::Placeholder { cell: of, .. } if **of == *cell),
+        )
+    }
+
     /// Compiles a template. All problems are told, not just the first.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{Cell, CellId, Generator, RowCells, RowView};
+use crate::migration::{ResourceName, RowId};
 
 /// The type of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -72,6 +73,8 @@ pub struct CellSpec {
     pub default: Option<Cell>,
     /// The only strings that it may hold; empty where any may be.
     pub allowed: Vec<String>,
+    /// The resource whose rows' ids it holds.
+    pub references: Option<ResourceName>,
 }
 
 /// A resource's cells, in the order of the configuration.
@@ -218,6 +221,37 @@ impl Schema {
             }
         }
         Value::Object(object)
+    }
+
+    /// The cells that hold ids of other rows, each with the resource of these.
+    pub fn references(&self) -> impl Iterator<Item = (&CellSpec, &ResourceName)> {
+        self.cells.iter().filter_map(|spec| Some((spec, spec.references.as_ref()?)))
+    }
+
+    /// The row as [`Schema::json_from_row`] gives it; where it has no id of legacy's yet, with its own in that cell.
+    pub(super) fn json_with_id<'a>(
+        &self,
+        row: impl RowView<'a>,
+        id: &str,
+        own: impl FnOnce() -> Option<RowId>,
+    ) -> Value {
+        let mut json = self.json_from_row(&row);
+        if row.cell(id).is_none()
+            && self.cell(id).is_some()
+            && let (Value::Object(object), Some(own)) = (&mut json, own())
+        {
+            // In its place: fields come in the order of the configuration.
+            let fields = std::mem::take(object);
+            let mut rest = fields.into_iter().peekable();
+            for spec in &self.cells {
+                if *spec.id == *id {
+                    object.insert(id.to_owned(), Value::String(own.as_str().to_owned()));
+                } else if let Some((name, value)) = rest.next_if(|(name, _)| **name == *spec.id) {
+                    object.insert(name, value);
+                }
+            }
+        }
+        json
     }
 
     /// The body that makes the row in legacy: every cell but the read-only ones.

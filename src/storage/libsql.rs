@@ -3,6 +3,7 @@
 //! A local libSQL database works synchronously inside its futures, so it lives on a thread of its own,
 //! the only writer. Commits that wait at the same time become one transaction (group commit).
 
+mod aliases;
 mod database;
 mod open;
 mod ops;
@@ -20,7 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
 use super::types::{
-    AuditRecord, Base, ControlOp, Intent, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+    AskedCreate, AuditRecord, Base, ControlOp, Intent, OutboxEntry, OutboxSummary, OwingPath, Seq,
+    Transaction,
 };
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
@@ -299,6 +301,38 @@ impl Storage for LibsqlStorage {
         resource: ResourceName,
     ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>> {
         Box::pin(self.read(|work| Box::pin(read::rows_with_base(work, resource))))
+    }
+
+    fn legacy_id(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(aliases::legacy_id(work, resource, row))))
+    }
+
+    fn row_of_legacy_id(
+        &self,
+        resource: ResourceName,
+        legacy_id: RowId,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(aliases::row_of_legacy_id(work, resource, legacy_id))))
+    }
+
+    fn asked_create(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<AskedCreate>, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(aliases::asked_create(work, resource, row))))
+    }
+
+    fn is_create_refused(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<bool, StorageError>> {
+        Box::pin(self.read(|work| Box::pin(aliases::is_create_refused(work, resource, row))))
     }
 
     fn due_entries(

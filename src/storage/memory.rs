@@ -14,8 +14,8 @@ use super::path::{
     PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 use super::types::{
-    AuditEntry, AuditRecord, Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op,
-    OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+    AskedCreate, AuditEntry, AuditRecord, Base, ControlOp, EntryState, Intent, IntentId, NewEntry,
+    Op, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
 };
 use super::{BoxFuture, Storage, StorageError};
 use crate::migration::{PathId, ResourceName, RowId};
@@ -55,6 +55,9 @@ struct Tables {
     bases: BTreeMap<(PathId, ResourceName, RowId), Base>,
     outbox: BTreeMap<Seq, OutboxEntry>,
     intents: BTreeMap<IntentId, Intent>,
+    aliases: BTreeMap<(ResourceName, RowId), RowId>,
+    asked: BTreeMap<(ResourceName, RowId), AskedCreate>,
+    refused: BTreeMap<(ResourceName, RowId), u64>,
     control: BTreeMap<String, String>,
     audit: Vec<AuditEntry>,
     last_seq: i64,
@@ -372,6 +375,19 @@ impl Tables {
             Op::OpenIntent(intent) => {
                 self.intents.insert(intent.id, intent);
             }
+            Op::AskCreate(asked) => {
+                self.asked.insert((asked.resource.clone(), asked.row.clone()), asked);
+            }
+            Op::EndCreate { resource, row } => {
+                self.asked.remove(&(resource, row));
+            }
+            Op::RefuseCreate { resource, row, at_ms, forget_before_ms } => {
+                self.refused.retain(|_, at_ms| *at_ms >= forget_before_ms);
+                self.refused.insert((resource, row), at_ms);
+            }
+            Op::Alias { resource, row, legacy_id } => {
+                self.aliases.insert((resource, row), legacy_id);
+            }
             Op::CloseIntent(id) => {
                 self.intents.remove(&id);
             }
@@ -532,6 +548,43 @@ impl Storage for MemoryStorage {
             let keys = tables.bases.keys().filter(|key| key.1 == resource);
             Ok(keys.map(|key| (key.0.clone(), key.2.clone())).collect())
         })
+    }
+
+    fn legacy_id(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StorageError>> {
+        Box::pin(async move { Ok(self.lock().aliases.get(&(resource, row)).cloned()) })
+    }
+
+    fn row_of_legacy_id(
+        &self,
+        resource: ResourceName,
+        legacy_id: RowId,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StorageError>> {
+        Box::pin(async move {
+            let tables = self.lock();
+            let mut aliases = tables.aliases.iter();
+            let found = aliases.find(|((of, _), id)| *of == resource && **id == legacy_id);
+            Ok(found.map(|((_, row), _)| row.clone()))
+        })
+    }
+
+    fn asked_create(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<AskedCreate>, StorageError>> {
+        Box::pin(async move { Ok(self.lock().asked.get(&(resource, row)).cloned()) })
+    }
+
+    fn is_create_refused(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<bool, StorageError>> {
+        Box::pin(async move { Ok(self.lock().refused.contains_key(&(resource, row))) })
     }
 
     fn due_entries(

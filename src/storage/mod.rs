@@ -19,8 +19,8 @@ pub use path::{
     PathChunk, PathCursor, Standing, StoredGeneration, TableCount, ValueRecord,
 };
 pub use types::{
-    Actor, AuditEntry, AuditRecord, Base, ControlOp, EntryState, Intent, IntentId, NewEntry, Op,
-    OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
+    Actor, AskedCreate, AuditEntry, AuditRecord, Base, ControlOp, EntryState, Intent, IntentId,
+    NewEntry, Op, OutboxEntry, OutboxSummary, OwingPath, Seq, Transaction,
 };
 
 use std::future::Future;
@@ -154,6 +154,34 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
         &self,
         resource: ResourceName,
     ) -> BoxFuture<'_, Result<Vec<(PathId, RowId)>, StorageError>>;
+
+    /// The id that legacy gave a row, if that is another than the row's.
+    fn legacy_id(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StorageError>>;
+
+    /// The row to which legacy gave this id, if the row's is another.
+    fn row_of_legacy_id(
+        &self,
+        resource: ResourceName,
+        legacy_id: RowId,
+    ) -> BoxFuture<'_, Result<Option<RowId>, StorageError>>;
+
+    /// The create that legacy was asked for of this row, if it is not known how it ended.
+    fn asked_create(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<Option<AskedCreate>, StorageError>>;
+
+    /// Whether legacy refused to make this row, as far as that is remembered.
+    fn is_create_refused(
+        &self,
+        resource: ResourceName,
+        row: RowId,
+    ) -> BoxFuture<'_, Result<bool, StorageError>>;
 
     /// The oldest pending entry of each row that is due at `now_ms`, at most `limit`, those first that
     /// have been due for longest.

@@ -1,11 +1,11 @@
 //! The tables, and how an older database is brought up to date.
 
 /// The newest schema version this build knows.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// One script per version: the n-th brings version n to n + 1.
 pub(super) const STEPS: [&str; VERSION as usize] =
-    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, AUDIT];
+    [VERSION_1, VERSION_2, VERSION_3, VERSION_4, AUDIT, ALIASES];
 
 /// The same for the control file of a local database.
 pub(super) const CONTROL_STEPS: [&str; 2] = [
@@ -22,6 +22,22 @@ CREATE TRIGGER crossfade_audit_stays BEFORE DELETE ON crossfade_audit
   BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
 CREATE TRIGGER crossfade_audit_is_not_changed BEFORE UPDATE ON crossfade_audit
   BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+";
+
+/// Which id legacy gave a row that was made under another; creates that legacy was asked for, until it is known how they
+/// ended; and those that it refused.
+const ALIASES: &str = "
+CREATE TABLE crossfade_aliases (
+  resource TEXT NOT NULL, row_id TEXT NOT NULL, legacy_id TEXT NOT NULL,
+  PRIMARY KEY (resource, row_id)) WITHOUT ROWID;
+CREATE INDEX crossfade_aliases_by_legacy_id ON crossfade_aliases (resource, legacy_id);
+CREATE TABLE crossfade_asked_creates (
+  resource TEXT NOT NULL, row_id TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL,
+  asked_ms INTEGER NOT NULL, PRIMARY KEY (resource, row_id)) WITHOUT ROWID;
+CREATE TABLE crossfade_refused_creates (
+  resource TEXT NOT NULL, row_id TEXT NOT NULL, refused_ms INTEGER NOT NULL,
+  PRIMARY KEY (resource, row_id)) WITHOUT ROWID;
+CREATE INDEX crossfade_refused_creates_by_time ON crossfade_refused_creates (refused_ms);
 ";
 
 /// No table changes: of a local database control values move to a file of their own, and who does not know of that

@@ -47,6 +47,58 @@ async fn read_all(storage: &dyn Storage, generation: Option<Generation>) -> Path
     }
 }
 
+/// Rows with other ids in legacy, and creates.
+async fn knows_aliases(storage: &dyn Storage) {
+    let (users, teams) = (ResourceName::new("users"), ResourceName::new("teams"));
+    let id = |text: &str| RowId::new(text);
+    let alias = |resource: &ResourceName, row, legacy_id| Op::Alias {
+        resource: resource.clone(),
+        row: id(row),
+        legacy_id: id(legacy_id),
+    };
+    let asked = AskedCreate {
+        resource: users.clone(),
+        row: id("a"),
+        seq: Seq(7),
+        body: serde_json::json!({ "name": "Ada", "age": null }),
+        asked_ms: 40,
+    };
+    let refused = |row, at_ms, forget_before_ms| {
+        let (resource, row) = (users.clone(), id(row));
+        Op::RefuseCreate { resource, row, at_ms, forget_before_ms }
+    };
+    let ops = vec![
+        alias(&users, "a", "1"),
+        alias(&users, "b", "2"),
+        alias(&teams, "a", "2"),
+        Op::AskCreate(asked.clone()),
+        refused("x", 10, 0),
+    ];
+    storage.commit(ops).await.unwrap();
+    let to_legacy = storage.legacy_id(users.clone(), id("b")).await.unwrap();
+    assert_eq!(to_legacy, Some(id("2")));
+    assert_eq!(storage.row_of_legacy_id(users.clone(), id("2")).await.unwrap(), Some(id("b")));
+    assert_eq!(storage.row_of_legacy_id(teams.clone(), id("2")).await.unwrap(), Some(id("a")));
+    assert_eq!(storage.legacy_id(users.clone(), id("1")).await.unwrap(), None);
+    let found = storage.asked_create(users.clone(), id("a")).await.unwrap();
+    assert_eq!(found, Some(asked.clone()));
+    assert_eq!(storage.asked_create(teams.clone(), id("a")).await.unwrap(), None);
+    assert!(storage.is_create_refused(users.clone(), id("x")).await.unwrap());
+    assert!(!storage.is_create_refused(teams, id("x")).await.unwrap());
+
+    // A row that is made once more has another id; asked once more, it is the later request; what is old is forgotten.
+    let again = AskedCreate { asked_ms: 50, ..asked };
+    let ops = vec![alias(&users, "a", "3"), Op::AskCreate(again.clone()), refused("y", 30, 20)];
+    storage.commit(ops).await.unwrap();
+    assert_eq!(storage.legacy_id(users.clone(), id("a")).await.unwrap(), Some(id("3")));
+    assert_eq!(storage.row_of_legacy_id(users.clone(), id("1")).await.unwrap(), None);
+    assert_eq!(storage.asked_create(users.clone(), id("a")).await.unwrap(), Some(again));
+    assert!(!storage.is_create_refused(users.clone(), id("x")).await.unwrap());
+    let end = Op::EndCreate { resource: users.clone(), row: id("a") };
+    storage.commit(vec![end]).await.unwrap();
+    assert_eq!(storage.asked_create(users, id("a")).await.unwrap(), None);
+}
+
 async fn answers_questions(storage: &dyn Storage) {
     let seqs = storage
         .commit(vec![
@@ -104,6 +156,7 @@ async fn answers_questions(storage: &dyn Storage) {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].1.cells["name"], "Ada");
 
+    knows_aliases(storage).await;
     let intent = |id, row: Option<&str>, opened_ms| Intent {
         id: IntentId(id),
         resource: ResourceName::new("users"),

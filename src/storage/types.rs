@@ -85,6 +85,35 @@ pub enum Op {
     OpenIntent(Intent),
     /// The store has what the request did, or it did nothing.
     CloseIntent(IntentId),
+    /// Legacy is about to be asked to make a row.
+    AskCreate(AskedCreate),
+    /// It is known how the create of this row ended.
+    EndCreate {
+        /// The row's resource.
+        resource: ResourceName,
+        /// The row.
+        row: RowId,
+    },
+    /// Legacy refused to make a row that others may refer to.
+    RefuseCreate {
+        /// The row's resource.
+        resource: ResourceName,
+        /// The row.
+        row: RowId,
+        /// When, in epoch milliseconds.
+        at_ms: u64,
+        /// What was refused before this is forgotten, in epoch milliseconds.
+        forget_before_ms: u64,
+    },
+    /// Legacy has the row under an id of its own.
+    Alias {
+        /// The row's resource.
+        resource: ResourceName,
+        /// The row, as the store has it.
+        row: RowId,
+        /// Its id in legacy.
+        legacy_id: RowId,
+    },
     /// Legacy no longer has the row.
     DropBase {
         /// The row's path.
@@ -94,6 +123,21 @@ pub enum Op {
         /// The row.
         row: RowId,
     },
+}
+
+/// A create that legacy was asked for, and of which it is not known how it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AskedCreate {
+    /// The row's resource.
+    pub resource: ResourceName,
+    /// The row.
+    pub row: RowId,
+    /// The entry that it was first asked for: its idempotency key comes from that.
+    pub seq: Seq,
+    /// The body that was sent.
+    pub body: serde_json::Value,
+    /// When it was last sent, in epoch milliseconds.
+    pub asked_ms: u64,
 }
 
 /// A durable change of a control value. Control values are kept apart from the rest, so that they can be

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::legacy_rows::{FoundRow, LegacyRowError, LegacyRows, json_of, read_row};
+use super::legacy_rows::{FoundRow, LegacyRowError, LegacyRows, json_of};
 use crate::legacy::Purpose;
 use crate::migration::RowId;
 use crate::resource::{FollowSpec, Resource, Version};
@@ -128,7 +128,10 @@ async fn read_page(
     }
     let body = json_of(&answer.body)?;
     let page = resource.envelope.rows(&body).ok_or(LegacyRowError::Shape)?;
-    let found = page.iter().map(|row| read_row(resource, row)).collect::<Result<_, _>>()?;
+    let mut found = Vec::with_capacity(page.len());
+    for row in page {
+        found.push(rows.read_row(resource, row).await?);
+    }
     Ok(Page { rows: found, total: resource.envelope.total(&body) })
 }
 

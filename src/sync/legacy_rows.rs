@@ -89,8 +89,8 @@ pub(crate) struct FoundRow {
     pub(crate) cells: RowCells,
 }
 
-/// Reads one row of a JSON answer.
-pub(crate) fn read_row(resource: &Resource, value: &Value) -> Result<FoundRow, LegacyRowError> {
+/// Reads one row of a JSON answer, under legacy's ids.
+fn read_row(resource: &Resource, value: &Value) -> Result<FoundRow, LegacyRowError> {
     let cells = resource.schema.row_from_json(value)?.cells;
     let row = resource.row_id(&cells).ok_or(LegacyRowError::NoId)?;
     let path = resource.path.from_row(&cells)?;
@@ -154,6 +154,26 @@ pub struct LegacyRows {
 const REREADS: u32 = 5;
 
 impl LegacyRows {
+    /// Reads one row of a JSON answer, under the ids that it and the rows that it refers to have in the store.
+    pub(crate) async fn read_row(
+        &self,
+        resource: &Resource,
+        value: &Value,
+    ) -> Result<FoundRow, LegacyRowError> {
+        let mut found = read_row(resource, value)?;
+        let aliases = self.registry.aliases();
+        found.row = aliases.row_of(resource, &found.row).await?;
+        aliases.to_store(resource, &mut found.cells).await?;
+        Ok(found)
+    }
+
+    /// The target of a read of one row, under the id that it has in legacy.
+    async fn url_of(&self, resource: &Resource, row: &RowId) -> Result<String, LegacyRowError> {
+        let legacy_id = self.registry.aliases().legacy_id(resource, row).await?;
+        let id = legacy_id.as_ref().unwrap_or(row);
+        resource.routes.get.path.with_id(id).ok_or(LegacyRowError::Url)
+    }
+
     /// Brings rows into their paths. Gives how many were taken, and how many were older than what is there.
     pub(crate) async fn apply(
         &self,
@@ -288,7 +308,8 @@ impl LegacyRows {
         asked_ms: u64,
         requested: &[Requested],
     ) -> Result<Reread, LegacyRowError> {
-        let path = resource.routes.get.path.with_id(&row).ok_or(LegacyRowError::Url)?;
+        let row = self.registry.aliases().row_of(resource, &row).await?;
+        let path = self.url_of(resource, &row).await?;
         let source = Source::Read { asked_ms };
         for _ in 0..REREADS {
             let answer = self.ask(path.clone(), Purpose::Reread).await?;
@@ -296,7 +317,7 @@ impl LegacyRows {
                 200..=299 => {
                     let body = json_of(&answer.body)?;
                     let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
-                    let found = read_row(resource, item)?;
+                    let found = self.read_row(resource, item).await?;
                     // Deleted while it was being read: it is asked for once more.
                     if let Ok(arriving) = self.traffic.arrive(&resource.name, &found.row, asked_ms)
                     {
@@ -329,13 +350,13 @@ impl LegacyRows {
         path: &PathId,
         row: &RowId,
     ) -> Result<Option<RowCells>, LegacyRowError> {
-        let url = resource.routes.get.path.with_id(row).ok_or(LegacyRowError::Url)?;
+        let url = self.url_of(resource, row).await?;
         let answer = self.ask(url, Purpose::Reconcile).await?;
         match answer.status.as_u16() {
             200..=299 => {
                 let body = json_of(&answer.body)?;
                 let item = resource.envelope.item(&body).ok_or(LegacyRowError::Shape)?;
-                let found = read_row(resource, item)?;
+                let found = self.read_row(resource, item).await?;
                 // A row of another path, or one that legacy gives under another name, is no row of this one.
                 let here = found.path == *path && found.row == *row;
                 Ok(here.then_some(found.cells))

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::caught_up::{CaughtUp, Missed, PassingBy};
 use super::intents::{Intents, OpenIntent};
-use super::legacy_rows::{LegacyRowError, LegacyRows, Requested, json_of, read_row};
+use super::legacy_rows::{LegacyRowError, LegacyRows, Requested, json_of};
 use super::owed_mirrors::{OwedMirror, OwedMirrors};
 use super::path::{Source, Wrote};
 use crate::clock::SharedClock;
@@ -225,7 +225,7 @@ impl Mirror {
                 let source = source(job);
                 retry(|| rows.remove(&job.resource, row.clone(), &source)).await
             }
-            Told::Row(value) => match read_row(&job.resource, &value) {
+            Told::Row(value) => match rows.read_row(&job.resource, &value).await {
                 Ok(found) => {
                     let source = source(job);
                     if job.write == WriteKind::Create {
@@ -329,6 +329,9 @@ pub(super) fn request_of(tapped: &Tapped) -> Request {
 
 /// The id that a create's own body asks for.
 fn client_id(job: &MirrorJob) -> Option<RowId> {
+    if job.resource.legacy_makes_ids() {
+        return None;
+    }
     let body = json_of(&job.tapped.request.decode()).ok()?;
     row_id_in(&job.resource, &body)
 }

@@ -8,6 +8,7 @@
 //! A path is a star (each client's only peer is the server): no frame goes from client to client, and
 //! nothing reaches anyone before it was judged, merged and committed.
 
+mod aliases;
 mod authority;
 pub mod backfill;
 mod caught_up;
@@ -43,6 +44,7 @@ mod test_legacy;
 mod test_server;
 pub mod vectors;
 
+pub use aliases::Aliases;
 pub use authority::{Authority, LegacyDecides, SharedAuthority};
 pub use caught_up::{CaughtUp, Missed, OpenMirror, PassingBy, Reconciled, Standing};
 pub use intents::{IntentParts, Intents, OpenIntent};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 
+use super::aliases::Aliases;
 use super::authority::{LegacyDecides, SharedAuthority};
 use super::mapped::MappedTables;
 use super::name::PathName;
@@ -133,6 +134,7 @@ impl PathRegistry {
         let (owed, shared) = (Arc::new(Notify::new()), Arc::<Paths>::default());
         let paths = Arc::downgrade(&shared);
         let context = PathContext {
+            aliases: Aliases::new(storage.clone(), tables.clone()),
             storage,
             tables,
             clock,
@@ -227,6 +229,12 @@ impl PathRegistry {
     #[must_use]
     pub fn tables(&self) -> &Arc<MappedTables> {
         &self.context.tables
+    }
+
+    /// Which rows have another id in legacy.
+    #[must_use]
+    pub fn aliases(&self) -> &Aliases {
+        &self.context.aliases
     }
 
     /// Woken when a path owes something new.

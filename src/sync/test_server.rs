@@ -38,6 +38,7 @@ fn users() -> Resource {
         generated: None,
         default: None,
         allowed: Vec::new(),
+        references: None,
     };
     Resource {
         name: ResourceName::new("users"),

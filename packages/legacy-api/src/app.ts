@@ -48,7 +48,12 @@ export function createApp({ settings, database, now, reportError }: AppParts): O
   authenticate(app, new Authenticator(settings));
   app.use("/users/*", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }));
   app.on(["POST", "PATCH"], ["/users", "/users/:id"], jsonOnly);
-  usersRoutes(app, { users: new UsersTable(database), idempotency: new IdempotencyTable(database), now });
+  usersRoutes(app, {
+    users: new UsersTable(database),
+    idempotency: new IdempotencyTable(database),
+    makesIds: settings.makesIds,
+    now,
+  });
   publish(app);
   return app;
 }

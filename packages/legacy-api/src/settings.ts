@@ -15,6 +15,8 @@ export interface Settings {
   /** Undefined means that no service credential is accepted. */
   readonly serviceToken: string | undefined;
   readonly faultsAllowed: boolean;
+  /** Ids are the server's to choose: a create that brings one is refused. */
+  readonly makesIds: boolean;
 }
 
 /** A setting that is missing or senseless: the message names the variable and the remedy. */
@@ -36,6 +38,7 @@ export function readSettings(env: NodeJS.ProcessEnv): Settings {
     authorizedParties: readList(env.CLERK_AUTHORIZED_PARTIES),
     serviceToken: readServiceToken(env.CROSSFADE_SERVICE_TOKEN),
     faultsAllowed: env.LEGACY_API_FAULTS === "1",
+    makesIds: env.LEGACY_API_MAKES_IDS === "1",
   };
 }
 

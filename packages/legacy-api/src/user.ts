@@ -77,6 +77,7 @@ const wholeNumber = (min: number, max: number) =>
 export const UserQuery = z
   .object({
     orgId: z.string().optional().openapi({ description: "Narrows what the service credential sees." }),
+    email: email.optional().openapi({ description: "Exactly this email." }),
     role: role.optional(),
     roles: z
       .string()

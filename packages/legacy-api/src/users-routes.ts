@@ -85,11 +85,13 @@ const deleteRoute = createRoute({
 export interface UsersRoutesParts {
   readonly users: UsersTable;
   readonly idempotency: IdempotencyTable;
+  /** A create that brings an id is refused. */
+  readonly makesIds: boolean;
   readonly now: () => Date;
 }
 
 /** Registers the users routes; each is validated by the schema that it publishes. */
-export function usersRoutes(app: OpenAPIHono<ApiEnv>, { users, idempotency, now }: UsersRoutesParts): void {
+export function usersRoutes(app: OpenAPIHono<ApiEnv>, { users, idempotency, makesIds, now }: UsersRoutesParts): void {
   app.openapi(listRoute, async (c) => c.json(await users.list(readScope(c.var.caller), c.req.valid("query")), 200));
 
   // Before /users/{id}: the first route that matches answers.
@@ -110,6 +112,7 @@ export function usersRoutes(app: OpenAPIHono<ApiEnv>, { users, idempotency, now 
     if (fields.orgId !== undefined && fields.orgId !== orgId) {
       throw new ApiError("forbidden", "a user is created in the caller's own organisation");
     }
+    if (makesIds && fields.id !== undefined) throw new ApiError("validation_failed", "id: the server chooses it");
     const key = c.req.valid("header")["idempotency-key"];
     const request = key === undefined ? undefined : idempotentRequest(callerScope(c), key, fields);
     const earlier = request && (await idempotency.find(request));

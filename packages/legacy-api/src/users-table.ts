@@ -97,6 +97,7 @@ function scopeConditions(scope: Scope): Condition[] {
 function filterConditions(query: UserQuery): Condition[] {
   const conditions: Condition[] = [];
   if (query.orgId !== undefined) conditions.push({ sql: "org_id = ?", args: [query.orgId] });
+  if (query.email !== undefined) conditions.push({ sql: "email = ?", args: [query.email] });
   if (query.role !== undefined) conditions.push({ sql: "role = ?", args: [query.role] });
   if (query.roles !== undefined) {
     conditions.push({ sql: `role IN (${query.roles.map(() => "?").join(", ")})`, args: query.roles });

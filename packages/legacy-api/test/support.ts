@@ -81,6 +81,7 @@ export async function startApi(t: TestContext, overrides: Partial<Settings> = {}
     authorizedParties: undefined,
     serviceToken: SERVICE_TOKEN,
     faultsAllowed: false,
+    makesIds: false,
     ...overrides,
   });
   t.after(async () => {

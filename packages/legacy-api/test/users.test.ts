@@ -4,7 +4,7 @@ import { createClient } from "@libsql/client";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { User } from "../src/user.js";
+import type { User, UserPage } from "../src/user.js";
 import { errorCode, session, startApi } from "./support.js";
 
 describe("one user", () => {
@@ -67,6 +67,18 @@ describe("one user", () => {
     assert.equal((await api.call("PATCH", "/users/u1", { token, json: { name: "X" } })).status, 404);
     assert.equal((await api.call("DELETE", "/users/u1", { token })).status, 404);
     assert.equal((await api.call<User>("GET", "/users/u1")).body.name, "Somebody");
+  });
+
+  it("has the id that the server chooses, where it makes ids", async (t) => {
+    const api = await startApi(t, { makesIds: true });
+    const json = { email: "ada@example.test", name: "Ada" };
+    assert.equal((await api.call("POST", "/users", { json: { ...json, id: "u1" } })).status, 422);
+    const made = await api.call<User>("POST", "/users", { json });
+    assert.equal(made.status, 201);
+    assert.match(made.body.id, /^user_/);
+    const found = await api.call<UserPage>("GET", "/users?email=ada%40example.test");
+    assert.deepEqual(found.body.data, [made.body]);
+    assert.equal((await api.call<UserPage>("GET", "/users?email=bob%40example.test")).body.total, 0);
   });
 
   it("loses no change when many arrive at once", async (t) => {

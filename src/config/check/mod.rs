@@ -3,6 +3,7 @@
 mod indexes;
 mod permissions;
 mod queries;
+mod references;
 mod resources;
 mod rows;
 mod rules;

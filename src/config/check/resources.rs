@@ -39,7 +39,10 @@ impl Checker<'_> {
             .enumerate()
             .map(|(place, raw)| self.resource(&key.index(place), raw, server, &mut taken))
             .collect();
-        resources.into_iter().map(|resource| resource.map(Arc::new)).collect()
+        let resources: Vec<_> =
+            resources.into_iter().map(|one| one.map(Arc::new)).collect::<Option<_>>()?;
+        self.references(&key, &resources);
+        Some(resources)
     }
 
     fn resource(

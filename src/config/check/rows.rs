@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::migration::ResourceName;
 use crate::resource::{
     Cell, CellId, CellSpec, CellType, Envelope, Generated, Generator, Pointer, Schema, TimeSpelling,
 };
@@ -71,6 +72,7 @@ impl Checker<'_> {
             generated,
             default: None,
             allowed,
+            references: raw.references.map(ResourceName::new),
         };
         if let Some(default) = raw.default {
             spec.default = self.default_of(&key.field("default"), &spec, &default);

@@ -174,6 +174,9 @@ impl ParityParts {
         let stage = self.stages.decide(&resource.name).effective;
         let why_not = if !stage.writes_both() {
             "stage"
+        } else if resource.legacy_makes_ids() {
+            // A row has another id on each side, and one that is new on both cannot be told from one too many.
+            "ids-of-legacy"
         } else if !self.caught_up.is(&resource.name) {
             "not-caught-up"
         } else {

@@ -90,6 +90,12 @@ pub(super) fn parts_len(parts: &[Part], key: &[u8]) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::resource) struct RowKey<'a>(pub(super) &'a [u8]);
 
+impl crate::resource::OwnId for RowKey<'_> {
+    fn row_id(&self) -> Option<crate::migration::RowId> {
+        self.to_text().row_id()
+    }
+}
+
 impl AsText for RowKey<'_> {
     fn wtf8(&self) -> &[u8] {
         self.0

@@ -107,7 +107,7 @@ impl ListIndexes {
         let rows = scan
             .rows(query.offset, query.limit)
             .into_iter()
-            .map(|row| resource.schema.json_from_row(StoreRow::new(store, &resource.table, row)));
+            .map(|row| resource.row_json(StoreRow::new(store, &resource.table, row), &row));
         let rows = rows.collect();
         Some(resource.envelope.wrap_list(rows, scan.total(), query.limit, query.offset))
     }

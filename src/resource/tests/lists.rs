@@ -101,7 +101,7 @@ fn the_answer_has_legacys_envelope() {
     let answer = users.answer_list(rows.iter().enumerate(), &query);
     let row = json!({"id": "2", "name": "ada", "role": "viewer", "age": 9, "active": true});
     assert_eq!(answer, json!({"data": [row], "total": 5, "limit": 1, "offset": 1}));
-    assert_eq!(users.answer_get(&rows[3])["name"], json!("ada"));
+    assert_eq!(users.answer_get(&rows[3], &3_usize)["name"], json!("ada"));
 }
 
 #[test]

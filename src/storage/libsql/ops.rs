@@ -4,7 +4,7 @@ use libsql::Value;
 
 use super::database::{Database, Work};
 use super::records::Records;
-use super::{paths, records};
+use super::{aliases, paths, records};
 use crate::storage::types::{AuditEntry, ControlOp, NewEntry, Op, Seq, Transaction};
 use crate::storage::{Base, StorageError};
 
@@ -64,6 +64,9 @@ async fn apply<'a>(
             records::write(work, records).await?;
             paths::erase(work, path, *generation, *limit).await?;
         }
+        Op::RefuseCreate { resource, row, at_ms, forget_before_ms } => {
+            aliases::refuse_create(work, (resource, row), *at_ms, *forget_before_ms).await?;
+        }
         Op::Owe(entry) => return owe(work, entry).await.map(Some),
         op => apply_rest(work, op).await?,
     }
@@ -110,10 +113,13 @@ async fn apply_rest(work: &mut Work<'_>, op: &Op) -> Result<(), StorageError> {
                 to_sql(intent.opened_ms).into(),
             ],
         ),
+        Op::AskCreate(asked) => aliases::ask_create(asked),
+        Op::EndCreate { resource, row } => aliases::end_create(resource, row),
+        Op::Alias { resource, row, legacy_id } => aliases::alias(resource, row, legacy_id),
         Op::CloseIntent(id) => ("DELETE FROM crossfade_intents WHERE id = ?1", vec![id.0.into()]),
         // Those that are gathered, or give something back, are done by the caller.
         Op::PutCell(..) | Op::PutValue(..) | Op::PutContainer(..) | Op::Owe(_) => return Ok(()),
-        Op::Prepare(..) | Op::Start(..) | Op::Erase(..) => return Ok(()),
+        Op::Prepare(..) | Op::Start(..) | Op::Erase(..) | Op::RefuseCreate { .. } => return Ok(()),
     };
     work.execute(sql, params).await?;
     Ok(())

@@ -259,7 +259,7 @@ pub(super) fn path_id(text: &str) -> Result<PathId, StorageError> {
     PathId::new(text).map_err(|e| StorageError::Damaged { what: "path", reason: e.to_string() })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
     what: &'static str,
     text: &str,
 ) -> Result<T, StorageError> {

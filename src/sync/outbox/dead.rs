@@ -2,6 +2,7 @@
 
 use tokio::sync::Semaphore;
 
+use super::create::Known;
 use super::deliver::Delivery;
 use super::{DeliveryError, OutboxContext};
 use crate::storage::{EntryState, Op, OutboxEntry, Seq, StorageError};
@@ -76,8 +77,15 @@ pub async fn discard(context: &OutboxContext, seq: Seq) -> Result<(), DeadLetter
     };
     let path = context.registry.get(&entry.entry.path).await?;
     let requests = Semaphore::new(1);
-    let delivery =
-        Delivery { context, requests: &requests, entry: &entry, path: &path, resource: &resource };
+    let known = Known::of(context, &entry, &resource).await?;
+    let delivery = Delivery {
+        context,
+        requests: &requests,
+        entry: &entry,
+        path: &path,
+        resource: &resource,
+        known,
+    };
     let now = delivery.reread().await.map_err(DeadLetterError::Legacy)?;
     delivery.settle(Outcome::Refused(now)).await?;
     metrics::counter!("crossfade_outbox_discarded_total").increment(1);

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::classify::{Asked, Meaning, classify};
+use super::create::Known;
+use super::references::Awaited;
 use super::{Delivered, DeliveryError, OutboxContext, bury, not_before, postpone, wait_out};
 use crate::legacy::{Credentials, LegacyRequest, Purpose};
-use crate::migration::{Answer, Body, Failure};
+use crate::migration::{Answer, Failure, RowId};
 use crate::resource::{CreateMode, Resource, Route, RowCells};
 use crate::storage::OutboxEntry;
 use crate::sync::path::{LegacyRow, Outcome, PathHandle, Prepared, Settled, Source};
@@ -41,7 +43,9 @@ pub(super) async fn deliver(
         let error = format!("no resource `{name}` is configured any more");
         return Ok(bury(context, entry, error).await);
     };
-    let delivery = Delivery { context, requests, entry, path: &path, resource: &resource };
+    let known = Known::of(context, entry, &resource).await?;
+    let mut delivery =
+        Delivery { context, requests, entry, path: &path, resource: &resource, known };
     // What a user's request is doing to the row must be in the store before it is decided what the entry means. Where
     // there is always one, legacy is asked.
     let in_time = context.intents.row_closed(&name, &row, REST_WAIT).await;
@@ -55,6 +59,9 @@ pub(super) async fn deliver(
     {
         return Ok(wait_out(context, entry, &reason).await);
     }
+    if let Some(ended) = delivery.settle_asked().await? {
+        return Ok(ended);
+    }
     // What is sent is what the row is now, not before the wait. None begins any more: the process ends.
     let Ok(permit) = requests.acquire().await else { return Ok(Delivered::Later) };
     if in_time && !context.intents.row_closed(&name, &row, Duration::ZERO).await {
@@ -65,6 +72,10 @@ pub(super) async fn deliver(
     let prepared = path.prepare(name, row, entry.seq).await?;
     let routes = &resource.routes;
     let (asked, route, body) = match prepared {
+        Prepared::Superseded | Prepared::Reread { .. } if delivery.known.asks_again() => {
+            // Nobody wants the row any more: which one it is that legacy has made is told by asking for it once more.
+            (Asked::Create, routes.create.as_ref(), delivery.known.asked_body())
+        }
         Prepared::Superseded => {
             drop(permit);
             metrics::counter!("crossfade_outbox_superseded_total").increment(1);
@@ -72,6 +83,10 @@ pub(super) async fn deliver(
         }
         Prepared::Reread { sent_ms } => {
             drop(permit);
+            if delivery.known.legacy_id.is_none() {
+                // Legacy was never asked for it, or does not have it.
+                return delivery.settle(Outcome::Superseded).await;
+            }
             return delivery.look_after(sent_ms).await;
         }
         // Not sent while the rest of the row may still come.
@@ -87,6 +102,26 @@ pub(super) async fn deliver(
         let error = format!("[resource.routes] of `{}` has no route for this write", resource.name);
         return Ok(bury(context, entry, error).await);
     };
+    let body = match body {
+        // What was sent before is sent again as it was.
+        Some(body) if asked == Asked::Create && delivery.known.repeats() => Some(body),
+        Some(body) => match delivery.with_references(body).await? {
+            Awaited::Nothing(body) => Some(body),
+            Awaited::Create => {
+                drop(permit);
+                return Ok(delivery.wait_for_reference().await);
+            }
+            Awaited::Fallen => {
+                drop(permit);
+                return delivery.fall().await;
+            }
+        },
+        None => None,
+    };
+    let body = match asked {
+        Asked::Create => Some(delivery.about_to_create(body).await?),
+        Asked::Update | Asked::Delete => body,
+    };
     delivery.send(asked, route, body, permit).await
 }
 
@@ -97,6 +132,7 @@ pub(super) struct Delivery<'a> {
     pub(super) entry: &'a OutboxEntry,
     pub(super) path: &'a PathHandle,
     pub(super) resource: &'a Arc<Resource>,
+    pub(super) known: Known,
 }
 
 impl Delivery<'_> {
@@ -130,15 +166,13 @@ impl Delivery<'_> {
             })
             .await;
         drop(permit);
-        if observation.outcome.as_ref().is_err_and(Failure::may_be_done) {
+        let out_of_sight = observation.outcome.as_ref().is_err_and(Failure::may_be_done);
+        if out_of_sight && self.known.legacy_id.is_some() {
             self.look_once_more(now).await;
         }
         match observation.outcome {
             Ok(answer) => self.answered(asked, &answer, now).await,
-            Err(failure) if asked == Asked::Create && !self.may_repeat_create(&failure) => {
-                let error = "it is not known whether legacy made the row, and it cannot be asked";
-                Ok(bury(self.context, self.entry, error.to_owned()).await)
-            }
+            Err(failure) if asked == Asked::Create => self.unanswered(&failure).await,
             Err(failure) => Ok(wait_out(self.context, self.entry, &failure.to_string()).await),
         }
     }
@@ -147,7 +181,7 @@ impl Delivery<'_> {
     /// request: an API refuses a key that comes back with something else. Only where the key alone keeps a row from being
     /// made twice does it stay the same.
     fn idempotency_key(&self, asked: Asked, body: Option<&Value>) -> String {
-        let seq = self.entry.seq.0;
+        let seq = self.known.asked.as_ref().map_or(self.entry.seq, |asked| asked.seq).0;
         let by_key = asked == Asked::Create && self.resource.create == CreateMode::Key;
         match body.filter(|_| !by_key) {
             Some(body) => {
@@ -194,12 +228,6 @@ impl Delivery<'_> {
         not_before(self.context, self.entry, due_ms, reason).await
     }
 
-    /// Whether a create whose outcome is unknown may be sent again without making a second row.
-    fn may_repeat_create(&self, failure: &Failure) -> bool {
-        !failure.may_be_done()
-            || matches!(self.resource.create, CreateMode::ClientId | CreateMode::Key)
-    }
-
     async fn answered(
         &self,
         asked: Asked,
@@ -212,21 +240,27 @@ impl Delivery<'_> {
         match meaning {
             Meaning::Taken if asked == Asked::Delete => self.gone().await,
             Meaning::Taken if asked == Asked::Create && self.was_deleted_since(sent_ms) => {
-                self.unmake(sent_ms).await
+                let made = self.row_of(answer).and_then(|now| self.resource.row_id(&now));
+                self.unmake(made.or_else(|| self.known.legacy_id.clone()), sent_ms).await
             }
             Meaning::Taken => match self.row_of(answer) {
+                Some(now) if asked == Asked::Create => self.made(now, sent_ms).await,
                 Some(now) => self.taken(now, sent_ms).await,
+                None if self.known.legacy_id.is_none() => {
+                    let error = "legacy's answer does not tell which row it has made";
+                    Ok(self.within_budget(error.to_owned()).await)
+                }
                 None => self.taken_after_reread().await,
             },
             Meaning::Gone => self.gone().await,
-            Meaning::Refused
+            // By the caller's id it can be looked at whether the row is there.
+            Meaning::Refused | Meaning::Conflict
                 if asked == Asked::Create
                     && self.resource.create == CreateMode::Key
-                    && self.entry.attempts > 0 =>
+                    && self.known.asked_before
+                    && (meaning == Meaning::Refused || self.resource.legacy_makes_ids()) =>
             {
-                // It may refuse no more than that the row has changed since the first try.
-                let error = "an earlier try may have made the row, and legacy refuses to repeat it";
-                Ok(bury(self.context, self.entry, error.to_owned()).await)
+                Ok(self.not_repeated(meaning).await)
             }
             Meaning::Refused | Meaning::Conflict => {
                 let asked_ms = self.context.clock.now_ms();
@@ -245,10 +279,7 @@ impl Delivery<'_> {
             }
             Meaning::Later => {
                 let error = format!("legacy answered {}", answer.status.as_u16());
-                if self.entry.attempts >= self.context.settings.max_attempts {
-                    return Ok(bury(self.context, self.entry, error).await);
-                }
-                Ok(self.later(&error).await)
+                Ok(self.within_budget(error).await)
             }
         }
     }
@@ -281,9 +312,9 @@ impl Delivery<'_> {
 
     /// Legacy deleted the row, which an earlier try had made, and then this try made it anew: it is taken out again. If that
     /// fails, the row is back on both sides.
-    async fn unmake(&self, sent_ms: u64) -> Result<Delivered, DeliveryError> {
+    async fn unmake(&self, made: Option<RowId>, sent_ms: u64) -> Result<Delivered, DeliveryError> {
         let route = self.resource.routes.delete.as_ref();
-        let url = route.and_then(|route| Some((route.method.clone(), self.path_of_row(route)?)));
+        let url = route.and_then(|route| Some((route.method.clone(), route.path.with_id(&made?)?)));
         let now_ms = self.context.clock.now_ms();
         let assertion = self.context.on_behalf_of.sign(&self.entry.entry.actor, now_ms);
         let (Some((method, path_and_query)), Ok(assertion)) = (url, assertion) else {
@@ -310,11 +341,16 @@ impl Delivery<'_> {
     }
 
     /// Legacy has the row as `now` says, unless it was deleted since the delivery was sent.
-    async fn taken(&self, now: RowCells, sent_ms: u64) -> Result<Delivered, DeliveryError> {
+    pub(super) async fn taken(
+        &self,
+        now: RowCells,
+        sent_ms: u64,
+    ) -> Result<Delivered, DeliveryError> {
         let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
         let Ok(arriving) = self.context.traffic.arrive(resource, row, sent_ms) else {
             return self.taken_after_reread().await;
         };
+        let now = self.as_in_store(now).await?;
         // An answer that was asked for before, and does not have the row yet, is on its way, perhaps.
         self.context.traffic.made(resource, row, self.context.clock.now_ms());
         let settled = self.settle(Outcome::Delivered(Some(now))).await;
@@ -359,7 +395,7 @@ impl Delivery<'_> {
     }
 
     /// Legacy does not have the row any more.
-    async fn gone(&self) -> Result<Delivered, DeliveryError> {
+    pub(super) async fn gone(&self) -> Result<Delivered, DeliveryError> {
         let (resource, row) = (&self.entry.entry.resource, &self.entry.entry.row);
         self.context.traffic.deleted(resource, row, self.context.clock.now_ms());
         self.settle(Outcome::Delivered(None)).await
@@ -393,51 +429,11 @@ impl Delivery<'_> {
         self.settle(Outcome::Refused(now)).await
     }
 
-    fn row_of(&self, answer: &Answer) -> Option<RowCells> {
-        let Body::Whole(body) = &answer.body else { return None };
-        let body: Value = serde_json::from_slice(body).ok()?;
-        let item = self.resource.envelope.item(&body)?;
-        match self.resource.schema.row_from_json(item) {
-            Ok(read) => Some(read.cells),
-            Err(problem) => {
-                tracing::warn!(resource = %self.resource.name, %problem, "answer does not fit [resource.cells]");
-                None
-            }
-        }
-    }
-
-    /// What legacy has now; `None` if it has no such row.
-    pub(super) async fn reread(&self) -> Result<Option<RowCells>, String> {
-        let path_and_query = self
-            .path_of_row(&self.resource.routes.get)
-            .ok_or_else(|| "the row's id cannot stand in a URL".to_owned())?;
-        // A delivery that has begun is brought to its end, also when none begins any more.
-        let _permit = self.requests.acquire().await;
-        let observation = self
-            .context
-            .legacy
-            .ask(LegacyRequest {
-                method: Method::GET,
-                path_and_query,
-                body: None,
-                purpose: Purpose::Reread,
-                credentials: Credentials::Service,
-                idempotency_key: None,
-            })
-            .await;
-        let answer = observation.outcome.map_err(|failure| failure.to_string())?;
-        match answer.status.as_u16() {
-            200..=299 => match self.row_of(&answer) {
-                Some(now) => Ok(Some(now)),
-                None => Err("the row read again does not fit [resource.cells]".to_owned()),
-            },
-            404 | 410 => Ok(None),
-            status => Err(format!("the row could not be read again: {status}")),
-        }
-    }
-
     fn path_of_row(&self, route: &Route) -> Option<String> {
-        route.path.with_id(&self.entry.entry.row)
+        if !route.path.takes_id() {
+            return Some(route.path.as_str().to_owned());
+        }
+        route.path.with_id(self.known.legacy_id.as_ref()?)
     }
 
     pub(super) async fn settle(&self, outcome: Outcome) -> Result<Delivered, DeliveryError> {
@@ -448,7 +444,15 @@ impl Delivery<'_> {
         }
     }
 
-    async fn later(&self, error: &str) -> Delivered {
+    /// Tries again later, or gives up what was tried often enough.
+    pub(super) async fn within_budget(&self, error: String) -> Delivered {
+        if self.entry.attempts >= self.context.settings.max_attempts {
+            return bury(self.context, self.entry, error).await;
+        }
+        self.later(&error).await
+    }
+
+    pub(super) async fn later(&self, error: &str) -> Delivered {
         postpone(self.context, self.entry, error).await
     }
 }

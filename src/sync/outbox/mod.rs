@@ -4,8 +4,11 @@
 //! in the transaction that writes what legacy answered. The worker holds no more than what is in flight.
 
 mod classify;
+mod create;
 mod dead;
 mod deliver;
+mod read;
+mod references;
 
 pub use dead::{DeadLetterError, discard, retry};
 
@@ -319,5 +322,7 @@ fn backoff(settings: &OutboxSettings, attempts: u32, unit: f64) -> Duration {
     waits.nth(nth).unwrap_or(settings.max_backoff).mul_f64(0.5 + 0.5 * unit)
 }
 
+#[cfg(test)]
+mod own_ids_tests;
 #[cfg(test)]
 mod tests;

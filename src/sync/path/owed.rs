@@ -111,6 +111,11 @@ impl Owed {
         entries.filter(|entry| entry.cells.iter().any(|(id, _)| id == cell)).count()
     }
 
+    /// Whether anything of a row waits to be delivered, or is in a dead letter.
+    pub(super) fn owes_row(&self, key: &RowKey) -> bool {
+        self.rows.contains_key(key)
+    }
+
     /// Whether a cell with this stamp waits to be delivered.
     pub(super) fn owes(&self, key: &RowKey, cell: &str, stamp: Hlc) -> bool {
         let mut cells = self.rows.get(key).into_iter().flatten().flat_map(|entry| &entry.cells);

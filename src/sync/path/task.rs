@@ -1,5 +1,6 @@
 //! The task that owns a path.
 
+mod alias;
 mod backlog;
 mod commit;
 mod idle;
@@ -29,6 +30,7 @@ use crate::clock::{SharedClock, SharedEntropy};
 use crate::config::Durability;
 use crate::migration::PathId;
 use crate::storage::{Seq, SharedStorage, StorageError};
+use crate::sync::aliases::Aliases;
 use crate::sync::authority::SharedAuthority;
 use crate::sync::mapped::MappedTables;
 use crate::sync::policy::{Judge, Writer};
@@ -55,6 +57,8 @@ const DRAIN_LIMIT_MS: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub(crate) struct PathContext {
     pub(crate) storage: SharedStorage,
+    /// Which rows have another id in legacy.
+    pub(crate) aliases: Aliases,
     pub(crate) tables: Arc<MappedTables>,
     pub(crate) clock: SharedClock,
     pub(crate) entropy: SharedEntropy,

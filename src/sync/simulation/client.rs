@@ -90,9 +90,9 @@ impl SimClient {
         self.read(|store| store.get_cell("users", row, cell).map(CellRef::to_cell))
     }
 
-    /// The stamp of a row's id, deleted or not.
+    /// The stamp of a cell that every row has and nobody changes, deleted or not.
     pub(super) fn stamp(&self, row: &str) -> Option<Hlc> {
-        self.read(|store| store.stamp("users", row, "id").map(|(_, hlc)| hlc))
+        self.read(|store| store.stamp("users", row, "orgId").map(|(_, hlc)| hlc))
     }
 
     pub(super) fn rows(&self) -> Vec<String> {

@@ -74,6 +74,11 @@ pub(super) struct History {
     pub(super) writes: Vec<Write>,
     /// What crossfade brought to legacy.
     pub(super) deliveries: Vec<Delivery>,
+    /// Rows that a client has made and that are legacy's own now: their create was taken for refused, for the row that it had
+    /// made was changed before it was looked for.
+    pub(super) fell: BTreeSet<String>,
+    /// What the store calls rows that have another name here.
+    pub(super) ids: BTreeMap<String, String>,
 }
 
 pub(super) type Rows = BTreeMap<String, Map<String, Value>>;
@@ -97,22 +102,25 @@ impl History {
     /// A client has the hashes that the server has: what it wrote is acknowledged, as far as it is still there.
     pub(super) fn arrived(&mut self, client: &SimClient) {
         let by = By::Sync(client.name.clone());
+        let ids = &self.ids;
         for write in self.writes.iter_mut().filter(|write| write.by == by && !write.acknowledged) {
             write.acknowledged = true;
-            write.lost_the_merge = !is_there(client, write);
+            write.lost_the_merge = !is_there(client, write, store_id(ids, &write.row));
         }
     }
 
     /// A client will never be seen again: what another one has of its edits is acknowledged.
     pub(super) fn lost(&mut self, client: &SimClient, others: &[&SimClient]) {
         let by = By::Sync(client.name.clone());
+        let ids = &self.ids;
         for write in self.writes.iter_mut().filter(|write| write.by == by && !write.acknowledged) {
+            let id = store_id(ids, &write.row);
             let near = others.iter().filter(|other| other.org == client.org);
-            let mut have = near.filter(|other| is_there(other, write));
-            write.acknowledged = is_there(client, write)
+            let mut have = near.filter(|other| is_there(other, write, id));
+            write.acknowledged = is_there(client, write, id)
                 && match write.kind {
                     // Somebody else may have deleted it, too.
-                    Kind::Delete => have.any(|o| o.stamp(&write.row) >= client.stamp(&write.row)),
+                    Kind::Delete => have.any(|o| o.stamp(id) >= client.stamp(id)),
                     Kind::Create | Kind::Update => have.next().is_some(),
                 };
         }
@@ -153,6 +161,7 @@ impl History {
         let stands = |write: &&Write| {
             write.kind == Kind::Delete
                 && write.counts()
+                && !self.fell_with_its_row(write)
                 && !self.went_with_a_refused_one(write)
                 && !self.passed_by(write, "name")
         };
@@ -165,6 +174,16 @@ impl History {
                 wrong.push(format!("{row}.{cell} = {now}: {problem}"));
             }
         }
+    }
+
+    /// Whether an edit was one of a row that a client made, and whose create was taken for refused.
+    fn fell_with_its_row(&self, lost: &Write) -> bool {
+        matches!(lost.by, By::Sync(_)) && self.fell.contains(&lost.row)
+    }
+
+    /// Whether a row was written to after it was made.
+    pub(super) fn was_changed(&self, row: &str) -> bool {
+        self.of(row).any(|write| write.kind == Kind::Update)
     }
 
     /// Whether a write was overwritten by an edit, or a deletion, that legacy refused then; or came in one message with one
@@ -249,6 +268,7 @@ impl History {
         let newer = |write: &&Write| {
             write.counts()
                 && write.start_ms > at_ms + MARGIN_MS
+                && !self.fell_with_its_row(write)
                 && !self.went_with_a_refused_one(write)
                 && !self.overlapped(write, cell, now)
                 && !self.passed_by(write, cell)
@@ -259,13 +279,18 @@ impl History {
     }
 }
 
-/// Whether a client's store shows a write.
-fn is_there(client: &SimClient, write: &Write) -> bool {
+/// What the store calls a row.
+pub(super) fn store_id<'a>(ids: &'a BTreeMap<String, String>, row: &'a str) -> &'a str {
+    ids.get(row).map_or(row, String::as_str)
+}
+
+/// Whether a client's store shows a write to the row that has this id there.
+fn is_there(client: &SimClient, write: &Write, id: &str) -> bool {
     if write.kind == Kind::Delete {
-        return client.cell(&write.row, "id").is_none() && client.stamp(&write.row).is_some();
+        return client.cell(id, "orgId").is_none() && client.stamp(id).is_some();
     }
     let there = |(cell, value): &(&str, Value)| {
-        client.cell(&write.row, cell).map(|cell| cell.to_json()).as_ref() == Some(value)
+        client.cell(id, cell).map(|cell| cell.to_json()).as_ref() == Some(value)
     };
     write.cells.iter().all(there)
 }
@@ -301,7 +326,7 @@ mod tests {
     }
 
     fn history(writes: Vec<Write>) -> History {
-        History { seeded: rows("seeded"), writes, deliveries: Vec::new() }
+        History { seeded: rows("seeded"), writes, deliveries: Vec::new(), ..History::default() }
     }
 
     #[test]

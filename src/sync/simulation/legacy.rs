@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::creates::{Creates, Names};
 use super::tally::{Seen, Tally};
 use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
@@ -35,10 +36,15 @@ pub(super) enum Mode {
     Slow,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     rows: BTreeMap<String, Map<String, Value>>,
     mode: Mode,
+    creates: Creates,
+    /// The names of rows that it has given an id.
+    names: Names,
+    /// What rows with these emails are called.
+    emails: BTreeMap<String, String>,
     /// Of a hundred answers so many are lost.
     lost: u64,
     /// Answers to creates by their idempotency key, with the body that each was for.
@@ -65,8 +71,35 @@ pub(super) struct SimLegacy {
 }
 
 impl SimLegacy {
-    pub(super) fn new(random: Seeded, tally: Tally, clock: SimClock) -> Self {
-        Self { state: Arc::default(), random, tally, clock }
+    pub(super) fn new(creates: Creates, random: Seeded, tally: Tally, clock: SimClock) -> Self {
+        let state = State {
+            rows: BTreeMap::new(),
+            mode: Mode::Up,
+            creates,
+            names: Names::new(),
+            emails: BTreeMap::new(),
+            lost: 0,
+            keys: BTreeMap::new(),
+            deliveries: Vec::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)), random, tally, clock }
+    }
+
+    /// What a row with this email will be called.
+    pub(super) fn will_be(&self, email: &str, name: &str) {
+        self.state.lock().unwrap().emails.insert(email.to_owned(), name.to_owned());
+    }
+
+    /// What the rows are called to which it has given an id.
+    pub(super) fn names(&self) -> Names {
+        self.state.lock().unwrap().names.clone()
+    }
+
+    /// The id that it gave a row.
+    pub(super) fn id_of(&self, name: &str) -> Option<String> {
+        let state = self.state.lock().unwrap();
+        let mut named = state.names.iter().filter(|(_, of)| *of == name);
+        named.next_back().map(|(id, _)| id.clone())
     }
 
     pub(super) fn set_mode(&self, mode: Mode) {
@@ -126,7 +159,8 @@ impl SimLegacy {
             let asked = format!("{user}: {method} {path} {}", body.clone().unwrap_or_default());
             let answer = legacy.handle(&method, &path, body.clone(), (&user, key));
             if let (Some(body), false) = (body, ["rest", "past"].contains(&user.as_str())) {
-                let row = path.rsplit('/').next().unwrap_or_default().to_owned();
+                let id = path.rsplit('/').next().unwrap_or_default();
+                let row = legacy.names().remove(id).unwrap_or_else(|| id.to_owned());
                 let done_ms = legacy.clock.now_ms();
                 let delivery = Delivery { row, body, sent_ms, done_ms };
                 legacy.state.lock().unwrap().deliveries.push(delivery);
@@ -178,11 +212,15 @@ impl SimLegacy {
         }
         let time = self.time();
         match path {
-            "/users" => create_once(state, body.unwrap(), key, &time),
-            // Routes that crossfade is not told of.
-            "/users/import" if *method == Method::POST => {
-                create(&mut state.rows, body.unwrap(), &time)
+            "/users" => {
+                let key = key.filter(|_| state.creates != Creates::Probe);
+                if key.as_ref().is_some_and(|key| state.keys.contains_key(key)) {
+                    self.tally.saw(Seen::Repeated);
+                }
+                create_once(state, body.unwrap(), key, &time)
             }
+            // Routes that crossfade is not told of.
+            "/users/import" if *method == Method::POST => create(state, body.unwrap(), &time),
             "/users/purge" if *method == Method::POST => {
                 let body = body.unwrap();
                 one(&mut state.rows, &Method::DELETE, body["id"].as_str().unwrap(), None, &time)
@@ -212,7 +250,9 @@ fn list(rows: &BTreeMap<String, Map<String, Value>>, query: &str) -> Answer {
         pair.and_then(|number| number.parse().ok())
     };
     let (limit, offset) = (number("limit").unwrap_or(20), number("offset").unwrap_or(0));
-    let mut rows: Vec<_> = rows.values().collect();
+    let email = query.split('&').find_map(|pair| pair.strip_prefix("email="));
+    let mut rows: Vec<_> =
+        rows.values().filter(|row| email.is_none_or(|email| row["email"] == email)).collect();
     if query.contains("sort=-updatedAt") {
         rows.sort_by_key(|row| std::cmp::Reverse(row["updatedAt"].as_str().unwrap().to_owned()));
     }
@@ -223,12 +263,12 @@ fn list(rows: &BTreeMap<String, Map<String, Value>>, query: &str) -> Answer {
 
 /// The same request again is answered as before; another one with its key is a mistake of its sender.
 fn create_once(state: &mut State, body: Value, key: Option<String>, time: &str) -> Answer {
-    let Some(key) = key else { return create(&mut state.rows, body, time) };
+    let Some(key) = key else { return create(state, body, time) };
     match state.keys.get(&key) {
         Some((before, answered)) if *before == body => answer(201, answered),
         Some(_) => answer(422, &Value::Null),
         None => {
-            let made = create(&mut state.rows, body.clone(), time);
+            let made = create(state, body.clone(), time);
             if let (201, Body::Whole(bytes)) = (made.status.as_u16(), &made.body) {
                 state.keys.insert(key, (body, serde_json::from_slice(bytes).unwrap()));
             }
@@ -237,14 +277,26 @@ fn create_once(state: &mut State, body: Value, key: Option<String>, time: &str) 
     }
 }
 
-fn create(rows: &mut BTreeMap<String, Map<String, Value>>, body: Value, time: &str) -> Answer {
-    let Value::Object(row) = body else { return answer(400, &Value::Null) };
+fn create(state: &mut State, body: Value, time: &str) -> Answer {
+    let Value::Object(mut row) = body else { return answer(400, &Value::Null) };
+    let taken = state.rows.values().any(|other| other["email"] == row["email"]);
+    if state.creates == Creates::Probe && taken {
+        return answer(409, &Value::Null);
+    }
+    if state.creates.makes_ids() {
+        let id = format!("{:05}", state.names.len() + 1);
+        let email = row["email"].as_str().unwrap();
+        let name = state.emails.get(email).cloned().unwrap_or_else(|| id.clone());
+        state.names.insert(id.clone(), name);
+        row.insert("id".to_owned(), json!(id));
+        row.entry("managerId").or_insert(Value::Null);
+    }
     let id = row["id"].as_str().unwrap().to_owned();
-    if rows.contains_key(&id) {
+    if state.rows.contains_key(&id) {
         return answer(409, &Value::Null);
     }
     let row = made(row, time);
-    rows.insert(id, row.clone());
+    state.rows.insert(id, row.clone());
     answer(201, &Value::Object(row))
 }
 

@@ -11,6 +11,7 @@
 //! the runtime.
 
 mod client;
+pub(in crate::sync) mod creates;
 mod history;
 mod legacy;
 mod process;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::history::Rows;
+use super::creates::{Creates, named};
+use super::history::{Rows, store_id};
 use super::legacy::Mode;
 use super::tally::{Seen, Tally};
 use super::trace;
@@ -72,8 +73,8 @@ async fn act(world: &mut World) {
     }
 }
 
-async fn run(seed: u64, tally: &Tally) -> Result<(), String> {
-    let mut world = World::new(seed, tally).await;
+async fn run(creates: Creates, seed: u64, tally: &Tally) -> Result<(), String> {
+    let mut world = World::new(creates, seed, tally).await;
     let steps = 30 + world.random.below(50);
     for _ in 0..steps {
         act(&mut world).await;
@@ -196,32 +197,43 @@ async fn check(world: &mut World) -> Result<(), String> {
     while !differing_clients(world).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let legacy = world.legacy.rows();
+    let names = world.legacy.names();
+    let legacy = world.legacy_rows()?;
     let store = world.store_rows().await;
+    let fell = world.fallen(&store)?;
+    let store = named(store, &names)?;
+    let aliased = names.values().filter(|name| name.starts_with('c') && store.contains_key(*name));
+    world.tally.add(Seen::Aliased, aliased.count() as u64);
     if legacy != store {
         return Err(format!("at the end, legacy has {legacy:?} and the store {store:?}"));
     }
+    let mut ids = world.history().ids.clone();
+    ids.extend(fell.iter().map(|(name, id)| (name.clone(), id.clone())));
     for client in &world.clients {
         let of_org: Rows = legacy
             .iter()
             .filter(|(_, row)| row["orgId"] == client.org)
             .map(|(k, v)| (k.clone(), v.clone()))
             .collect();
-        let names = |rows: &Rows| rows.keys().cloned().collect::<Vec<_>>();
-        let mut theirs = client.rows();
+        let name = |id: String| names.get(&id).cloned().unwrap_or(id);
+        let mut theirs: Vec<_> = client.rows().into_iter().map(name).collect();
         theirs.sort();
-        if theirs != names(&of_org) {
-            return Err(format!("{} has {theirs:?}, legacy {:?}", client.name, names(&of_org)));
+        let rows: Vec<_> = of_org.keys().cloned().collect();
+        if theirs != rows {
+            return Err(format!("{} has {theirs:?}, legacy {rows:?}", client.name));
         }
         for (row, cells) in &of_org {
-            let name = client.cell(row, "name").map(|cell| cell.to_json());
+            let id = store_id(&ids, row);
+            let name = client.cell(id, "name").map(|cell| cell.to_json());
             if name.as_ref() != cells.get("name") {
                 return Err(format!("{} has {name:?} of {row}, legacy {cells:?}", client.name));
             }
         }
     }
-    world.history().deliveries = world.legacy.deliveries();
-    let wrong = world.history().check(&legacy);
+    let deliveries = world.legacy.deliveries();
+    let mut history = world.history();
+    (history.deliveries, history.fell) = (deliveries, fell.into_keys().collect());
+    let wrong = history.check(&legacy);
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
 }
 
@@ -229,12 +241,11 @@ fn number(key: &str, otherwise: u64) -> u64 {
     std::env::var(key).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// `CROSSFADE_SCHEDULES=5000 CROSSFADE_SEED=1 cargo test --release --lib simulation -- --nocapture`
-#[test]
-fn nothing_is_lost_in_any_schedule() {
-    let (schedules, first) = (number(SCHEDULES_KEY, SCHEDULES), number(SEED_KEY, 1));
+/// Runs schedules by their seeds, each with one of these legacies, and tells how often what happened.
+fn run_all(of: &[Creates], first: u64, schedules: u64) -> Tally {
     let (tally, mut failed) = (Tally::default(), Vec::new());
     for seed in first..first + schedules {
+        let creates = &of[usize::try_from(seed).unwrap() % of.len()];
         let recorder = PrometheusBuilder::new().build_recorder();
         let exported = recorder.handle();
         let counted = metrics::with_local_recorder(&recorder, || {
@@ -243,19 +254,38 @@ fn nothing_is_lost_in_any_schedule() {
                 .start_paused(true)
                 .build()
                 .unwrap();
-            runtime.block_on(run(seed, &tally))
+            runtime.block_on(run(*creates, seed, &tally))
         });
         tally.add_metrics(&exported.render());
         if let Err(problem) = counted {
-            println!("seed {seed}: {problem}");
+            println!("seed {seed}, {creates:?}: {problem}");
             failed.push(seed);
         }
     }
     println!("{schedules} schedules from seed {first}, {} failed: {failed:?}", failed.len());
-    for what in Seen::ALL {
+    let of_own_ids = Seen::WITH_OWN_IDS.into_iter().chain([Seen::NotKnownAgain]);
+    for what in Seen::ALL.into_iter().chain(of_own_ids) {
         println!("{:>9} {what:?}", tally.of(what));
     }
     assert!(failed.is_empty(), "seeds {failed:?}");
+    tally
+}
+
+/// `CROSSFADE_SCHEDULES=5000 CROSSFADE_SEED=1 cargo test --release --lib simulation -- --nocapture`
+#[test]
+fn nothing_is_lost_in_any_schedule() {
+    let (schedules, first) = (number(SCHEDULES_KEY, SCHEDULES), number(SEED_KEY, 1));
+    let tally = run_all(&[Creates::ClientId], first, schedules);
     let never: Vec<_> = Seen::ALL.into_iter().filter(|what| tally.of(*what) == 0).collect();
+    assert!(schedules < SCHEDULES || never.is_empty(), "never happened: {never:?}");
+}
+
+/// The same where legacy makes the ids of rows, and knows a create again by its key, or not at all.
+#[test]
+fn nothing_is_lost_or_made_twice_where_legacy_makes_ids() {
+    let (schedules, first) = (number(SCHEDULES_KEY, SCHEDULES), number(SEED_KEY, 1));
+    let tally = run_all(&[Creates::Probe, Creates::Key], first, schedules);
+    let of = Seen::WITH_OWN_IDS.into_iter();
+    let never: Vec<_> = of.filter(|what| tally.of(*what) == 0).collect();
     assert!(schedules < SCHEDULES || never.is_empty(), "never happened: {never:?}");
 }

@@ -46,10 +46,27 @@ pub(super) enum Seen {
     RampBack,
     StoreFirst,
     FellOpen,
+    ProbeOurs,
+    ProbeNothing,
+    Repeated,
+    Aliased,
+    Twin,
+    AwaitedCreate,
+    NotKnownAgain,
 }
 
 impl Seen {
-    /// All of them.
+    /// What only happens where legacy makes ids.
+    pub(super) const WITH_OWN_IDS: [Self; 6] = [
+        Self::ProbeOurs,
+        Self::ProbeNothing,
+        Self::Repeated,
+        Self::Aliased,
+        Self::Twin,
+        Self::AwaitedCreate,
+    ];
+
+    /// All others.
     pub(super) const ALL: [Self; 40] = [
         Self::Outage,
         Self::SlowAnswer,
@@ -115,6 +132,10 @@ impl Seen {
             Self::TailGone => "crossfade_tail_rows_total{resource=\"users\",what=\"gone\"}",
             Self::TailLeft => "crossfade_tail_rows_total{resource=\"users\",what=\"left\"}",
             Self::TailAsked => "crossfade_tail_asked_total",
+            Self::ProbeOurs => "crossfade_outbox_probes_total{found=\"ours\"}",
+            Self::ProbeNothing => "crossfade_outbox_probes_total{found=\"nothing\"}",
+            Self::Twin => "crossfade_outbox_twins_total",
+            Self::AwaitedCreate => "crossfade_outbox_awaits_create_total",
             _ => return None,
         })
     }
@@ -138,7 +159,7 @@ impl Tally {
 
     /// Adds what the program's own counters say, as they are exported.
     pub(super) fn add_metrics(&self, exported: &str) {
-        for what in Seen::ALL {
+        for what in Seen::ALL.into_iter().chain(Seen::WITH_OWN_IDS) {
             let Some(metric) = what.metric() else { continue };
             let lines = exported.lines().filter_map(|line| line.strip_prefix(metric));
             let values = lines.filter_map(|rest| rest.rsplit(' ').next()?.parse::<u64>().ok());

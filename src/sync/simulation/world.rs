@@ -1,5 +1,6 @@
 //! Everything of one schedule: legacy, the disk, at most one process, clients, writers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 
 use super::client::SimClient;
+use super::creates::{Creates, named};
 use super::history::{By, History, Kind, Rows, Write};
 use super::legacy::{BAD, SimLegacy, VIEWER};
 use super::process::{Decides, OfWorld, Process, simulated};
@@ -20,7 +22,7 @@ use super::{Seeded, SimClock, trace};
 use crate::clock::Clock as _;
 use crate::migration::{PathId, RowId, WriteKind};
 use crate::proxy::forward::Tapped;
-use crate::resource::Resource;
+use crate::resource::{CreateMode, Resource};
 use crate::storage::{MemoryStorage, Storage as _};
 use crate::sync::Missed;
 use crate::sync::path::row_cells;
@@ -53,9 +55,9 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new(seed: u64, tally: &Tally) -> Self {
+    pub(super) async fn new(creates: Creates, seed: u64, tally: &Tally) -> Self {
         let (random, clock) = (Seeded::new(seed), SimClock::new());
-        let legacy = SimLegacy::new(random.clone(), tally.clone(), clock);
+        let legacy = SimLegacy::new(creates, random.clone(), tally.clone(), clock);
         let mut world = Self {
             disk: MemoryStorage::default(),
             legacy,
@@ -63,8 +65,12 @@ impl World {
             clients: Vec::new(),
             rolled_back: false,
             stage: Arc::default(),
-            // Without it, what is done past crossfade is left to a reconcile.
-            users: simulated(if seed.is_multiple_of(4) { "" } else { TAIL }),
+            users: match creates {
+                // Without a tail, what is done past crossfade is left to a reconcile.
+                Creates::ClientId if seed.is_multiple_of(4) => simulated(""),
+                Creates::ClientId => simulated(TAIL),
+                Creates::Key | Creates::Probe => creates.resource(),
+            },
             ramped: false,
             decides: Decides::default(),
             tally: tally.clone(),
@@ -98,6 +104,10 @@ impl World {
 
     /// From `live` to `rampdown`, or back.
     pub(super) fn change_stage(&mut self) {
+        // Not to be reached where legacy makes ids.
+        if self.users.legacy_makes_ids() {
+            return;
+        }
         self.ramped = !self.ramped;
         self.tally.saw(if self.ramped { Seen::RampDown } else { Seen::RampBack });
         self.stage_changed();
@@ -110,10 +120,15 @@ impl World {
     fn new_row(&mut self, id: String, org: &'static str) -> Map<String, Value> {
         let value = self.value();
         self.rows.push((id.clone(), org));
-        let row = json!({
+        self.legacy.will_be(&format!("e{value}"), &id);
+        let mut row = json!({
             "id": id, "orgId": org, "name": format!("n{value}"), "email": format!("e{value}"),
             "role": "member", "age": value, "active": true,
         });
+        if self.users.legacy_makes_ids() {
+            // What nobody refers to yet.
+            row["managerId"] = Value::Null;
+        }
         row.as_object().unwrap().clone()
     }
 
@@ -278,6 +293,9 @@ impl World {
 
     /// A write through crossfade to a route that it is not told of.
     pub(super) fn unmapped(&mut self) {
+        if self.users.legacy_makes_ids() {
+            return;
+        }
         let (what, write) = if self.random.percent(50) {
             let value = self.value();
             let org = *self.random.pick(&ORGS);
@@ -376,17 +394,12 @@ impl World {
         if through && process.is_none() {
             return;
         }
-        let path = match write.kind {
-            Kind::Create => "/users".to_owned(),
-            Kind::Update | Kind::Delete => format!("/users/{}", write.row),
-        };
         let body = self.body(&write);
-        let row = RowId::new(write.row.as_str());
-        let kind = match write.kind {
-            Kind::Create => WriteKind::Create,
-            Kind::Update => WriteKind::Update(row),
-            Kind::Delete => WriteKind::Delete(row),
-        };
+        // By either of its ids, if it has two.
+        let theirs = self.legacy.id_of(&write.row);
+        let by_row_id = write.row.starts_with('c') && self.random.percent(50);
+        let named = RowId::new(theirs.filter(|_| !by_row_id).unwrap_or_else(|| write.row.clone()));
+        let asked = write.kind;
         trace(self.clock, || {
             format!("{:?} {:?} {} {:?}", write.by, write.kind, write.row, write.cells)
         });
@@ -394,12 +407,17 @@ impl World {
         let number = self.history.lock().unwrap().add(write);
         let caller = self.caller(number);
         let Some(process) = process else {
+            let path = match asked {
+                Kind::Create => "/users".to_owned(),
+                Kind::Update | Kind::Delete => format!("/users/{named}"),
+            };
             self.callers.spawn(async move {
                 let past = ("past".to_owned(), None);
                 caller.answered(&caller.legacy.exchange(method, path, body, past).await);
             });
             return;
         };
+        let aliases = process.registry.aliases().clone();
         let through = Through {
             caught_up: process.caught_up.clone(),
             intents: process.intents.clone(),
@@ -411,7 +429,18 @@ impl World {
             mirrored: !self.rolled_back,
             path: PathId::new(&format!("org/{}", org.unwrap_or(ORGS[0]))).unwrap(),
         };
-        self.callers.spawn(through.send(caller, Request { method, path, body, kind }));
+        let users = process.users.clone();
+        self.callers.spawn(async move {
+            // As the edge does.
+            let row = aliases.row_of(&users, &named).await.unwrap();
+            let id = aliases.legacy_id(&users, &row).await.unwrap().unwrap_or_else(|| row.clone());
+            let (path, kind) = match asked {
+                Kind::Create => ("/users".to_owned(), WriteKind::Create),
+                Kind::Update => (format!("/users/{id}"), WriteKind::Update(row)),
+                Kind::Delete => (format!("/users/{id}"), WriteKind::Delete(row)),
+            };
+            through.send(caller, Request { method, path, body, kind }).await;
+        });
     }
 
     fn body(&self, write: &Write) -> Option<Value> {
@@ -423,8 +452,10 @@ impl World {
             Kind::Create => {
                 let of = |(id, _): &&(String, &str)| *id == write.row;
                 let org = self.rows.iter().find(of).unwrap().1;
+                if !self.users.legacy_makes_ids() {
+                    body.insert("id".to_owned(), json!(write.row));
+                }
                 body.extend([
-                    ("id".to_owned(), json!(write.row)),
                     ("orgId".to_owned(), json!(org)),
                     ("role".to_owned(), json!("member")),
                     ("active".to_owned(), json!(true)),
@@ -455,15 +486,21 @@ impl World {
         }
         let mut there = client.rows();
         // A row of which it has heard an edit only, and not the rest yet, is not on its screen.
-        there.retain(|row| client.cell(row, "id").is_some());
+        there.retain(|row| client.cell(row, "orgId").is_some());
         there.sort();
         let viewer = client.name.starts_with(VIEWER);
         let by = By::Sync(client.name.clone());
         let chance = self.random.below(10);
         if chance < 2 && !viewer {
             let value = self.value();
-            let row = self.new_row(format!("c{value}"), client.org);
+            let mut row = self.new_row(format!("c{value}"), client.org);
             let write = self.write_of(by, Kind::Create, &row);
+            if self.users.legacy_makes_ids() {
+                row.remove("id");
+                if !there.is_empty() && self.random.percent(60) {
+                    row["managerId"] = json!(self.random.pick(&there));
+                }
+            }
             let at = client.edit(|tx| {
                 for (cell, value) in &row {
                     tx.set_cell("users", write.row.as_str(), cell.as_str(), cell_of(value))?;
@@ -480,8 +517,9 @@ impl World {
             return;
         }
         let row = self.random.pick(&there).clone();
+        let name = self.legacy.names().remove(&row).unwrap_or_else(|| row.clone());
         if chance == 2 {
-            let write = Write { row: row.clone(), ..self.write(by, Kind::Delete, Vec::new()) };
+            let write = Write { row: name, ..self.write(by, Kind::Delete, Vec::new()) };
             let at = client.edit(|tx| tx.del_row("users", row.as_str()));
             return self.edited(write, at, viewer);
         }
@@ -491,7 +529,7 @@ impl World {
         } else {
             self.some_cells()
         };
-        let write = Write { row: row.clone(), ..self.write(by, Kind::Update, cells) };
+        let write = Write { row: name, ..self.write(by, Kind::Update, cells) };
         let at = client.edit(|tx| {
             for (cell, value) in &write.cells {
                 tx.set_cell("users", row.as_str(), *cell, cell_of(value))?;
@@ -540,7 +578,37 @@ impl World {
     }
 
     pub(super) fn history(&self) -> std::sync::MutexGuard<'_, History> {
-        self.history.lock().unwrap()
+        let mut history = self.history.lock().unwrap();
+        // Rows that legacy has made itself have its ids in the store.
+        let made_there = self.legacy.names().into_iter().filter(|(_, name)| name.starts_with('r'));
+        history.ids = made_there.map(|(id, name)| (name, id)).collect();
+        history
+    }
+
+    /// Rows that a client has made and that the store has under legacy's id, by their names. That may be only where a probe
+    /// could not know them again, since they were changed.
+    pub(super) fn fallen(&self, store: &Rows) -> Result<BTreeMap<String, String>, String> {
+        let names = self.legacy.names();
+        let by_client = |id: &String| Some((names.get(id)?.clone(), id.clone()));
+        let mut fell = BTreeMap::new();
+        for (name, id) in
+            store.keys().filter_map(by_client).filter(|(name, _)| name.starts_with('c'))
+        {
+            if self.users.create != CreateMode::Probe || !self.history().was_changed(&name) {
+                return Err(format!(
+                    "{name} has lost its id, and is {id}{}",
+                    self.history().story(&name)
+                ));
+            }
+            self.tally.saw(Seen::NotKnownAgain);
+            fell.insert(name, id);
+        }
+        Ok(fell)
+    }
+
+    /// Legacy's rows under their names.
+    pub(super) fn legacy_rows(&self) -> Result<Rows, String> {
+        named(self.legacy.rows(), &self.legacy.names())
     }
 
     /// The store's rows of all organisations.
@@ -577,7 +645,9 @@ impl World {
     /// Rows of which something is in the outbox.
     async fn owed_rows(&self) -> Vec<String> {
         let summary = self.disk.outbox_summary(1_000).await.unwrap();
-        summary.entries.iter().map(|entry| entry.entry.row.as_str().to_owned()).collect()
+        let names = self.legacy.names();
+        let row = |id: &str| names.get(id).cloned().unwrap_or_else(|| id.to_owned());
+        summary.entries.iter().map(|entry| row(entry.entry.row.as_str())).collect()
     }
 
     /// While the store may answer, and nothing is on its way, it has what legacy has.
@@ -595,13 +665,19 @@ impl World {
                 return Ok(());
             }
         }
-        let before = self.legacy.rows();
+        let before = self.legacy_rows()?;
         let mut owed = self.owed_rows().await;
         let store = self.store_rows().await;
         owed.extend(self.owed_rows().await);
-        if self.legacy.rows() != before {
+        if self.legacy_rows()? != before {
             return Ok(());
         }
+        let store = match named(store, &self.legacy.names()) {
+            Ok(store) => store,
+            // A row that was read before its alias was known: while it is owed, both are there.
+            Err(_) if !owed.is_empty() => return Ok(()),
+            Err(twice) => return Err(twice),
+        };
         let all: std::collections::BTreeSet<_> = before.keys().chain(store.keys()).collect();
         for row in all {
             if owed.contains(row) || past.contains(row) {

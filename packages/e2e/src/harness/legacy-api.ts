@@ -39,6 +39,8 @@ export interface LegacyApiOptions {
   readonly directory: string;
   readonly issuer: Issuer;
   readonly serviceToken: string;
+  /** A create that brings an id is refused. */
+  readonly makesIds?: boolean | undefined;
 }
 
 /** The legacy API in a process of its own; it can be killed and started again on its port and database. */
@@ -136,6 +138,7 @@ async function launch(options: LegacyApiOptions, port: number): Promise<{ child:
       CLERK_JWT_KEY: options.issuer.publicPem,
       CROSSFADE_SERVICE_TOKEN: options.serviceToken,
       LEGACY_API_FAULTS: "1",
+      LEGACY_API_MAKES_IDS: options.makesIds === true ? "1" : "0",
     },
   });
   const ready = await child.ready<{ ready: true; port: number }>();

@@ -14,11 +14,13 @@ export interface Relayed {
 }
 
 /**
- * Stands between crossfade and the legacy API, changes nothing, and notes in which order requests were
+ * Stands between crossfade and the legacy API, changes nothing (but for answers that it is told to lose), and notes in which order requests were
  * answered. Where the API cannot be reached, the connection breaks off, as it would without a relay.
  */
 export class Relay {
   readonly answered: Relayed[] = [];
+  /** Whose answers are lost: the API has done it, and the connection breaks off. */
+  loses: (relayed: Relayed) => boolean = () => false;
   readonly #server: Server;
   readonly #target: () => string;
 
@@ -60,14 +62,19 @@ export class Relay {
     const [answer] = (await once(forwarded, "response")) as [IncomingMessage];
     const answerBody = await bytesOf(answer);
     const purpose = headers["crossfade-purpose"];
-    this.answered.push({
+    const relayed: Relayed = {
       at: Date.now(),
       method,
       path,
       purpose: typeof purpose === "string" ? purpose : undefined,
       body: body.length === 0 ? undefined : (JSON.parse(body.toString()) as unknown),
       status: answer.statusCode ?? 0,
-    });
+    };
+    this.answered.push(relayed);
+    if (this.loses(relayed)) {
+      outgoing.destroy();
+      return;
+    }
     outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
     outgoing.end(answerBody);
   }

@@ -60,16 +60,17 @@ export class World {
 
   static async start(
     cleanup: Disposer,
-    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay, config, processes }: WorldOptions,
+    { flags: startFlags, seed = SEED, responseTimeoutMs, relay: startRelay, config, processes, legacyMakesIds }: WorldOptions,
   ): Promise<World> {
     const directory = tempDirectory("world");
     cleanup.add(() => directory.remove());
     const issuer = new Issuer();
     const serviceToken = randomBytes(24).toString("base64url");
-    const legacy = await LegacyApi.start({ directory: directory.path, issuer, serviceToken });
+    const legacy = await LegacyApi.start({ directory: directory.path, issuer, serviceToken, makesIds: legacyMakesIds });
     cleanup.add(() => legacy.stop());
-    for (const user of seed) await legacy.create(ADA, user);
-    await legacy.create(EVE, { id: "x1", email: "eve@example.test", name: "Eve" });
+    const asNew = ({ id, ...user }: NewUser) => (legacyMakesIds === true || id === undefined ? user : { id, ...user });
+    for (const user of seed) await legacy.create(ADA, asNew(user));
+    await legacy.create(EVE, asNew({ id: "x1", email: "eve@example.test", name: "Eve" }));
     const flags = await (startFlags ?? FlagsFile.create)(directory.path);
     cleanup.add(() => flags.stop());
     const relay = await startRelay?.(() => legacy.url);
@@ -160,6 +161,8 @@ export interface WorldOptions {
   readonly processes?: number;
   readonly flags?: (directory: string) => Promise<FlagProvider>;
   readonly seed?: readonly NewUser[];
+  /** The legacy API chooses the ids of rows. */
+  readonly legacyMakesIds?: boolean;
   /** `[legacy] response_timeout_ms`. */
   readonly responseTimeoutMs?: number;
   /** Changes crossfade's configuration. */

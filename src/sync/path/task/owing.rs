@@ -117,7 +117,9 @@ impl PathTask {
     /// Whether a row is there of which a required cell was deleted: before or after the other edit.
     fn is_incomplete(&self, resource: &Resource, row: &RowId) -> bool {
         let (store, table) = (self.star.store(), resource.table.as_str());
-        let mut required = resource.schema.cells().iter().filter(|spec| spec.required);
+        // What only legacy writes is not there yet, or not again, in a row that a client makes.
+        let mut required =
+            resource.schema.cells().iter().filter(|spec| resource.tells_deletion(spec));
         store.has_row(table, row.as_str())
             && required.any(|spec| {
                 let stamp = store.stamp(table, row.as_str(), &*spec.id);

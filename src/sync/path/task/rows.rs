@@ -30,11 +30,12 @@ impl PathTask {
         let tables = self.context.tables.clone();
         let known = tables.named(resource);
         let resource = known.ok_or_else(|| PathError::UnknownResource(resource.clone()))?;
+        let rows: Vec<_> = rows.iter().map(|row| self.as_known_here(resource, row)).collect();
         let ids = rows.iter().map(|row| row.row.clone()).collect();
         let mut bases = self.bases(resource, ids, batch).await?;
         let mut outcomes = Vec::with_capacity(rows.len());
         for row in rows {
-            let row = &self.of_this_path(resource, row.clone());
+            let row = &self.of_this_path(resource, row);
             let base = bases.get(&row.row);
             let application =
                 Application { resource, row, base, source, owed: &self.owed, gone: &self.gone };
@@ -67,7 +68,12 @@ impl PathTask {
         Ok(outcomes)
     }
 
-    fn keep_base(&mut self, resource: &Arc<Resource>, row: &LegacyRow, batch: &mut Batch) {
+    pub(super) fn keep_base(
+        &mut self,
+        resource: &Arc<Resource>,
+        row: &LegacyRow,
+        batch: &mut Batch,
+    ) {
         let (path, resource) = (self.path.clone(), resource.name.clone());
         let key = (resource.clone(), row.row.clone());
         self.bases.set(key.clone(), row.now.clone());
@@ -84,7 +90,7 @@ impl PathTask {
     }
 
     /// Legacy's last known copies, from what is not yet kept or from storage.
-    async fn bases(
+    pub(super) async fn bases(
         &mut self,
         resource: &Arc<Resource>,
         rows: Vec<RowId>,
@@ -158,7 +164,13 @@ impl PathTask {
         // What can fail comes first: a settlement that fails must leave the entry owed.
         let bases = self.bases(known, vec![row.clone()], batch).await?;
         let answer = outcome.answer(row).map(|answer| self.of_this_path(known, answer));
+        if let Some(answer) = &answer
+            && !self.take_alias(known, answer, batch).await?
+        {
+            return Ok(Settled::Again);
+        }
         if let (Outcome::Found(_), Some(answer)) = (outcome, &answer) {
+            Self::end_create(known, row, batch);
             let source = Source::Read { asked_ms: u64::MAX };
             self.apply(resource, std::slice::from_ref(answer), &source, batch).await?;
             return Ok(Settled::Again);
@@ -177,6 +189,12 @@ impl PathTask {
         };
         let entry = self.owed.remove(&key, seq);
         batch.keep(Op::Settle(seq));
+        Self::end_create(known, row, batch);
+        if let Outcome::Refused(None) = outcome
+            && !bases.contains_key(row)
+        {
+            self.refuse_create(known, row, batch);
+        }
         if let (Some(entry), Outcome::Refused(_)) = (&entry, outcome) {
             let read = answer.as_ref().and_then(|answer| answer.now.as_ref());
             // What was read may be older than what another answer has told since.
@@ -202,7 +220,9 @@ impl PathTask {
     fn of_this_path(&self, resource: &Arc<Resource>, mut answer: LegacyRow) -> LegacyRow {
         let belongs = |cells: &RowCells| {
             resource.path.from_row(cells).is_ok_and(|path| path == self.path)
-                && resource.row_id(cells).as_ref() == Some(&answer.row)
+                // Where legacy makes ids, whoever asked knows which row an id means.
+                && (resource.legacy_makes_ids()
+                    || resource.row_id(cells).as_ref() == Some(&answer.row))
         };
         if !answer.now.as_ref().is_none_or(belongs) {
             metrics::counter!("crossfade_rows_of_another_path_total").increment(1);
