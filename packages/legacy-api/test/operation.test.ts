@@ -94,7 +94,7 @@ describe("OpenAPI", () => {
       "delete /users/{id}", "get /users", "get /users/me", "get /users/{id}", "patch /users/{id}", "post /users",
     ]);
     const parameters = body.paths["/users"]?.get?.parameters?.map(({ name }) => name);
-    assert.deepEqual(parameters, ["orgId", "role", "roles", "active", "minAge", "maxAge", "q", "sort", "limit", "offset"]);
+    assert.deepEqual(parameters, ["orgId", "email", "role", "roles", "active", "minAge", "maxAge", "q", "sort", "limit", "offset"]);
     const user = await api.create({ id: "u1" });
     assert.deepEqual(Object.keys(body.components.schemas.User?.properties ?? {}).sort(), Object.keys(user).sort());
   });
