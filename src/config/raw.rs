@@ -44,6 +44,7 @@ raw! {
     Server {
         listen: String,
         sync_mount: String,
+        max_headers: u64,
         own_mount: String,
     }
     Admin {

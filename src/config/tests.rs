@@ -320,7 +320,7 @@ fn what_is_missing_is_told_at_its_section() {
     assert_eq!(keys, expected);
     let placed = problem("jwt_key_file = \"clerk.pem\"\n", "");
     assert!(
-        placed.contains("toml:28:2: identity.jwt_key_file: is missing: name the PEM file"),
+        placed.contains("toml:29:2: identity.jwt_key_file: is missing: name the PEM file"),
         "{placed}"
     );
 }

@@ -143,6 +143,12 @@ impl Toggles {
         self.engine.variant(toggle)
     }
 
+    /// Whether a constraint of the last document looks at the time.
+    #[must_use]
+    pub fn depend_on_time(&self) -> bool {
+        self.engine.document.load().as_ref().is_some_and(|document| document.timed)
+    }
+
     /// Whether any document was read.
     #[must_use]
     pub fn has_document(&self) -> bool {

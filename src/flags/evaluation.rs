@@ -67,6 +67,15 @@ struct Names {
     shadow: String,
     /// The last variant that named no stage, so that each is reported once.
     unknown: ArcSwap<Option<String>>,
+    /// What the toggle asked for when it was last looked at.
+    last: ArcSwap<Option<Asked>>,
+}
+
+/// What a stage's toggle asks for. No user takes part in it: it is worked out once a document, not once a request.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    document: u64,
+    request: StageRequest,
 }
 
 impl Evaluation {
@@ -79,7 +88,8 @@ impl Evaluation {
         let names = |resource: ResourceName| {
             let name = |what: &str| format!("{prefix}.{resource}.{what}");
             let (stage, cohort, shadow) = (name("stage"), name("cohort"), name("shadow"));
-            (resource, Names { stage, cohort, shadow, unknown: ArcSwap::default() })
+            let (unknown, last) = (ArcSwap::default(), ArcSwap::default());
+            (resource, Names { stage, cohort, shadow, unknown, last })
         };
         Self {
             toggles,
@@ -119,6 +129,20 @@ impl Evaluation {
     #[must_use]
     pub fn stage_request(&self, resource: &ResourceName) -> StageRequest {
         let Some(names) = self.names.get(resource) else { return StageRequest::Absent };
+        // Before the toggle is looked at: a document that comes meanwhile is looked at again.
+        let document = self.toggles.documents();
+        if let Some(last) = names.last.load().as_ref()
+            && last.document == document
+            && !self.toggles.depend_on_time()
+        {
+            return last.request;
+        }
+        let request = self.ask_for_stage(names);
+        names.last.store(Arc::new(Some(Asked { document, request })));
+        request
+    }
+
+    fn ask_for_stage(&self, names: &Names) -> StageRequest {
         let Some(variant) = self.toggles.variant(&names.stage) else {
             return if self.toggles.has_document() {
                 StageRequest::Absent

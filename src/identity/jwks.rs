@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
 use serde_json::Value;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -129,6 +130,8 @@ pub(super) struct KeySet {
     settings: JwksSettings,
     known: ArcSwap<Known>,
     flight: Mutex<Flight>,
+    /// Where sets are fetched, whoever asks: comparisons do on threads that give way to everything.
+    runtime: Option<Handle>,
 }
 
 #[derive(Debug)]
@@ -155,7 +158,8 @@ enum Flight {
 impl KeySet {
     fn new(place: Place, settings: JwksSettings) -> Self {
         let flight = Mutex::new(Flight::Landed(None));
-        Self { place, settings, known: ArcSwap::default(), flight }
+        let runtime = Handle::try_current().ok();
+        Self { place, settings, known: ArcSwap::default(), flight, runtime }
     }
 
     async fn find(self: &Arc<Self>, kid: Option<&str>) -> Result<Arc<SessionKey>, VerifyError> {
@@ -212,7 +216,7 @@ impl KeySet {
         *flight = Flight::Under(landing.clone());
         drop(flight);
         let set = Arc::clone(self);
-        tokio::spawn(async move {
+        let fetching = async move {
             let outcome = set.fetch().await;
             if let Err(why) = &outcome {
                 tracing::warn!(%why, "the keys of session tokens could not be fetched; known keys stay");
@@ -222,7 +226,11 @@ impl KeySet {
             .increment(1);
             *set.flight() = Flight::Landed(Some((Instant::now(), outcome)));
             sender.send_replace(true);
-        });
+        };
+        match &self.runtime {
+            Some(runtime) => drop(runtime.spawn(fetching)),
+            None => drop(tokio::spawn(fetching)),
+        }
         Some(landing)
     }
 

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use super::alias;
 use super::caller::Authenticator;
 use super::forward::{Forwarder, Tap, Tapped};
+use super::meters::RequestMeters;
 use super::problem::{ERROR_HEADER, Problem};
 use super::shadow::{LegacyRead, Shadow, ShadowJob};
 use super::store_read::{ReadFor, ReadQuestion, StoreReader, claim_of};
@@ -68,7 +69,7 @@ pub struct EdgeParts {
 
 /// Answers HTTP requests.
 #[derive(Debug, Clone)]
-pub struct Edge(pub(super) Arc<EdgeParts>);
+pub struct Edge(pub(super) Arc<EdgeParts>, RequestMeters);
 
 /// A request to a mapped route.
 pub(super) struct Mapped {
@@ -82,7 +83,8 @@ impl Edge {
     /// An edge of these parts.
     #[must_use]
     pub fn new(parts: EdgeParts) -> Self {
-        Self(Arc::new(parts))
+        let meters = RequestMeters::of(parts.routes.resources().map(|resource| &resource.name));
+        Self(Arc::new(parts), meters)
     }
 
     pub(super) fn parts(&self) -> &EdgeParts {
@@ -136,7 +138,8 @@ impl Edge {
         peer: SocketAddr,
         mapped: Mapped,
     ) -> Response<HttpBody> {
-        let sampled = self.0.stages.evaluation().sampled(&mapped.resource.name);
+        let compared = matches!(mapped.stage, Stage::Shadow | Stage::Live);
+        let sampled = compared && self.0.stages.evaluation().sampled(&mapped.resource.name);
         // Who asks matters only where the cohort or the store decides: elsewhere no token is verified
         // before the answer.
         let identity = if mapped.stage >= Stage::Live {
@@ -387,10 +390,7 @@ impl Edge {
             _ => ExchangeKind::Read,
         };
         let latency = mapped.started.elapsed();
-        metrics::histogram!("crossfade_request_seconds",
-            "resource" => mapped.resource.name.to_string(), "origin" => answered_by.as_str(),
-            "kind" => kind.as_str())
-        .record(latency.as_secs_f64());
+        self.1.record(&mapped.resource.name, answered_by, kind, latency);
         self.0.recorder.record(Event::Exchange(Exchange {
             at_ms: self.0.clock.now_ms(),
             resource: mapped.resource.name.clone(),

@@ -1,9 +1,11 @@
 //! The HTTP edge: what comes in from callers, and the legacy path it is forwarded to.
 
 mod alias;
+mod background;
 mod caller;
 mod exchange;
 pub mod forward;
+mod meters;
 mod parity;
 pub mod problem;
 mod ramp;
@@ -13,6 +15,7 @@ mod store_read;
 mod store_write;
 mod unmapped;
 
+pub use background::Background;
 pub use caller::Authenticator;
 pub(crate) use exchange::marked;
 pub use exchange::{Edge, EdgeParts, ORIGIN_HEADER};

@@ -1,4 +1,4 @@
-//! The HTTP server in front of a router.
+//! The HTTP server in front of a handler, which may be a router.
 //!
 //! `axum::serve` cannot be told to keep the spelling of header names, to bound the time that a
 //! client may take for its headers, or to end connections that do not end by themselves; hyper's
@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::Request;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,6 +22,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+/// Headers that a message may have if nobody says otherwise: for so many there is always room.
+pub const USUAL_HEADERS: usize = 100;
 
 /// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +43,43 @@ pub struct ServeConfig {
 }
 
 impl Default for ServeConfig {
-    /// 75 s for headers, 256 of them, 16,384 connections, 30 s of grace.
+    /// 75 s for headers, 100 of them, 16,384 connections, 30 s of grace.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(75),
-            max_headers: 256,
+            max_headers: USUAL_HEADERS,
             max_connections: 16_384,
             grace: Duration::from_secs(30),
         }
     }
 }
 
+/// Answers requests. A router would be asked, and copied, for each request; most requests of a proxy need none.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// The answer to a request of the client at `peer`.
+    fn handle(
+        &self,
+        request: Request<Body>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Its handlers find the client's address as `ConnectInfo<SocketAddr>`.
+impl Handler for Router {
+    async fn handle(&self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        self.clone().oneshot(request).await.unwrap_or_else(|never| match never {})
+    }
+}
+
 /// Serves HTTP/1 and HTTP/2 (by prior knowledge) until `shutdown` resolves; then accepts no more,
 /// lets requests under way end within the grace, and returns.
 ///
-/// Handlers find the client's address as `ConnectInfo<SocketAddr>`. Upgraded connections are their
+/// Upgraded connections are their
 /// owner's: [`Forwarder::close_tunnels`](super::forward::Forwarder::close_tunnels).
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    handler: impl Handler,
     config: ServeConfig,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -80,7 +101,7 @@ pub async fn serve(
             },
         };
         let connection =
-            connection(stream, peer, router.clone(), config, draining.clone(), cut.clone());
+            connection(stream, peer, handler.clone(), config, draining.clone(), cut.clone());
         connections.spawn(async move {
             connection.await;
             drop(permit);
@@ -133,7 +154,7 @@ fn prepare(stream: &TcpStream) {
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    handler: impl Handler,
     config: ServeConfig,
     draining: CancellationToken,
     cut: CancellationToken,
@@ -143,18 +164,19 @@ async fn connection(
     let noting = Arc::clone(&began);
     let service = service_fn(move |request: Request<Incoming>| {
         noting.store(true, Ordering::Relaxed);
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|e| match e {})) }
+        let (request, handler) = (request.map(Body::new), handler.clone());
+        async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
-        .max_headers(config.max_headers)
         .preserve_header_case(true);
+    // Told a number, the library makes room for it anew for each message.
+    if config.max_headers != USUAL_HEADERS {
+        builder.http1().max_headers(config.max_headers);
+    }
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method};
 use tokio::sync::Semaphore;
 
+use super::background::Background;
 use super::caller::Authenticator;
 use super::forward::Tapped;
 use super::store_read::{NoStoreAnswer, ReadFor, ReadQuestion, StoreReader};
@@ -61,6 +62,8 @@ pub struct ShadowParts {
     pub clock: SharedClock,
     /// Draws the reads that legacy is asked a second time.
     pub entropy: SharedEntropy,
+    /// Where it is done.
+    pub background: Background,
 }
 
 /// Compares both sides' answers to reads.
@@ -139,7 +142,7 @@ impl Shadow {
             return;
         };
         let shadow = self.clone();
-        tokio::spawn(async move {
+        self.parts.background.spawn(async move {
             let first = shadow.first(job).await;
             let Some((job, identity, pair, comparison)) = first else { return };
             if !comparison.verdict.wants_settling() {
@@ -286,7 +289,13 @@ impl Shadow {
             credentials: Credentials::Caller(job.caller.clone()),
             idempotency_key: None,
         };
-        self.parts.legacy.ask(request).await
+        let (legacy, started) = (self.parts.legacy.clone(), Instant::now());
+        let asking = self.parts.background.in_foreground(async move { legacy.ask(request).await });
+        asking.await.unwrap_or_else(|| Observation {
+            origin: Origin::Legacy,
+            outcome: Err(Failure::Unavailable("crossfade is being stopped".to_owned())),
+            latency: started.elapsed(),
+        })
     }
 
     fn record(&self, job: &ShadowJob, pair: &Pair, comparison: &Comparison, verdict: Verdict) {

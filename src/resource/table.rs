@@ -105,6 +105,11 @@ impl RouteTable {
         if clashes.is_empty() { Ok(table) } else { Err(clashes) }
     }
 
+    /// Every resource that has a route; one may come several times.
+    pub fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.prefixes.iter().map(|(_, resource)| resource)
+    }
+
     fn insert(&mut self, path: &str, entry: Entry) -> Result<(), RouteClash> {
         let clash = |other: &str| RouteClash {
             resource: entry.resource.name.to_string(),

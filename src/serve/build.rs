@@ -25,8 +25,8 @@ use crate::legacy::{LegacyClient, LegacySettings};
 use crate::migration::ResourceName;
 use crate::proxy::forward::{ForwardConfig, Forwarder, Upstream};
 use crate::proxy::{
-    Authenticator, Edge, EdgeParts, Parity, ParityParts, ParitySettings, Shadow, ShadowParts,
-    ShadowSettings, StoreReader,
+    Authenticator, Background, Edge, EdgeParts, Parity, ParityParts, ParitySettings, Shadow,
+    ShadowParts, ShadowSettings, StoreReader,
 };
 use crate::record::{Recorder, Redactor};
 use crate::resource::{Resource, RouteTable};
@@ -184,6 +184,7 @@ pub(super) async fn build(config: Arc<Config>, around: Surroundings) -> Result<P
         tallies: tallies.clone(),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        background: Background::start().map_err(ServeError::Threads)?,
     });
     let parity = Parity::new(ParityParts {
         settings: ParitySettings {
@@ -355,6 +356,7 @@ pub(super) fn forwarder(config: &Config, entropy: &SharedEntropy) -> Result<Forw
     let forward = ForwardConfig {
         connect_timeout: config.legacy.connect_timeout,
         response_timeout: config.legacy.response_timeout,
+        max_response_headers: config.server.max_headers,
         ..ForwardConfig::new(upstream, entropy.clone())
     };
     Ok(Forwarder::new(forward)?)

@@ -66,6 +66,9 @@ pub enum ServeError {
     /// The process's own task ended by a fault.
     #[error("crossfade itself broke: {0}")]
     Broken(String),
+    /// The system gives no more threads.
+    #[error("threads for comparisons: {0}. Let the process have more of them (`ulimit -u`).")]
+    Threads(std::io::Error),
     /// Metrics could not be set up.
     #[error("metrics: {0}")]
     Metrics(String),

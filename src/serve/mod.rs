@@ -117,8 +117,9 @@ impl Server {
         metrics::gauge!("crossfade_holding").set(1.0);
         let (shutdown, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let limits = ServeConfig { grace, ..ServeConfig::default() };
-        tasks.spawn(serve(users, own::router(&parts), limits, told(stopping.clone())));
+        let max_headers = parts.config.server.max_headers;
+        let limits = ServeConfig { grace, max_headers, ..ServeConfig::default() };
+        tasks.spawn(serve(users, own::Users::new(&parts), limits, told(stopping.clone())));
         tasks.spawn(serve(operators, admin::router(&parts), limits, told(stopping.clone())));
         tasks.spawn(keeper::run(parts.clone(), stopping.clone()));
         tasks.spawn(crate::sync::run_owed_mirrors(parts.mirror.clone(), stopping.clone()));
@@ -176,6 +177,7 @@ impl Server {
 
     /// Waits until no mirror and no comparison is under way. New ones may start meanwhile.
     pub async fn idle(&self) {
+        self.parts.forwarder.told().await;
         self.parts.mirror.idle().await;
         self.parts.shadow.idle().await;
         self.parts.parity.idle().await;
@@ -192,6 +194,7 @@ impl Server {
         self.parts.sync.close_all(CloseReason::going_away()).await;
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
+        self.parts.forwarder.told().await;
         self.parts.tail.close().await;
         self.parts.mirror.close().await;
         self.parts.audit.idle().await;

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -15,44 +15,62 @@ use super::admission::{paths_of, writable};
 use super::build::Parts;
 use crate::identity::NotMinted;
 use crate::proxy::problem::Problem;
+use crate::proxy::server::Handler;
 
-/// Routes of the users' listener. `/sync` and `/_crossfade` can be moved by the configuration.
-pub(super) fn router(parts: &Parts) -> Router {
+/// What the users' listener answers. `/sync` and `/_crossfade` can be moved by the configuration.
+#[derive(Clone)]
+pub(super) struct Users {
+    parts: Parts,
+    own: Router,
+}
+
+impl Users {
+    pub(super) fn new(parts: &Parts) -> Self {
+        Self { parts: parts.clone(), own: router(parts) }
+    }
+}
+
+impl Handler for Users {
+    async fn handle(&self, request: Request<Body>, peer: SocketAddr) -> Response {
+        let target = request.uri().path();
+        let server = &self.parts.config.server;
+        // The mount alone is the root, under which a multiplexed socket has any path as a channel.
+        if let Some(rest) = under(target, &server.sync_mount) {
+            let path = rest.strip_prefix('/').unwrap_or(rest).to_owned();
+            return open(&self.parts, &path, request).await;
+        }
+        if under(target, &server.own_mount).is_some() {
+            return self.own.handle(request, peer).await;
+        }
+        self.parts.edge.handle(request, peer).await
+    }
+}
+
+/// What follows a mount in a request's path, if it is under it.
+fn under<'t>(target: &'t str, mount: &str) -> Option<&'t str> {
+    target.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Routes of crossfade's own mount.
+fn router(parts: &Parts) -> Router {
     let own = &parts.config.server.own_mount;
+    let nothing = || async {
+        let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-route", "No such route");
+        problem.detail("this is crossfade's own mount").into_response()
+    };
     Router::new()
         .route(&format!("{own}/sync-token"), post(sync_token))
         .route(&format!("{own}/jwks.json"), get(jwks))
         .route(&format!("{own}/holder"), get(|| async { "this process holds the database" }))
-        .fallback(edge)
+        .fallback(nothing)
         .with_state(parts.clone())
 }
 
-/// Everything that is not crossfade's own: a path's socket, or the edge.
-async fn edge(
-    State(parts): State<Parts>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request<Body>,
-) -> Response {
-    let target = request.uri().path();
-    let mount = &parts.config.server.sync_mount;
-    // The mount alone is the root, under which a multiplexed socket has any path as a channel.
-    let under = target.strip_prefix(mount.as_str());
-    let path = under.filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let Some(path) = path.map(|rest| rest.strip_prefix('/').unwrap_or(rest)) else {
-        let own = &parts.config.server.own_mount;
-        let is_own = target
-            .strip_prefix(own.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        if is_own {
-            let problem = Problem::new(StatusCode::NOT_FOUND, "no-such-route", "No such route");
-            return problem.detail("this is crossfade's own mount").into_response();
-        }
-        return parts.edge.handle(request, peer).await;
-    };
-    let path = path.to_owned();
+/// A path's socket.
+async fn open(parts: &Parts, path: &str, request: Request<Body>) -> Response {
     let (mut head, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut head, &()).await {
-        Ok(upgrade) => parts.sync.upgrade(&path, &head.headers, &head.uri, upgrade).await,
+        Ok(upgrade) => parts.sync.upgrade(path, &head.headers, &head.uri, upgrade).await,
         Err(_) => Problem::new(
             StatusCode::UPGRADE_REQUIRED,
             "sync-upgrade",

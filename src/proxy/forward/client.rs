@@ -16,6 +16,7 @@ use tower::Service;
 
 use super::body::{BodyError, RequestBody};
 use super::{ForwardConfig, ForwardError};
+use crate::proxy::server::USUAL_HEADERS;
 
 pub(super) type UpstreamClient = Client<Connector, RequestBody>;
 
@@ -38,11 +39,11 @@ pub(super) fn build(config: &ForwardConfig) -> Result<UpstreamClient, ForwardErr
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
-    Ok(Client::builder(TokioExecutor::new())
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(config.idle_timeout)
         .pool_max_idle_per_host(config.max_idle_connections)
-        .http1_max_headers(config.max_response_headers)
         .http1_preserve_header_case(true)
         // A proxy unfolds obsolete line folds and takes the space before the colon away
         // (RFC 9112 §5.1, §5.2); it does not refuse a response for them.
@@ -51,8 +52,12 @@ pub(super) fn build(config: &ForwardConfig) -> Result<UpstreamClient, ForwardErr
         // The forwarder sets `Host`.
         .set_host(false)
         // Sends again only what was never begun to be sent: no byte of it left.
-        .retry_canceled_requests(true)
-        .build(Connector(https)))
+        .retry_canceled_requests(true);
+    // As for requests: see the server.
+    if config.max_response_headers != USUAL_HEADERS {
+        builder.http1_max_headers(config.max_response_headers);
+    }
+    Ok(builder.build(Connector(https)))
 }
 
 /// Whether a connection has answered before. Carried by the connection, and from it by each

@@ -170,10 +170,11 @@ fn strip_own(headers: &mut HeaderMap) {
 
 /// HTTP/2 clients split their cookies over several lines; HTTP/1.1 has one (RFC 9113 §8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
 }
@@ -220,6 +221,12 @@ fn is_quotable(host: &str) -> bool {
 
 /// Adds to a list header, on its one line: many readers look at the first line or the last alone.
 pub(super) fn add_to_list(headers: &mut HeaderMap, name: HeaderName, element: &str) {
+    if !headers.contains_key(&name) {
+        if let Ok(value) = HeaderValue::from_bytes(element.as_bytes()) {
+            headers.insert(name, value);
+        }
+        return;
+    }
     let mut all: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
     all.push(element.as_bytes());
     if let Ok(value) = HeaderValue::from_bytes(&all.join(&b", "[..])) {

@@ -37,9 +37,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
 
 use body::{Progress, RequestBody};
 use client::{Answered, UpstreamClient};
@@ -51,12 +52,17 @@ use tap::Watch;
 pub use tap::{Copied, End, Tap, Tapped, TappedHead};
 use tunnel::Tunnels;
 
+use super::meters::ForwardedMeters;
+
 /// Forwards requests to one upstream. Clones share connections and tunnels.
 #[derive(Debug, Clone)]
 pub struct Forwarder {
     config: Arc<ForwardConfig>,
     client: UpstreamClient,
     tunnels: Tunnels,
+    forwarded: ForwardedMeters,
+    /// Exchanges that are over, and whose [`Tap`] is about to be told.
+    telling: TaskTracker,
 }
 
 /// An upstream gave no answer.
@@ -82,7 +88,14 @@ impl Forwarder {
     pub fn new(config: ForwardConfig) -> Result<Self, ForwardError> {
         let client = client::build(&config)?;
         let tunnels = Tunnels::new(config.max_tunnels);
-        Ok(Self { config: Arc::new(config), client, tunnels })
+        let forwarded = ForwardedMeters::new();
+        Ok(Self {
+            config: Arc::new(config),
+            client,
+            tunnels,
+            forwarded,
+            telling: TaskTracker::new(),
+        })
     }
 
     /// The settings.
@@ -109,12 +122,13 @@ impl Forwarder {
         peer: SocketAddr,
         tap: Option<Tap>,
     ) -> Response<Body> {
-        let mut watch =
-            tap.map(|tap| Watch::new(tap, request.headers(), request.body().is_end_stream()));
+        let mut watch = tap.map(|tap| {
+            let is_empty = request.body().is_end_stream();
+            Watch::new(tap, request.headers(), is_empty, self.telling.clone())
+        });
         match self.exchange(request, peer, &mut watch).await {
             Ok(response) => {
-                let class = class(response.status());
-                metrics::counter!("crossfade_proxy_forwarded_total", "class" => class).increment(1);
+                self.forwarded.count(response.status());
                 response
             }
             Err(NotForwarded::Refused(refusal)) => {
@@ -156,6 +170,13 @@ impl Forwarder {
     /// touched: their server ends them.
     pub async fn close_tunnels(&self) {
         self.tunnels.close().await;
+    }
+
+    /// Waits until the taps of all exchanges that are over were told.
+    pub async fn told(&self) {
+        self.telling.close();
+        self.telling.wait().await;
+        self.telling.reopen();
     }
 
     async fn exchange(
@@ -215,17 +236,5 @@ impl Forwarder {
 fn end(watch: Option<Watch>, end: End) {
     if let Some(mut watch) = watch {
         watch.end(end);
-    }
-}
-
-/// A status's class, as a metric's label.
-const fn class(status: StatusCode) -> &'static str {
-    match status.as_u16() / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        5 => "5xx",
-        _ => "other",
     }
 }

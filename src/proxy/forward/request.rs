@@ -156,6 +156,5 @@ pub(super) fn replayable(request: &Request<RequestBody>) -> Option<Request<Reque
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
     Some(copy)
 }

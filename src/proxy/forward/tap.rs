@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body::Frame;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::migration::{Answer, Body, Failure, Observation, Origin};
 
@@ -208,10 +209,16 @@ pub(super) struct Watch {
     head: Option<TappedHead>,
     response: Copy,
     sink: Option<Box<dyn FnOnce(Tapped) + Send>>,
+    telling: TaskTracker,
 }
 
 impl Watch {
-    pub(super) fn new(tap: Tap, request: &HeaderMap, request_is_empty: bool) -> Self {
+    pub(super) fn new(
+        tap: Tap,
+        request: &HeaderMap,
+        request_is_empty: bool,
+        telling: TaskTracker,
+    ) -> Self {
         let mut copy = Copy::new(tap.request_limit);
         copy.whole = request_is_empty;
         Self {
@@ -221,6 +228,7 @@ impl Watch {
             head: None,
             response: Copy::new(tap.response_limit),
             sink: Some(tap.sink),
+            telling,
         }
     }
 
@@ -231,7 +239,9 @@ impl Watch {
 
     pub(super) fn head(&mut self, status: StatusCode, headers: &HeaderMap) {
         let latency = self.start.elapsed();
-        self.head = Some(TappedHead { status, headers: headers.clone(), latency });
+        // Who wants no body wants no headers.
+        let headers = if self.response.limit > 0 { headers.clone() } else { HeaderMap::new() };
+        self.head = Some(TappedHead { status, headers, latency });
     }
 
     pub(super) fn frame(&mut self, frame: &Frame<Bytes>) {
@@ -253,13 +263,13 @@ impl Watch {
         let head = self.head.take();
         let response_coding = head.as_ref().and_then(|head| coding(&head.headers));
         let request = self.request.lock().take(self.request_coding.take());
-        sink(Tapped {
-            request,
-            response: self.response.take(response_coding),
-            head,
-            end,
-            latency: self.start.elapsed(),
-        });
+        let response = self.response.take(response_coding);
+        let tapped = Tapped { request, head, response, end, latency: self.start.elapsed() };
+        // The last of the answer leaves when the task that is now reading it goes on: until then nothing else is done.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(self.telling.spawn_on(async move { sink(tapped) }, &runtime)),
+            Err(_) => sink(tapped),
+        }
     }
 }
 

@@ -80,7 +80,8 @@ impl Follower {
         let parts = parts(config, around, link).await?;
         let (shutdown, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let limits = ServeConfig { grace, ..ServeConfig::default() };
+        let max_headers = parts.config.server.max_headers;
+        let limits = ServeConfig { grace, max_headers, ..ServeConfig::default() };
         let (users, operators) = (front::router(&parts), admin::router(&parts));
         tasks.spawn(serve(listeners.users, users, limits, told(stopping.clone())));
         tasks.spawn(serve(listeners.operators, operators, limits, told(stopping.clone())));
