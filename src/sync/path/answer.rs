@@ -8,13 +8,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mergeable_store::{Cell, EditError, Hlc, MergeableStore, Transaction};
+use mergeable_store::{Cell, CellRef, EditError, Hlc, MergeableStore, Transaction};
 
 use super::delivery::row_cells;
 use super::gone::Gone;
 use super::owed::{Owed, RowKey};
 use crate::migration::RowId;
 use crate::resource::{Changes, Resource, RowCells};
+use crate::storage::AskedCreate;
 
 /// What legacy said about one row.
 #[derive(Debug, Clone)]
@@ -101,6 +102,8 @@ pub(super) struct Application<'a> {
     pub(super) source: &'a Source,
     pub(super) owed: &'a Owed,
     pub(super) gone: &'a Gone,
+    /// The create that legacy was asked for, if this is the first that is known of its row there.
+    pub(super) asked: Option<&'a AskedCreate>,
 }
 
 impl Application<'_> {
@@ -234,7 +237,8 @@ impl Application<'_> {
         let Some((_, hlc)) = store.stamp(self.table(), self.row.row.as_str(), cell) else {
             return true;
         };
-        let owed = self.owed.owes(key, cell, hlc);
+        let owed =
+            self.owed.owes(key, cell, hlc) && !self.went_with_the_create(store, key, cell, hlc);
         match self.source {
             Source::Request { sent_ms, .. } => {
                 !owed || (self.wrote(cell) && hlc.time_ms() < *sent_ms)
@@ -248,6 +252,26 @@ impl Application<'_> {
             Source::Repair { asked_ms } => !owed && hlc.time_ms() < *asked_ms,
             Source::Delivery { .. } => !owed,
         }
+    }
+
+    /// Whether legacy got what a cell holds with the create that made the row. The answer to that is lost, so nothing took the
+    /// cell off what is owed; but what legacy has by now, under whatever name it was read, comes after it.
+    fn went_with_the_create(
+        &self,
+        store: &MergeableStore,
+        key: &RowKey,
+        cell: &str,
+        hlc: Hlc,
+    ) -> bool {
+        let Some(asked) = self.asked else { return false };
+        let Some(sent) = asked.body.get(cell) else { return false };
+        let is = |(id, stamp): &(String, Hlc)| id == cell && *stamp == hlc;
+        if self.owed.get(key, asked.seq).is_some_and(|entry| entry.cells.iter().any(is)) {
+            return true;
+        }
+        // A later edit, which the create took along if it was there in time.
+        let there = store.get_cell(self.table(), key.1.as_str(), cell).map(CellRef::to_cell);
+        hlc.time_ms() < asked.asked_ms && there.is_some_and(|there| there.to_json() == *sent)
     }
 
     /// Whether a tombstone of the row waits to be delivered.

@@ -7,8 +7,8 @@ use mergeable_store::{Cell, CellError, EditError};
 
 use super::PathTask;
 use crate::migration::{ResourceName, RowId};
-use crate::resource::{Resource, RowCells};
-use crate::storage::{Base, Op, Seq, StorageError};
+use crate::resource::{CreateMode, Resource, RowCells};
+use crate::storage::{AskedCreate, Base, Op, Seq, StorageError};
 use crate::sync::path::PathError;
 use crate::sync::path::answer::{Application, Applied, LegacyRow, Source};
 use crate::sync::path::batch::Batch;
@@ -37,8 +37,12 @@ impl PathTask {
         for row in rows {
             let row = &self.of_this_path(resource, row);
             let base = bases.get(&row.row);
-            let application =
-                Application { resource, row, base, source, owed: &self.owed, gone: &self.gone };
+            let asked = match base {
+                Some(_) => None,
+                None => self.asked_create(resource, row).await?,
+            };
+            let (owed, gone, asked) = (&self.owed, &self.gone, asked.as_ref());
+            let application = Application { resource, row, base, source, owed, gone, asked };
             if application.is_stale(self.star.store()) {
                 outcomes.push(Applied::Stale);
                 continue;
@@ -66,6 +70,19 @@ impl PathTask {
             outcomes.push(Applied::Taken);
         }
         Ok(outcomes)
+    }
+
+    /// The create that legacy was asked for, of a row that it was not known to have until it said this.
+    async fn asked_create(
+        &mut self,
+        resource: &Arc<Resource>,
+        row: &LegacyRow,
+    ) -> Result<Option<AskedCreate>, StorageError> {
+        let key = (resource.name.clone(), row.row.clone());
+        if resource.create == CreateMode::ClientId || row.now.is_none() || !self.owed.has(&key) {
+            return Ok(None);
+        }
+        self.context.storage.asked_create(key.0, key.1).await
     }
 
     pub(super) fn keep_base(
@@ -241,7 +258,9 @@ impl PathTask {
     ) -> bool {
         let source = &Source::Delivery { cells: BTreeSet::new() };
         let (owed, gone) = (&self.owed, &self.gone);
-        let application = Application { resource, row: answer, base, source, owed, gone };
+        // What was there first is a base.
+        let asked = None;
+        let application = Application { resource, row: answer, base, source, owed, gone, asked };
         let Some(base) = base else { return false };
         let store = self.star.store();
         application.is_stale(store)
