@@ -143,6 +143,13 @@ impl Toggles {
         self.engine.variant(toggle)
     }
 
+    /// Counts a variant once more that was looked at before, as [`Toggles::variant`] gave it.
+    pub fn count_variant(&self, toggle: &str, variant: Option<&Option<String>>) {
+        if let Some(variant) = variant {
+            self.engine.count_variant(toggle, variant.as_deref());
+        }
+    }
+
     /// Whether a constraint of the last document looks at the time.
     #[must_use]
     pub fn depend_on_time(&self) -> bool {
@@ -282,11 +289,17 @@ impl Engine {
         let (time, properties) = (self.time(), PropertiesCow::new());
         let context = self.context(toggle, None, &properties, time.as_deref());
         let variant = self.state.check_variant(&context)?;
+        let variant = variant.enabled.then_some(variant.name);
+        self.count_variant(toggle, variant.as_deref());
+        Some(variant)
+    }
+
+    /// Unleash's own clients call what a toggle that is off gives `disabled`.
+    fn count_variant(&self, toggle: &str, variant: Option<&str>) {
         self.count(toggle, |counts| {
-            counts.toggle(variant.enabled);
-            counts.variant(&variant.name);
+            counts.toggle(variant.is_some());
+            counts.variant(variant.unwrap_or("disabled"));
         });
-        Some(variant.enabled.then_some(variant.name))
     }
 
     fn context<'a>(

@@ -72,9 +72,11 @@ struct Names {
 }
 
 /// What a stage's toggle asks for. No user takes part in it: it is worked out once a document, not once a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Asked {
     document: u64,
+    /// As the engine says it: its server is told of each time that it was asked for.
+    variant: Option<Option<String>>,
     request: StageRequest,
 }
 
@@ -135,15 +137,17 @@ impl Evaluation {
             && last.document == document
             && !self.toggles.depend_on_time()
         {
+            self.toggles.count_variant(&names.stage, last.variant.as_ref());
             return last.request;
         }
-        let request = self.ask_for_stage(names);
-        names.last.store(Arc::new(Some(Asked { document, request })));
+        let variant = self.toggles.variant(&names.stage);
+        let request = self.read_stage(names, variant.clone());
+        names.last.store(Arc::new(Some(Asked { document, variant, request })));
         request
     }
 
-    fn ask_for_stage(&self, names: &Names) -> StageRequest {
-        let Some(variant) = self.toggles.variant(&names.stage) else {
+    fn read_stage(&self, names: &Names, variant: Option<Option<String>>) -> StageRequest {
+        let Some(variant) = variant else {
             return if self.toggles.has_document() {
                 StageRequest::Absent
             } else {
