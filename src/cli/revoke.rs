@@ -8,12 +8,12 @@ use super::admin_client::AdminClient;
 use super::exit_code::ExitCode;
 use super::{CliError, ConfigArgs, Format, print};
 use crate::clock::{Clock, SharedClock, SystemClock};
-use crate::config::{Config, Database};
+use crate::config::Config;
 use crate::identity::{RevocationStanding, Revocations, Subject};
 use crate::scenario::iso;
 use crate::serve::revocations::{UNDER_WAY_MS, order_of, subject};
 use crate::serve::revoked;
-use crate::storage::{AuditEntry, ControlOp, LibsqlStorage, SharedStorage};
+use crate::storage::{AuditEntry, ControlOp};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RevokeArgs {
@@ -108,12 +108,7 @@ fn list(answer: &Value, format: Format) -> Result<ExitCode, CliError> {
 
 /// Revokes in the database, beside a process that does not answer or does not run.
 async fn beside(config: &Config, args: &RevokeArgs, subject: &Subject) -> Result<Value, CliError> {
-    let storage: SharedStorage = match &config.storage.control {
-        Database::File(path) => {
-            Arc::new(LibsqlStorage::open_beside(path).await.map_err(CliError::dependency)?)
-        }
-        remote @ Database::Remote { .. } => crate::serve::open_storage(remote).await?,
-    };
+    let storage = crate::serve::open_beside(&config.storage.control).await?;
     let clock: SharedClock = Arc::new(SystemClock);
     let kept = revoked::read(&*storage).await.map_err(CliError::dependency)?;
     let revocations = Revocations::new(kept, config.identity.sync_token.ttl, clock);

@@ -1,6 +1,5 @@
 //! `crossfade rollback`: the switch.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,11 +8,11 @@ use super::admin_client::AdminClient;
 use super::exit_code::ExitCode;
 use super::{CliError, ConfigArgs, Format, print};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Database};
+use crate::config::Config;
 use crate::flags::{RollbackSwitch, Scope};
 use crate::migration::{ResourceName, Stage};
 use crate::serve::switch;
-use crate::storage::{AuditEntry, ControlOp, LibsqlStorage, SharedStorage};
+use crate::storage::{AuditEntry, ControlOp};
 
 /// How long a process's answer may take, in an incident.
 const ANSWER: Duration = Duration::from_secs(3);
@@ -205,12 +204,7 @@ async fn beside(config: &Config, args: &RollbackArgs, scope: &str) -> Result<Val
             None => return Err(CliError::usage(format!("no resource `{name}` is configured"))),
         },
     };
-    let storage: SharedStorage = match &config.storage.control {
-        Database::File(path) => {
-            Arc::new(LibsqlStorage::open_beside(path).await.map_err(CliError::dependency)?)
-        }
-        remote @ Database::Remote { .. } => crate::serve::open_storage(remote).await?,
-    };
+    let storage = crate::serve::open_beside(&config.storage.control).await?;
     let kept = switch::read(&*storage).await.map_err(CliError::dependency)?;
     let now_ms = SystemClock.now_ms();
     let reason = args.reason.as_deref().unwrap_or_default();

@@ -8,6 +8,7 @@ use super::exit_code::ExitCode;
 use super::{CliError, ConfigArgs, Format, print};
 use crate::config::Config;
 use crate::serve::{Clustered, Role, Server, Surroundings};
+use crate::storage::StorageError;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
@@ -25,8 +26,15 @@ pub(super) async fn run(args: ServeArgs) -> Result<ExitCode, CliError> {
     }
     let server = Server::start(config, Surroundings::default()).await?;
     ready(format, server.listen(), server.admin(), None);
-    signals.stop().await;
-    server.stop().await?;
+    let is_fenced = tokio::select! {
+        () = signals.stop() => false,
+        () = server.fenced() => true,
+    };
+    let stopped = server.stop().await;
+    if is_fenced {
+        return Err(CliError::dependency(StorageError::Fenced));
+    }
+    stopped?;
     Ok(ExitCode::Done)
 }
 

@@ -328,8 +328,19 @@ pub(super) fn metrics_handle() -> Result<PrometheusHandle, ServeError> {
         .map_err(ServeError::Metrics)
 }
 
-/// Opens the control database that the configuration names.
-pub(crate) async fn open_storage(database: &Database) -> Result<SharedStorage, ServeError> {
+/// Opens the database that the configuration names beside the process that has it.
+pub(crate) async fn open_beside(database: &Database) -> Result<SharedStorage, ServeError> {
+    Ok(match database {
+        Database::File(path) => Arc::new(LibsqlStorage::open_beside(path).await?),
+        Database::Remote { url, auth_token } => {
+            let token = auth_token.as_ref().map(|token| token.resolve()).transpose()?;
+            Arc::new(LibsqlStorage::open_remote_beside(url, token.unwrap_or_default()).await?)
+        }
+    })
+}
+
+/// Opens the control database that the configuration names, for this process alone.
+async fn open_storage(database: &Database) -> Result<SharedStorage, ServeError> {
     Ok(match database {
         Database::File(path) => Arc::new(LibsqlStorage::open_file(path).await?),
         Database::Remote { url, auth_token } => {
@@ -442,12 +453,19 @@ async fn unique_id(
     storage: &SharedStorage,
     entropy: &SharedEntropy,
 ) -> Result<Arc<str>, ServeError> {
-    if let Some(id) = storage.control("unique_id".to_owned()).await? {
-        return Ok(id.into());
-    }
-    let id = format!("crossfade-{:016x}", entropy.next_u64());
-    put(storage, "unique_id", &id).await?;
-    Ok(id.into())
+    let id = match storage.control("unique_id".to_owned()).await? {
+        Some(id) => id,
+        None => {
+            let id = format!("crossfade-{:016x}", entropy.next_u64());
+            put(storage, "unique_id", &id).await?;
+            id
+        }
+    };
+    // Over the network, one that was stopped may stamp what it can no longer keep: never as its successor does.
+    Ok(match storage.epoch() {
+        Some(epoch) => format!("{id}-{epoch}").into(),
+        None => id.into(),
+    })
 }
 
 async fn put(storage: &SharedStorage, key: &str, value: &str) -> Result<(), ServeError> {

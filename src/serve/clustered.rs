@@ -16,6 +16,9 @@ use crate::storage::StorageError;
 /// How often a follower tries to get the database.
 const TRY: Duration = Duration::from_millis(250);
 
+/// How long one that has lost the database lets requests under way end.
+const LEAVE: Duration = Duration::from_secs(15);
+
 /// What a process is to its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -151,8 +154,19 @@ async fn run(
     loop {
         match running {
             Running::Holder(server) => {
-                stop.await;
-                return server.stop().await;
+                tokio::select! {
+                    () = &mut stop => return server.stop().await,
+                    () = server.fenced() => {}
+                }
+                tracing::warn!("another process has taken the database: this one follows it");
+                told.send_replace(Role::Follower);
+                // Of what it has in hand nothing can be kept any more: it is the other's.
+                if tokio::time::timeout(LEAVE, server.stop()).await.is_err() {
+                    tracing::warn!("what was under way was cut off");
+                }
+                let listeners = bound.listeners()?;
+                let follower = Follower::start(listeners, config.clone(), around.clone()).await?;
+                running = Running::Follower(follower);
             }
             Running::Follower(follower) => {
                 tokio::select! {

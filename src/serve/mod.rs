@@ -42,7 +42,7 @@ use crate::sync::CloseReason;
 
 pub(crate) use admin::revocations;
 pub(crate) use audit::ACTOR_HEADER;
-pub(crate) use build::{Parts, compile_rules, open_storage};
+pub(crate) use build::{Parts, compile_rules, open_beside};
 pub(crate) use keeper::kept_stages;
 
 /// What the caller supplies besides the configuration.
@@ -181,6 +181,11 @@ impl Server {
         self.parts.mirror.idle().await;
         self.parts.shadow.idle().await;
         self.parts.parity.idle().await;
+    }
+
+    /// Waits until another process has taken the database, over the network: then this one must be stopped.
+    pub async fn fenced(&self) {
+        self.parts.storage.fenced().await;
     }
 
     /// Stops: accepts no more, lets requests under way end, closes sockets with a code of their own,

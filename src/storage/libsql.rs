@@ -5,6 +5,7 @@
 
 mod aliases;
 mod database;
+mod lease;
 mod open;
 mod ops;
 mod paths;
@@ -17,7 +18,7 @@ use std::path::Path;
 
 use database::{Databases, Work};
 use open::Location;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::path::{CountChunk, CountCursor, Generation, PathChunk, PathCursor, StoredGeneration};
 use super::types::{
@@ -47,7 +48,12 @@ enum Job {
 #[derive(Debug, Clone)]
 pub struct LibsqlStorage {
     jobs: mpsc::Sender<Job>,
+    epoch: Option<u64>,
+    fenced: watch::Receiver<bool>,
 }
+
+/// What the database's thread tells.
+type Opened = oneshot::Sender<Result<Option<u64>, StorageError>>;
 
 impl LibsqlStorage {
     /// Opens a local file, made when absent, and takes it for this process alone. Its control values are in a
@@ -71,7 +77,8 @@ impl LibsqlStorage {
         Self::open(Location::Beside(path.to_owned()), None).await
     }
 
-    /// Opens Turso or sqld over the network (`libsql://`, `https://`, `http://`).
+    /// Opens Turso or sqld over the network (`libsql://`, `https://`, `http://`), and takes it for this process alone: another one
+    /// that has it is watched until it has not been heard of for five seconds.
     ///
     /// # Errors
     /// As [`LibsqlStorage::open_file`].
@@ -79,16 +86,26 @@ impl LibsqlStorage {
         Self::open(Location::Remote { url: url.to_owned(), token }, None).await
     }
 
+    /// Opens a database over the network beside the process that has it: control values can be read and written, all else
+    /// only read.
+    ///
+    /// # Errors
+    /// As [`LibsqlStorage::open_file`], but never [`StorageError::InUse`].
+    pub async fn open_remote_beside(url: &str, token: String) -> Result<Self, StorageError> {
+        Self::open(Location::BesideRemote { url: url.to_owned(), token }, None).await
+    }
+
     async fn open(location: Location, lock: Option<File>) -> Result<Self, StorageError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (opened, is_open) = oneshot::channel();
+        let (tell, fenced) = watch::channel(false);
         let url = location.url();
         std::thread::Builder::new()
             .name("crossfade-db".to_owned())
-            .spawn(move || run_thread(&location, lock, queue, opened))
+            .spawn(move || run_thread(&location, lock, queue, opened, &tell))
             .map_err(|e| StorageError::Open { url, reason: e.to_string() })?;
-        is_open.await.map_err(|_| StorageError::Closed)??;
-        Ok(Self { jobs })
+        let epoch = is_open.await.map_err(|_| StorageError::Closed)??;
+        Ok(Self { jobs, epoch, fenced })
     }
 
     async fn read<T, F>(&self, job: F) -> Result<T, StorageError>
@@ -125,7 +142,8 @@ fn run_thread(
     // Held as long as the connection lives: two processes would each believe their memory.
     _lock: Option<File>,
     queue: mpsc::Receiver<Job>,
-    opened: oneshot::Sender<Result<(), StorageError>>,
+    opened: Opened,
+    fenced: &watch::Sender<bool>,
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -138,9 +156,17 @@ fn run_thread(
     runtime.block_on(async move {
         match open::open(location).await {
             Ok(mut databases) => {
-                if opened.send(Ok(())).is_ok() {
-                    serve(&mut databases, queue).await;
+                if opened.send(Ok(databases.epoch())).is_ok() {
+                    match serve(&mut databases, queue).await {
+                        Ended::Unused => {}
+                        Ended::Fenced => {
+                            metrics::counter!("crossfade_storage_fenced_total").increment(1);
+                            tracing::error!("{}", StorageError::Fenced);
+                            fenced.send_replace(true);
+                        }
+                    }
                 }
+                databases.release().await;
             }
             Err(e) => {
                 let _ = opened.send(Err(e));
@@ -149,15 +175,56 @@ fn run_thread(
     });
 }
 
-/// Works until every handle is gone.
-async fn serve(databases: &mut Databases, mut queue: mpsc::Receiver<Job>) {
-    let mut next = queue.recv().await;
-    while let Some(job) = next.take() {
+/// Why the database's thread does nothing any more.
+enum Ended {
+    /// Every handle is gone.
+    Unused,
+    /// Another process has the database.
+    Fenced,
+}
+
+/// The next job; `None` if there is none any more. Meanwhile it is said that this process is there, if anybody is to know.
+async fn next_job(
+    databases: &mut Databases,
+    queue: &mut mpsc::Receiver<Job>,
+) -> Result<Option<Job>, StorageError> {
+    loop {
+        // First, also of a process that was stopped for a while: nothing is read that another one may have changed.
+        databases.say_if_due().await?;
+        let Some(due) = databases.due() else { return Ok(queue.recv().await) };
+        tokio::select! {
+            job = queue.recv() => return Ok(job),
+            () = tokio::time::sleep_until(due) => {}
+        }
+    }
+}
+
+/// Works until every handle is gone, or the database is another's.
+async fn serve(databases: &mut Databases, mut queue: mpsc::Receiver<Job>) -> Ended {
+    let mut next = None;
+    loop {
+        let job = match next.take() {
+            Some(job) => job,
+            None => match next_job(databases, &mut queue).await {
+                Ok(Some(job)) => job,
+                Ok(None) => return Ended::Unused,
+                Err(_) => return Ended::Fenced,
+            },
+        };
+        // It may have waited for longer than another process does.
+        if databases.say_if_due().await.is_err() {
+            return Ended::Fenced;
+        }
         match job {
             Job::Read(read) => read(&mut databases.store().read()).await,
             Job::ReadControl(read) => read(&mut databases.control().read()).await,
             Job::CommitControl(ops, reply) => {
-                let _ = reply.send(ops::apply_control(databases.control(), &ops).await);
+                let done = ops::apply_control(databases.writable_control(), &ops).await;
+                let is_fenced = matches!(done, Err(StorageError::Fenced));
+                let _ = reply.send(done);
+                if is_fenced {
+                    return Ended::Fenced;
+                }
             }
             Job::Commit(transaction, reply) => {
                 let mut group = vec![(transaction, reply)];
@@ -172,16 +239,19 @@ async fn serve(databases: &mut Databases, mut queue: mpsc::Receiver<Job>) {
                         Err(_) => break,
                     }
                 }
-                commit_group(databases, group).await;
+                if let Err(StorageError::Fenced) = commit_group(databases, group).await {
+                    return Ended::Fenced;
+                }
             }
-        }
-        if next.is_none() {
-            next = queue.recv().await;
         }
     }
 }
 
-async fn commit_group(databases: &mut Databases, group: Vec<(Transaction, Reply<Vec<Seq>>)>) {
+/// Fails only if the database is another's.
+async fn commit_group(
+    databases: &mut Databases,
+    group: Vec<(Transaction, Reply<Vec<Seq>>)>,
+) -> Result<(), StorageError> {
     let (transactions, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
     metrics::histogram!("crossfade_commit_group_size").record(transactions.len() as f64);
     match apply_all(databases, &transactions).await {
@@ -189,6 +259,12 @@ async fn commit_group(databases: &mut Databases, group: Vec<(Transaction, Reply<
             for (reply, seqs) in replies.into_iter().zip(seqs) {
                 let _ = reply.send(Ok(seqs));
             }
+        }
+        Err(StorageError::Fenced) => {
+            for reply in replies {
+                let _ = reply.send(Err(StorageError::Fenced));
+            }
+            return Err(StorageError::Fenced);
         }
         // One bad transaction must not take its neighbours with it: each is tried alone.
         Err(_) if transactions.len() > 1 => {
@@ -205,6 +281,7 @@ async fn commit_group(databases: &mut Databases, group: Vec<(Transaction, Reply<
             }
         }
     }
+    Ok(())
 }
 
 async fn apply_all(
@@ -215,6 +292,20 @@ async fn apply_all(
 }
 
 impl Storage for LibsqlStorage {
+    fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    fn fenced(&self) -> BoxFuture<'_, ()> {
+        let mut fenced = self.fenced.clone();
+        Box::pin(async move {
+            // An error means that the thread ended otherwise.
+            if fenced.wait_for(|fenced| *fenced).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();

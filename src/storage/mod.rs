@@ -82,6 +82,9 @@ pub enum StorageError {
     /// A control value is no longer what its writer read; the whole transaction was rolled back.
     #[error("the database's `{0}` was changed meanwhile; read it again")]
     Changed(String),
+    /// Another process has taken the database over the network; nothing of the transaction was kept.
+    #[error("another process has taken the database, since this one was not heard of for too long")]
+    Fenced,
     /// The database thread is gone; the process is shutting down.
     #[error("the database is closed")]
     Closed,
@@ -91,6 +94,17 @@ pub enum StorageError {
 pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Makes `transaction` durable as a whole. Gives the sequence number of each [`Op::Owe`], in order.
     fn commit(&self, transaction: Transaction) -> BoxFuture<'_, Result<Vec<Seq>, StorageError>>;
+
+    /// Grows with each process that takes a database over the network for itself; `None` where a lock says who has it.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+
+    /// Waits until another process has taken the database, which can happen over the network only. Nothing can be read or
+    /// written any more then.
+    fn fenced(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 
     /// Makes changes of control values durable, all of them or none.
     fn commit_control(&self, ops: Vec<ControlOp>) -> BoxFuture<'_, Result<(), StorageError>>;

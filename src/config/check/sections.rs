@@ -37,7 +37,7 @@ impl Checker<'_> {
         let compare = self.compare(raw.compare.unwrap_or_default());
         let outbox = self.outbox(raw.outbox.unwrap_or_default());
         let backfill = self.backfill(raw.backfill.unwrap_or_default());
-        let cluster = self.cluster(raw.cluster.unwrap_or_default(), storage.as_ref());
+        let cluster = self.cluster(raw.cluster.unwrap_or_default());
         let resources = self.resources(raw.resource.unwrap_or_default(), server.as_ref());
         self.durability(&sync, resources.as_deref().unwrap_or_default());
         Some(Config {
@@ -263,19 +263,13 @@ impl Checker<'_> {
         Some(Interlocks { gate: gate?, waive })
     }
 
-    fn cluster(&mut self, raw: raw::Cluster, storage: Option<&Storage>) -> Option<Cluster> {
+    fn cluster(&mut self, raw: raw::Cluster) -> Option<Cluster> {
         let key = Key::of("cluster");
         let advertise_key = key.field("advertise");
         let advertise = match raw.advertise {
             Some(url) => Some(self.accept(&advertise_key, BaseUrl::parse(&url))?),
             None => None,
         };
-        let is_remote = storage.is_some_and(|one| matches!(one.control, Database::Remote { .. }));
-        if advertise.is_some() && is_remote {
-            let message = "needs a file in storage.url: who holds a database over the network is not kept by its lock";
-            self.report(&advertise_key, message);
-            return None;
-        }
         let peers_key = key.field("peers");
         let peers = raw.peers.unwrap_or_default();
         let parsed = peers.iter().map(|url| self.accept(&peers_key, BaseUrl::parse(url)));

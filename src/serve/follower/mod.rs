@@ -18,13 +18,13 @@ use super::audit::Audit;
 use super::passed::PassedBy;
 use super::{Listeners, ServeError, Surroundings, build, flags, rollback_file, told};
 use crate::clock::{SharedClock, SharedEntropy};
-use crate::config::{Config, Database};
+use crate::config::Config;
 use crate::flags::{NoInterlock, StageDecider};
 use crate::identity::{Revocations, Secret};
 use crate::proxy::forward::Forwarder;
 use crate::proxy::server::{ServeConfig, serve};
 use crate::resource::RouteTable;
-use crate::storage::{LibsqlStorage, SharedStorage};
+use crate::storage::SharedStorage;
 
 use holder::HolderLink;
 
@@ -125,10 +125,7 @@ async fn parts(
     let Surroundings { clock, entropy, toggles: given, .. } = around;
     let metrics = build::metrics_handle()?;
     let admin_token = Secret::new(config.admin.token.resolve()?);
-    let storage: SharedStorage = match &config.storage.control {
-        Database::File(path) => Arc::new(LibsqlStorage::open_beside(path).await?),
-        remote @ Database::Remote { .. } => build::open_storage(remote).await?,
-    };
+    let storage = build::open_beside(&config.storage.control).await?;
     let legacy = build::forwarder(&config, &entropy)?;
     let toggles = match given {
         Some(toggles) => toggles,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use libsql::{Connection, Row, Statement, Transaction, TransactionBehavior, Value};
 use mergeable_store::Text;
 
+use super::lease::Lease;
 use super::text;
 use crate::migration::PathId;
 use crate::storage::{Generation, StorageError};
@@ -18,14 +19,20 @@ pub(super) struct Database {
     /// Statements made ready once. Over the network none are: each transaction is a stream of its own.
     statements: Option<HashMap<&'static str, Statement>>,
     pub(super) numbers: Numbers,
+    /// Something went wrong with the connection.
+    failed: bool,
     /// The database handle must outlive its connection.
-    _database: libsql::Database,
+    database: libsql::Database,
 }
 
 /// What a storage has open.
 pub(super) enum Databases {
-    /// All in one: over the network, or a file of an older version.
+    /// All in one: a file of an older version.
     One(Database),
+    /// Over the network, for this process alone.
+    Leased(Database, Lease),
+    /// Over the network, beside the process that has it.
+    BesideLeased(Database),
     /// The store file, and the control file beside it.
     Apart {
         /// Nobody else writes it.
@@ -46,15 +53,20 @@ impl Databases {
     /// Where everything is but control values.
     pub(super) fn store(&mut self) -> &mut Database {
         match self {
-            Self::One(store) | Self::Apart { store, .. } | Self::Beside { store, .. } => store,
+            Self::One(store)
+            | Self::Leased(store, _)
+            | Self::BesideLeased(store)
+            | Self::Apart { store, .. }
+            | Self::Beside { store, .. } => store,
         }
     }
 
     /// The same, to be written.
-    pub(super) fn writable_store(&mut self) -> Result<&mut Database, StorageError> {
+    pub(super) fn writable_store(&mut self) -> Result<Writable<'_>, StorageError> {
         match self {
-            Self::One(store) | Self::Apart { store, .. } => Ok(store),
-            Self::Beside { .. } => {
+            Self::One(store) | Self::Apart { store, .. } => Ok((store, None)),
+            Self::Leased(store, lease) => Ok((store, Some(lease))),
+            Self::Beside { .. } | Self::BesideLeased(_) => {
                 let reason = "another process has it: only control values can be written beside it";
                 Err(StorageError::Failed(reason.to_owned()))
             }
@@ -64,11 +76,65 @@ impl Databases {
     /// Where control values are.
     pub(super) fn control(&mut self) -> &mut Database {
         match self {
-            Self::One(all) => all,
+            Self::One(all) | Self::Leased(all, _) | Self::BesideLeased(all) => all,
             Self::Apart { control, .. } | Self::Beside { control, .. } => control,
         }
     }
+
+    /// The same, to be written.
+    pub(super) fn writable_control(&mut self) -> Writable<'_> {
+        match self {
+            Self::Leased(all, lease) => (all, Some(lease)),
+            Self::One(all) | Self::BesideLeased(all) => (all, None),
+            Self::Apart { control, .. } | Self::Beside { control, .. } => (control, None),
+        }
+    }
+
+    /// The epoch of this process, if it has the database over the network.
+    pub(super) const fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Leased(_, lease) => Some(lease.epoch()),
+            _ => None,
+        }
+    }
+
+    /// Gives up what was taken over the network.
+    pub(super) async fn release(self) {
+        if let Self::Leased(database, lease) = self {
+            lease.release(&database).await;
+        }
+    }
+
+    /// When it is next to be said that this process is there.
+    pub(super) fn due(&self) -> Option<tokio::time::Instant> {
+        match self {
+            Self::Leased(_, lease) => Some(lease.due()),
+            _ => None,
+        }
+    }
+
+    /// Says so, if it is time. A database that does not answer is asked again later: what is done meanwhile is fenced.
+    ///
+    /// # Errors
+    /// [`StorageError::Fenced`] if another process has the database by now.
+    pub(super) async fn say_if_due(&mut self) -> Result<(), StorageError> {
+        let Self::Leased(database, lease) = self else { return Ok(()) };
+        if lease.due() > tokio::time::Instant::now() {
+            return Ok(());
+        }
+        match lease.say(database).await {
+            Err(StorageError::Fenced) => Err(StorageError::Fenced),
+            Err(error) => {
+                tracing::debug!(%error, "the database does not hear that this process is there");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
 }
+
+/// A database, and what must be in force for it to be written.
+pub(super) type Writable<'a> = (&'a mut Database, Option<&'a mut Lease>);
 
 /// Numbers that stand for texts in the tables. A transaction that fails may have made some of them,
 /// so they are forgotten with it.
@@ -97,7 +163,7 @@ impl Numbers {
 impl Database {
     pub(super) fn new(database: libsql::Database, conn: Connection, is_local: bool) -> Self {
         let statements = is_local.then(HashMap::new);
-        Self { conn, statements, numbers: Numbers::default(), _database: database }
+        Self { conn, statements, numbers: Numbers::default(), failed: false, database }
     }
 
     pub(super) fn conn(&self) -> &Connection {
@@ -106,13 +172,32 @@ impl Database {
 
     /// Begins a unit of work: all of it becomes durable at its end, or nothing.
     pub(super) async fn begin(&mut self) -> Result<Work<'_>, StorageError> {
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).await?;
-        Ok(Work { database: self, tx: Some(tx) })
+        self.renew();
+        match self.conn.transaction_with_behavior(TransactionBehavior::Immediate).await {
+            Ok(tx) => Ok(Work { database: self, tx: Some(tx) }),
+            Err(error) => {
+                self.failed = true;
+                Err(error.into())
+            }
+        }
     }
 
     /// Reads outside of a transaction.
     pub(super) fn read(&mut self) -> Work<'_> {
+        self.renew();
         Work { database: self, tx: None }
+    }
+
+    /// Over the network, a connection is a stream that its server knows: one that was started anew, or has given the stream up,
+    /// answers nothing on it ever again.
+    fn renew(&mut self) {
+        if !self.failed || self.statements.is_some() {
+            return;
+        }
+        match self.database.connect() {
+            Ok(conn) => (self.conn, self.failed) = (conn, false),
+            Err(error) => tracing::debug!(%error, "the database cannot be connected to again"),
+        }
     }
 }
 
@@ -136,6 +221,7 @@ impl Work<'_> {
         if let Some(tx) = self.tx.take() {
             let committed = tx.commit().await;
             if committed.is_err() {
+                self.database.failed = true;
                 self.database.numbers.forget();
             }
             committed?;
@@ -154,7 +240,9 @@ impl Work<'_> {
         params: Vec<Value>,
     ) -> libsql::Result<u64> {
         let Some(statements) = &mut self.database.statements else {
-            return self.conn().execute(sql, params).await;
+            let done = self.conn().execute(sql, params).await;
+            self.database.failed |= done.is_err();
+            return done;
         };
         let statement = kept(statements, &self.database.conn, sql).await?;
         let done = statement.execute(params).await;
@@ -186,13 +274,18 @@ impl Work<'_> {
         mut read: impl FnMut(&Row) -> Result<bool, StorageError>,
     ) -> Result<(), StorageError> {
         let Some(statements) = &mut self.database.statements else {
-            let mut rows = self.conn().query(sql, params).await?;
-            while let Some(row) = rows.next().await? {
-                if !read(&row)? {
-                    break;
+            let asking = async {
+                let mut rows = self.conn().query(sql, params).await?;
+                while let Some(row) = rows.next().await? {
+                    if !read(&row)? {
+                        break;
+                    }
                 }
-            }
-            return Ok(());
+                Ok(())
+            };
+            let asked = asking.await;
+            self.database.failed |= asked.is_err();
+            return asked;
         };
         let statement = kept(statements, &self.database.conn, sql).await?;
         let read_all = async {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use libsql::{Builder, Connection, OpenFlags, TransactionBehavior};
 
 use super::database::{Database, Databases};
+use super::lease::{Lease, Timing};
 use crate::storage::{StorageError, schema};
 
 /// Every commit is flushed. What the log keeps of the disk when it is empty again has a bound.
@@ -42,6 +43,11 @@ pub(super) enum Location {
         url: String,
         token: String,
     },
+    /// The same, which another process may have.
+    BesideRemote {
+        url: String,
+        token: String,
+    },
 }
 
 impl Location {
@@ -49,7 +55,7 @@ impl Location {
     pub(super) fn url(&self) -> String {
         match self {
             Self::File(path) | Self::Beside(path) => path.display().to_string(),
-            Self::Remote { url, .. } => url.clone(),
+            Self::Remote { url, .. } | Self::BesideRemote { url, .. } => url.clone(),
         }
     }
 }
@@ -85,6 +91,7 @@ pub(super) async fn open(location: &Location) -> Result<Databases, StorageError>
         Location::File(path) => opening.file(path).await,
         Location::Beside(path) => opening.beside(path).await,
         Location::Remote { url, token } => opening.remote(url, token).await,
+        Location::BesideRemote { url, token } => opening.beside_remote(url, token).await,
     }
 }
 
@@ -147,13 +154,37 @@ impl Opening {
     }
 
     async fn remote(&self, url: &str, token: &str) -> Result<Databases, StorageError> {
+        let (database, found) = self.connect_remote(url, token).await?;
+        if found == 0 {
+            self.upgrade(database.conn(), 0, &schema::STEPS).await?;
+        }
+        // Nobody brings a database up to date that another process has.
+        let lease = Lease::take(&database, Timing::USUAL, &self.url).await?;
+        let found = self.version(database.conn()).await?;
+        self.upgrade(database.conn(), found, &schema::STEPS).await?;
+        Ok(Databases::Leased(database, lease))
+    }
+
+    /// Control values can be written; they are the same in all versions.
+    async fn beside_remote(&self, url: &str, token: &str) -> Result<Databases, StorageError> {
+        let (database, found) = self.connect_remote(url, token).await?;
+        if found == 0 {
+            self.upgrade(database.conn(), 0, &schema::STEPS).await?;
+        }
+        Ok(Databases::BesideLeased(database))
+    }
+
+    async fn connect_remote(
+        &self,
+        url: &str,
+        token: &str,
+    ) -> Result<(Database, i64), StorageError> {
         let builder = Builder::new_remote(url.to_owned(), token.to_owned());
         let database = builder.build().await.map_err(|e| self.failed(e))?;
         let conn = database.connect().map_err(|e| self.failed(e))?;
         let found = self.version(&conn).await?;
         self.may_open(found)?;
-        self.upgrade(&conn, found, &schema::STEPS).await?;
-        Ok(Databases::One(Database::new(database, conn, false)))
+        Ok((Database::new(database, conn, false), found))
     }
 
     /// Tries again while another connection has a file: other processes may be making it at the same time, and not all of that
@@ -251,6 +282,15 @@ async fn connect(path: &Path, flags: OpenFlags) -> libsql::Result<Database> {
     let conn = database.connect()?;
     conn.busy_timeout(BUSY)?;
     Ok(Database::new(database, conn, true))
+}
+
+/// A file with all tables that several connections may write, as a database over the network is.
+#[cfg(test)]
+pub(super) async fn shared_for_tests(path: &Path) -> Database {
+    let shared = connect(path, OpenFlags::default()).await.unwrap();
+    let found = stored_version(shared.conn()).await.unwrap();
+    upgrade(shared.conn(), found, &schema::STEPS).await.unwrap();
+    shared
 }
 
 /// Whether another connection has the file for now (`SQLITE_BUSY`, with or without an extended code).

@@ -2,7 +2,7 @@
 
 use libsql::Value;
 
-use super::database::{Database, Work};
+use super::database::{Work, Writable};
 use super::records::Records;
 use super::{aliases, paths, records};
 use crate::storage::types::{AuditEntry, ControlOp, NewEntry, Op, Seq, Transaction};
@@ -16,10 +16,13 @@ impl From<libsql::Error> for StorageError {
 
 /// Applies all transactions as one: all of them are durable afterwards, or none.
 pub(super) async fn apply_all(
-    database: &mut Database,
+    (database, lease): Writable<'_>,
     transactions: &[Transaction],
 ) -> Result<Vec<Vec<Seq>>, StorageError> {
     let mut work = database.begin().await?;
+    if let Some(lease) = lease {
+        lease.hold(&mut work).await?;
+    }
     let mut all = Vec::with_capacity(transactions.len());
     // No other change depends on records of cells, values and containers: they are gathered, and written
     // many at once.
@@ -127,10 +130,13 @@ async fn apply_rest(work: &mut Work<'_>, op: &Op) -> Result<(), StorageError> {
 
 /// Applies changes of control values: all of them are durable afterwards, or none.
 pub(super) async fn apply_control(
-    database: &mut Database,
+    (database, lease): Writable<'_>,
     ops: &[ControlOp],
 ) -> Result<(), StorageError> {
     let mut work = database.begin().await?;
+    if let Some(lease) = lease {
+        lease.hold(&mut work).await?;
+    }
     for op in ops {
         // An early return drops the work, which rolls back.
         match op {
