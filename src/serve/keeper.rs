@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::backlog::Look;
 use super::build::Parts;
+use super::outage::Outage;
 use super::{passed, revoked, switch};
 use crate::migration::{ResourceName, Stage};
 use crate::record::{Event, Note, NoteKind};
@@ -39,6 +40,8 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     let mut seen: HashMap<ResourceName, Stage> = HashMap::new();
     let mut kept = KeptTallies::default();
     let mut backlog_due = Instant::now();
+    let (mut rollback, mut revoked_list) =
+        (Outage::of("the rollback switch"), Outage::of("the list of revocations"));
     let mut poll = tokio::time::interval(ROLLBACK_POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -50,8 +53,8 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             _ = poll.tick() => {}
             () = &mut stop => return kept.keep_now(&parts).await,
         }
-        keep_rollback(&parts).await;
-        revoked::look(&*parts.storage, &parts.revocations).await;
+        keep_rollback(&parts, &mut rollback).await;
+        revoked::look(&*parts.storage, &parts.revocations, &mut revoked_list).await;
         take_in_passed(&parts).await;
         if backlog_due <= Instant::now() {
             look_at_backlog(&parts).await;
@@ -80,10 +83,9 @@ pub(crate) async fn kept_stages(
 }
 
 /// Keeps the switch in step with the database, where other processes throw it too.
-async fn keep_rollback(parts: &Parts) {
-    if let Err(error) = switch::keep(&*parts.storage, &parts.stages).await {
+async fn keep_rollback(parts: &Parts, outage: &mut Outage) {
+    if outage.take(switch::keep(&*parts.storage, &parts.stages).await) {
         metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
-        tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
     }
 }
 

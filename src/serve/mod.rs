@@ -14,6 +14,7 @@ mod jobs;
 mod keeper;
 mod lease;
 mod mender;
+mod outage;
 mod own;
 mod passed;
 pub(crate) mod revoked;

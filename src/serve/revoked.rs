@@ -1,5 +1,6 @@
 //! What is revoked, in the database: merged, never overwritten, whoever writes at the same time.
 
+use super::outage::Outage;
 use crate::identity::{RevocationState, Revocations};
 use crate::storage::{ControlOp, Storage, StorageError};
 
@@ -55,10 +56,9 @@ pub(crate) async fn keep(
 }
 
 /// The same for whoever looks now and then: a failure is counted, told, and tried again with the next look.
-pub(super) async fn look(storage: &dyn Storage, revocations: &Revocations) {
-    if let Err(error) = keep(storage, revocations).await {
+pub(super) async fn look(storage: &dyn Storage, revocations: &Revocations, outage: &mut Outage) {
+    if outage.take(keep(storage, revocations).await) {
         metrics::counter!("crossfade_revocations_not_replicated_total").increment(1);
-        tracing::error!(%error, "what is revoked is not replicated; it holds as it is");
     }
 }
 

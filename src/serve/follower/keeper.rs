@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::Parts;
 use crate::serve::keeper::{ROLLBACK_POLL, kept_stages};
+use crate::serve::outage::Outage;
 use crate::serve::{revoked, switch};
 
 /// How often metrics are kept from growing.
@@ -19,6 +20,8 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
     let mut poll = tokio::time::interval(ROLLBACK_POLL);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut upkeep = tokio::time::interval(UPKEEP);
+    let (mut rollback, mut revoked_list) =
+        (Outage::of("the rollback switch"), Outage::of("the list of revocations"));
     loop {
         tokio::select! {
             _ = documents.changed() => {
@@ -31,11 +34,10 @@ pub(super) async fn run(parts: Parts, stopping: watch::Receiver<bool>) {
             _ = upkeep.tick() => parts.metrics.run_upkeep(),
             () = &mut stop => return,
         }
-        if let Err(error) = switch::keep(&*parts.storage, &parts.stages).await {
+        if rollback.take(switch::keep(&*parts.storage, &parts.stages).await) {
             metrics::counter!("crossfade_rollback_not_replicated_total").increment(1);
-            tracing::error!(%error, "the rollback switch is not replicated; it holds as it is");
         }
-        revoked::look(&*parts.storage, &parts.revocations).await;
+        revoked::look(&*parts.storage, &parts.revocations, &mut revoked_list).await;
         // The holder keeps what holds; without flags it is what holds here, too.
         match kept_stages(&*parts.storage).await {
             Ok(stages) => parts.stages.learn(stages),
