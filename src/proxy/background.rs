@@ -4,10 +4,20 @@
 //! answer's way (design rule 3); on threads of their own with the lowest priority, comparisons get what answers leave, and
 //! what there is no time for is shed.
 
-use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc;
+
+/// How long it is left alone between two looks for work while there is some: to wake a thread takes whoever answers longer than to
+/// leave it a note.
+const NAP: Duration = Duration::from_millis(1);
+/// Looks in vain after which it waits to be woken.
+const LOOKS: u32 = 50;
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Threads of their own, shared by copies; they end with the last one.
 #[derive(Debug, Clone)]
@@ -17,6 +27,8 @@ pub struct Background(Arc<Threads>);
 struct Threads {
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
+    /// Who puts work in bounds how much there is of it.
+    work: mpsc::UnboundedSender<Work>,
     /// Where sockets are: one that is opened by a thread that waits for everybody would make whoever uses it next wait, too.
     foreground: Handle,
 }
@@ -34,14 +46,16 @@ impl Background {
             .on_thread_start(give_way)
             .enable_all()
             .build()?;
-        Ok(Self(Arc::new(Threads { runtime: Some(runtime), foreground: Handle::current() })))
+        let (work, queue) = mpsc::unbounded_channel();
+        runtime.spawn(begin_all(queue));
+        let foreground = Handle::current();
+        Ok(Self(Arc::new(Threads { runtime: Some(runtime), work, foreground })))
     }
 
-    /// Has it done some time.
+    /// Has it done some time. How much waits is bounded by who asks: a comparison holds a permit for as long.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.0.runtime {
-            runtime.spawn(work);
-        }
+        // The other end is gone only while the process ends.
+        let _ = self.0.work.send(Box::pin(work));
     }
 
     /// Does a part that uses sockets where these are; `None` if the process ends meanwhile.
@@ -58,6 +72,22 @@ impl Drop for Threads {
         // The last copy may be dropped by an asynchronous task, which must not wait for threads.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// Begins what has come, a thousand times a second while anything comes.
+async fn begin_all(mut queue: mpsc::UnboundedReceiver<Work>) {
+    while let Some(work) = queue.recv().await {
+        tokio::spawn(work);
+        let mut in_vain = 0;
+        while in_vain < LOOKS {
+            tokio::time::sleep(NAP).await;
+            in_vain += 1;
+            while let Ok(work) = queue.try_recv() {
+                tokio::spawn(work);
+                in_vain = 0;
+            }
         }
     }
 }

@@ -178,7 +178,6 @@ impl Server {
 
     /// Waits until no mirror and no comparison is under way. New ones may start meanwhile.
     pub async fn idle(&self) {
-        self.parts.forwarder.told().await;
         self.parts.mirror.idle().await;
         self.parts.shadow.idle().await;
         self.parts.parity.idle().await;
@@ -200,7 +199,6 @@ impl Server {
         self.parts.sync.close_all(CloseReason::going_away()).await;
         self.parts.forwarder.close_tunnels().await;
         while self.tasks.join_next().await.is_some() {}
-        self.parts.forwarder.told().await;
         self.parts.tail.close().await;
         self.parts.mirror.close().await;
         self.parts.audit.idle().await;

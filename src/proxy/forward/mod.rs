@@ -40,7 +40,6 @@ use axum::body::Body;
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio_util::task::TaskTracker;
 
 use body::{Progress, RequestBody};
 use client::{Answered, UpstreamClient};
@@ -61,8 +60,6 @@ pub struct Forwarder {
     client: UpstreamClient,
     tunnels: Tunnels,
     forwarded: ForwardedMeters,
-    /// Exchanges that are over, and whose [`Tap`] is about to be told.
-    telling: TaskTracker,
 }
 
 /// An upstream gave no answer.
@@ -89,13 +86,7 @@ impl Forwarder {
         let client = client::build(&config)?;
         let tunnels = Tunnels::new(config.max_tunnels);
         let forwarded = ForwardedMeters::new();
-        Ok(Self {
-            config: Arc::new(config),
-            client,
-            tunnels,
-            forwarded,
-            telling: TaskTracker::new(),
-        })
+        Ok(Self { config: Arc::new(config), client, tunnels, forwarded })
     }
 
     /// The settings.
@@ -124,7 +115,7 @@ impl Forwarder {
     ) -> Response<Body> {
         let mut watch = tap.map(|tap| {
             let is_empty = request.body().is_end_stream();
-            Watch::new(tap, request.headers(), is_empty, self.telling.clone())
+            Watch::new(tap, request.headers(), is_empty)
         });
         match self.exchange(request, peer, &mut watch).await {
             Ok(response) => {
@@ -170,13 +161,6 @@ impl Forwarder {
     /// touched: their server ends them.
     pub async fn close_tunnels(&self) {
         self.tunnels.close().await;
-    }
-
-    /// Waits until the taps of all exchanges that are over were told.
-    pub async fn told(&self) {
-        self.telling.close();
-        self.telling.wait().await;
-        self.telling.reopen();
     }
 
     async fn exchange(

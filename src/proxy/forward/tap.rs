@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body::Frame;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use crate::migration::{Answer, Body, Failure, Observation, Origin};
 
@@ -209,16 +208,10 @@ pub(super) struct Watch {
     head: Option<TappedHead>,
     response: Copy,
     sink: Option<Box<dyn FnOnce(Tapped) + Send>>,
-    telling: TaskTracker,
 }
 
 impl Watch {
-    pub(super) fn new(
-        tap: Tap,
-        request: &HeaderMap,
-        request_is_empty: bool,
-        telling: TaskTracker,
-    ) -> Self {
+    pub(super) fn new(tap: Tap, request: &HeaderMap, request_is_empty: bool) -> Self {
         let mut copy = Copy::new(tap.request_limit);
         copy.whole = request_is_empty;
         Self {
@@ -228,7 +221,6 @@ impl Watch {
             head: None,
             response: Copy::new(tap.response_limit),
             sink: Some(tap.sink),
-            telling,
         }
     }
 
@@ -265,11 +257,7 @@ impl Watch {
         let request = self.request.lock().take(self.request_coding.take());
         let response = self.response.take(response_coding);
         let tapped = Tapped { request, head, response, end, latency: self.start.elapsed() };
-        // The last of the answer leaves when the task that is now reading it goes on: until then nothing else is done.
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(self.telling.spawn_on(async move { sink(tapped) }, &runtime)),
-            Err(_) => sink(tapped),
-        }
+        sink(tapped);
     }
 }
 
