@@ -123,7 +123,7 @@ mod tests {
         storage.fail_commits(1);
         assert!(keep(&storage, &one).await.is_err());
         assert!(is_revoked(&one, "u"));
-        look(&storage, &one).await;
+        look(&storage, &one, &mut Outage::of("the list of revocations")).await;
         assert_eq!(read(&storage).await.unwrap(), *one.state());
     }
 }
