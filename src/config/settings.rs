@@ -54,7 +54,7 @@ pub struct Server {
     pub sync_mount: String,
     /// crossfade's own endpoints are under this path. Default `/_crossfade`.
     pub own_mount: String,
-    /// Headers that a request or an answer may have, 16 to 10,000. Default 100.
+    /// Headers that a request or an answer may have, 16 to 10,000. Default 256.
     pub max_headers: usize,
 }
 

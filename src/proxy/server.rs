@@ -23,8 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// Headers that a message may have if nobody says otherwise: for so many there is always room.
-pub const USUAL_HEADERS: usize = 100;
+/// Headers that a message may have if nobody says otherwise.
+pub const MAX_HEADERS: usize = 256;
+
+/// Headers for which the library has room without being told: told any number, it makes that room anew for each message.
+pub(super) const ROOM_FOR_HEADERS: usize = 100;
 
 /// Limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +46,11 @@ pub struct ServeConfig {
 }
 
 impl Default for ServeConfig {
-    /// 75 s for headers, 100 of them, 16,384 connections, 30 s of grace.
+    /// 75 s for headers, 256 of them, 16,384 connections, 30 s of grace.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(75),
-            max_headers: USUAL_HEADERS,
+            max_headers: MAX_HEADERS,
             max_connections: 16_384,
             grace: Duration::from_secs(30),
         }
@@ -173,8 +176,7 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
         .preserve_header_case(true);
-    // Told a number, the library makes room for it anew for each message.
-    if config.max_headers != USUAL_HEADERS {
+    if config.max_headers != ROOM_FOR_HEADERS {
         builder.http1().max_headers(config.max_headers);
     }
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));

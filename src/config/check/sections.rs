@@ -63,7 +63,7 @@ impl Checker<'_> {
         let sync_mount = self.mount(&key.field("sync_mount"), raw.sync_mount, "/sync");
         let own_mount = self.mount(&key.field("own_mount"), raw.own_mount, "/_crossfade");
         let max_headers =
-            self.number(&key.field("max_headers"), raw.max_headers, 100, (16, 10_000));
+            self.number(&key.field("max_headers"), raw.max_headers, 256, (16, 10_000));
         let max_headers = usize::try_from(max_headers).unwrap_or(usize::MAX);
         let (sync_mount, own_mount) = (sync_mount?, own_mount?);
         if is_under(&sync_mount, &own_mount) || is_under(&own_mount, &sync_mount) {

@@ -16,7 +16,7 @@ use tower::Service;
 
 use super::body::{BodyError, RequestBody};
 use super::{ForwardConfig, ForwardError};
-use crate::proxy::server::USUAL_HEADERS;
+use crate::proxy::server::ROOM_FOR_HEADERS;
 
 pub(super) type UpstreamClient = Client<Connector, RequestBody>;
 
@@ -54,7 +54,7 @@ pub(super) fn build(config: &ForwardConfig) -> Result<UpstreamClient, ForwardErr
         // Sends again only what was never begun to be sent: no byte of it left.
         .retry_canceled_requests(true);
     // As for requests: see the server.
-    if config.max_response_headers != USUAL_HEADERS {
+    if config.max_response_headers != ROOM_FOR_HEADERS {
         builder.http1_max_headers(config.max_response_headers);
     }
     Ok(builder.build(Connector(https)))

@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 
 use crate::clock::SharedEntropy;
-use crate::proxy::server::USUAL_HEADERS;
+use crate::proxy::server::MAX_HEADERS;
 
 /// The server that requests are forwarded to: scheme, authority, and a path put before every
 /// request's own.
@@ -194,7 +194,7 @@ impl ForwardConfig {
             continue_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(4),
             max_idle_connections: 256,
-            max_response_headers: USUAL_HEADERS,
+            max_response_headers: MAX_HEADERS,
             max_tunnels: 16_384,
             host: HostPolicy::default(),
             forwarded: ForwardedPolicy::default(),

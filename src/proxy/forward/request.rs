@@ -147,7 +147,8 @@ impl Opener {
 }
 
 /// A copy of a request that may be sent twice: one without a body, whose method says that twice is
-/// as good as once (RFC 9110 §9.2.2).
+/// as good as once (RFC 9110 §9.2.2). The second one's header names lose their spelling, which would cost every request
+/// a second copy of them.
 pub(super) fn replayable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
